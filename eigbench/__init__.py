@@ -1,0 +1,24 @@
+"""eigbench: how to differentiate through an eigendecomposition, settled by measurement."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eigbench import methods
+    from eigbench.functional import eigh
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "eigh", "methods"]
+
+
+def __getattr__(name: str) -> Any:
+    # Late, because eigh imports torch, which takes seconds, and the command line must not.
+    # `methods` needs no torch and becomes an attribute by being imported.
+    if name == "eigh":
+        globals()["eigh"] = import_module("eigbench.functional").eigh
+        return globals()["eigh"]
+    if name == "methods":
+        return import_module("eigbench.methods")
+    raise AttributeError(f"module 'eigbench' has no attribute {name!r}")

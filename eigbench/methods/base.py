@@ -1,0 +1,78 @@
+"""The interface that every method of differentiating an eigendecomposition stands behind."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, fields
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from eigbench.methods.functions import SpectralFunction
+
+
+class Eigenpairs(NamedTuple):
+    """Eigenvalues `(..., n)`, ascending, and eigenvectors `(..., n, n)`, in columns."""
+
+    eigenvalues: Tensor
+    eigenvectors: Tensor
+
+
+@dataclass(frozen=True)
+class Method(abc.ABC):
+    """One way to decompose symmetric matrices `(..., n, n)` and to differentiate the result.
+
+    A subclass is a frozen dataclass: its fields are the method's parameters, so that a suite can
+    sweep them. The forward contract is that of `torch.linalg.eigh`; what differs is the gradient.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    source: ClassVar[str]
+    dtypes: ClassVar[frozenset[torch.dtype]] = frozenset({torch.float32, torch.float64})
+    device_types: ClassVar[frozenset[str]] = frozenset({"cpu", "cuda"})
+    exact_forward: ClassVar[bool] = True
+    """Whether the eigenpairs are a decomposition's, exact to rounding (power iteration's are not)."""
+    exact_gradient: ClassVar[bool] = False
+    """Whether the rule is the analytic gradient, exact where eigenvalues are well separated."""
+
+    @abc.abstractmethod
+    def eigh(self, M: Tensor) -> Eigenpairs:
+        """Decompose symmetric `M` `(..., n, n)`; its gradient is a symmetric matrix."""
+
+    def matrix_function(self, M: Tensor, function: SpectralFunction) -> Tensor:
+        """`f(M) = V diag(f(λ)) Vᵀ` `(..., n, n)`, by default built on `eigh`."""
+        return reconstruct(self.eigh(M), function)
+
+    def refusal(self, M: Tensor) -> str | None:
+        """Why this method cannot take `M`, or None if it can."""
+        if M.dtype not in self.dtypes:
+            names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in self.dtypes))
+            return f"{self.name} takes {names}, not {str(M.dtype).removeprefix('torch.')}"
+        if M.device.type not in self.device_types:
+            return f"{self.name} runs on {', '.join(sorted(self.device_types))}, not {M.device}"
+        return None
+
+    @classmethod
+    def parameter_names(cls) -> tuple[str, ...]:
+        """The names of the parameters that this method takes."""
+        return tuple(field.name for field in fields(cls))
+
+
+def reconstruct(pairs: Eigenpairs, function: SpectralFunction) -> Tensor:
+    """`V diag(f(λ)) Vᵀ` `(..., n, n)` of eigenpairs."""
+    values = function.values(pairs.eigenvalues)
+    V = pairs.eigenvectors
+    return (V * values[..., None, :]) @ V.mT
+
+
+def symmetric_part(M: Tensor) -> Tensor:
+    """`(M + Mᵀ)/2`, through which every gradient becomes a symmetric matrix."""
+    return (M + M.mT) / 2
+
+
+def require_iterations(iterations: int) -> None:
+    """Refuse a number of power iterations that is not a whole number from 1 on."""
+    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
+        raise ValueError(f"iterations must be a whole number, 1 or more, not {iterations!r}")

@@ -1,0 +1,26 @@
+"""The symmetric eigensolver with its analytic gradient, as torch gives it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from eigbench.methods.base import Eigenpairs, Method, symmetric_part
+
+
+@dataclass(frozen=True)
+class Eigh(Method):
+    """`torch.linalg.eigh`, its gradient made symmetric: 1/(λi − λj), unbounded at a closing gap."""
+
+    name: ClassVar[str] = "eigh"
+    summary: ClassVar[str] = "torch.linalg.eigh with its analytic gradient"
+    source: ClassVar[str] = "torch; Ionescu et al., ICCV 2015 (Eq. 1 and 23 of the paper)"
+    exact_gradient: ClassVar[bool] = True
+
+    def eigh(self, M: Tensor) -> Eigenpairs:
+        """Decompose symmetric `M` `(..., n, n)`."""
+        eigenvalues, eigenvectors = torch.linalg.eigh(symmetric_part(M))
+        return Eigenpairs(eigenvalues, eigenvectors)

@@ -1,0 +1,74 @@
+"""Algorithm 1 taken literally: slow, and the independent reference for `hybrid`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from eigbench.methods.base import Eigenpairs, Method, require_iterations, symmetric_part
+from eigbench.methods.hybrid import lowest_negative
+
+
+class _PowerIteration(torch.autograd.Function):
+    """`v = PowerIteration(M̃, v)` of Algorithm 1: nothing forward, Eq. 4 backward."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(M: Tensor, v: Tensor, iterations: int) -> Tensor:
+        return v.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
+        M, v, ctx.iterations = inputs
+        ctx.save_for_backward(M, v)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        M, v = ctx.saved_tensors
+        length = torch.linalg.vector_norm(M @ v, dim=-2, keepdim=True)
+        term = (gradients[0] - v * (v.mT @ gradients[0])) / length
+        total = term
+        for _ in range(ctx.iterations - 1):
+            term = (M @ term) / length
+            total = total + term
+        return total @ v.mT, None, None
+
+
+@dataclass(frozen=True)
+class HybridLoop(Method):
+    """Deflates eigenpair by eigenpair and lets autograd follow the deflation.
+
+    What `hybrid` has in closed form this computes step by step: Eq. 4 on each deflated matrix, the
+    Rayleigh quotient as eigenvalue, and the gradient that both pass on to the earlier pairs. It is
+    kept to check `hybrid` by, not to be used: n·K matrix–vector products each way. A second
+    derivative raises torch's error for functions that are differentiable once.
+    """
+
+    name: ClassVar[str] = "hybrid-loop"
+    summary: ClassVar[str] = "Algorithm 1 step by step, the reference for hybrid"
+    source: ClassVar[str] = "Wang et al., NeurIPS 2019, Algorithm 1 and Eq. 4"
+
+    iterations: int = 19
+
+    def __post_init__(self) -> None:
+        require_iterations(self.iterations)
+
+    def eigh(self, M: Tensor) -> Eigenpairs:
+        """Decompose symmetric `M` `(..., n, n)`."""
+        eigenvalues, eigenvectors = torch.linalg.eigh(M.detach())
+        # Deflation removes the largest eigenvalue first, so all of them must be positive or zero.
+        shift = lowest_negative(eigenvalues)
+        deflated = symmetric_part(M) - shift.unsqueeze(-1) * torch.eye(M.shape[-1], dtype=M.dtype, device=M.device)
+        values, vectors = [], []
+        for start in reversed(eigenvectors.split(1, dim=-1)):
+            v = _PowerIteration.apply(deflated, start, self.iterations)  # type: ignore[no-untyped-call]
+            image = deflated @ v
+            values.append(((v.mT @ image) / (v.mT @ v))[..., 0, 0])
+            vectors.append(v[..., 0])
+            deflated = deflated - image @ v.mT
+        return Eigenpairs(torch.stack(values[::-1], -1) + shift, torch.stack(vectors[::-1], -1))

@@ -1,0 +1,64 @@
+"""Power iteration with deflation from random starts: the rival that the paper finds unstable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eigbench.methods.base import Eigenpairs, Method, require_iterations, symmetric_part
+
+
+@dataclass(frozen=True)
+class PowerIteration(Method):
+    """Eq. 2 forward, K times from a random start for each deflated matrix; Eq. 3 backward.
+
+    Autograd follows the K iterations, which is Eq. 3. Neither eigenvalues nor eigenvectors are
+    exact, and the deflated remainder of a rank-deficient matrix is rounding noise or zero: then
+    the result is not finite. Starts come from `seed`, the same for every matrix of a batch.
+    """
+
+    name: ClassVar[str] = "pi"
+    summary: ClassVar[str] = "power iteration with deflation, forward and backward"
+    source: ClassVar[str] = "Wang et al., NeurIPS 2019, Eq. 2 and 3"
+    exact_forward: ClassVar[bool] = False
+
+    iterations: int = 19
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_iterations(self.iterations)
+
+    def eigh(self, M: Tensor) -> Eigenpairs:
+        """Approximate eigenpairs of symmetric `M` `(..., n, n)`."""
+        deflated = symmetric_part(M)
+        values, vectors = [], []
+        for start in _starts(M, self.seed):
+            v = start
+            for _ in range(self.iterations):
+                image = deflated @ v
+                v = image / torch.linalg.vector_norm(image, dim=-2, keepdim=True)
+            image = deflated @ v
+            values.append((v.mT @ image)[..., 0, 0])
+            vectors.append(v[..., 0])
+            deflated = deflated - image @ v.mT
+        eigenvalues, order = torch.sort(torch.stack(values, -1), dim=-1, stable=True)
+        eigenvectors = torch.take_along_dim(torch.stack(vectors, -1), order[..., None, :], dim=-1)
+        return Eigenpairs(eigenvalues, eigenvectors)
+
+
+def _starts(M: Tensor, seed: int) -> list[Tensor]:
+    """One random unit vector `(n, 1)` for each deflation step."""
+    starts = torch.tensor(_unit_vectors(M.shape[-1], seed), dtype=M.dtype, device=M.device)
+    return list(starts.split(1, dim=-1))
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _unit_vectors(n: int, seed: int) -> list[list[float]]:
+    """`(n, n)`, in columns; drawn outside torch, so that every device, vmap and compile agree."""
+    starts = np.random.default_rng(seed).standard_normal((n, n))
+    columns: list[list[float]] = (starts / np.linalg.norm(starts, axis=0)).tolist()
+    return columns
