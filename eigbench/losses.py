@@ -1,0 +1,112 @@
+"""Losses whose exact gradient is known at any gap, and that exact gradient.
+
+Each loss is ⟨W, f(M)⟩ with a spectral function f and a fixed symmetric W, and so does not depend
+on the sign or the basis of eigenvectors. Its gradient is `V (F ∘ VᵀWV) Vᵀ` with f's divided
+differences F (Daleckii–Krein), evaluated here in float64 from eigenpairs that are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eigbench.errors import NotApplicable
+from eigbench.methods.functions import Identity, InverseSquareRoot, Projector, SpectralFunction
+from eigbench.spectra import Floats, Sample, relative_gaps
+
+OPEN_GAP = 1e-3
+"""From this relative gap on a loss may treat two eigenvalues as well separated."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A named loss. `function(λ)` picks its spectral function for eigenvalues `(seeds, n)`."""
+
+    name: str
+    title: str
+    function: Callable[[Floats], SpectralFunction]
+
+
+def weights(d: int, seeds: range) -> Floats:
+    """One random symmetric W for each seed, of Frobenius norm 1: `(seeds, d, d)`.
+
+    Rounded to float32, so that every precision differentiates the same loss.
+    """
+    drawn = np.stack([np.random.default_rng([seed, d, 1]).standard_normal((d, d)) for seed in seeds])
+    symmetric = drawn + drawn.swapaxes(-1, -2)
+    norms = np.linalg.norm(symmetric, axis=(-2, -1), keepdims=True)
+    return (symmetric / norms).astype(np.float32).astype(np.float64)
+
+
+def exact_gradient(sample: Sample, function: SpectralFunction, W: Floats) -> Floats:
+    """`∂⟨W, f(M)⟩/∂M` `(seeds, n, n)` from known eigenpairs, in float64."""
+    V = sample.eigenvectors
+    core = function.divided_differences(sample.eigenvalues) * (V.swapaxes(-1, -2) @ W @ V)
+    gradient: Floats = V @ core @ V.swapaxes(-1, -2)
+    return gradient
+
+
+def _whitening(eigenvalues: Floats) -> SpectralFunction:
+    if eigenvalues.min() <= 0:
+        raise NotApplicable("M + εI has an eigenvalue ≤ 0: M^(−1/2) does not exist")
+    return InverseSquareRoot()
+
+
+def _reconstruction(_eigenvalues: Floats) -> SpectralFunction:
+    return Identity()
+
+
+def _subspace(eigenvalues: Floats) -> SpectralFunction:
+    """The leading eigenvectors, cut at the widest relative gap."""
+    gaps = _gaps(eigenvalues)
+    cut = gaps.argmax(axis=-1)
+    _require_open(np.take_along_axis(gaps, cut[:, None], axis=-1), "no gap at which to cut")
+    return Projector((np.arange(eigenvalues.shape[-1]) > cut[:, None]).astype(np.float64))
+
+
+def _eigenvector(eigenvalues: Floats) -> SpectralFunction:
+    """The eigenvector that is best separated from both neighbours."""
+    gaps = _gaps(eigenvalues)
+    beyond = np.full((len(gaps), 1), np.inf)
+    below, above = np.hstack([beyond, gaps]), np.hstack([gaps, beyond])
+    isolation = np.minimum(below, above)
+    _require_open(isolation.max(axis=-1), "no eigenvector is well separated")
+    return _single(eigenvalues, isolation.argmax(axis=-1))
+
+
+def _closing_eigenvector(eigenvalues: Floats) -> SpectralFunction:
+    """The upper eigenvector of the closest pair, whose own derivative grows as 1/gap."""
+    gaps = _gaps(eigenvalues)
+    if gaps.min() <= 0:
+        raise NotApplicable("at a gap of 0 a single eigenvector of the pair has no derivative")
+    return _single(eigenvalues, gaps.argmin(axis=-1) + 1)
+
+
+def _gaps(eigenvalues: Floats) -> Any:
+    if eigenvalues.shape[-1] < 2:
+        raise NotApplicable("a gap needs two eigenvalues: d must be 2 or more")
+    return relative_gaps(eigenvalues)
+
+
+def _require_open(widest: Any, complaint: str) -> None:
+    if np.min(widest) < OPEN_GAP:
+        raise NotApplicable(f"{complaint}: the widest relative gap is {np.min(widest):.1e}")
+
+
+def _single(eigenvalues: Floats, index: Any) -> Projector:
+    return Projector((np.arange(eigenvalues.shape[-1]) == index[:, None]).astype(np.float64))
+
+
+LOSSES = {
+    loss.name: loss
+    for loss in (
+        Loss("whitening", "⟨W, M^(−1/2)⟩, ZCA whitening", _whitening),
+        Loss("subspace", "⟨W, P⟩, P the projector on the leading subspace", _subspace),
+        Loss("reconstruction", "⟨W, V diag(λ) Vᵀ⟩, whose gradient is W", _reconstruction),
+        Loss("eigenvector", "⟨W, vvᵀ⟩, v well separated from the others", _eigenvector),
+        Loss("closing-eigenvector", "⟨W, vvᵀ⟩, v one of the closest pair", _closing_eigenvector),
+    )
+}

@@ -1,0 +1,1 @@
+"""One case in, one measurement out; nothing here knows of files."""

@@ -1,0 +1,1 @@
+"""What is run and what is kept: suites, cases, records, the folder they live in, the one loop."""

@@ -1,0 +1,187 @@
+"""Symmetric matrices whose eigenpairs are known: built in float64, with real ones among them.
+
+Every matrix is put together from its eigenpairs, `M = V diag(λ) Vᵀ`, so that the exact gradient
+of a loss is known at any gap, zero included. The real ones are covariances of CIFAR-10 features:
+they are decomposed once, and put together again from that decomposition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eigbench.data import features
+from eigbench.errors import NotApplicable
+
+Floats = NDArray[np.float64]
+
+TYPICAL_RATIO = 0.85
+"""Mean ratio of neighbouring eigenvalues that the paper reports for CIFAR-10 (§2.4: 0.84–0.86)."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Eigenvalues `(seeds, n)`, ascending, and eigenvectors `(seeds, n, n)`, in columns."""
+
+    eigenvalues: Floats
+    eigenvectors: Floats
+
+    def shifted(self, scale: float, epsilon: float) -> Sample:
+        """The eigenpairs of `scale · M + ε I`."""
+        return Sample(self.eigenvalues * scale + epsilon, self.eigenvectors)
+
+    def matrices(self) -> Floats:
+        """`V diag(λ) Vᵀ` `(seeds, n, n)`, exactly symmetric."""
+        V = self.eigenvectors
+        M: Floats = (V * self.eigenvalues[:, None, :]) @ V.swapaxes(-1, -2)
+        return (M + M.swapaxes(-1, -2)) / 2
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """A family of spectra. `build(d, gap, seed)` gives one matrix's eigenpairs."""
+
+    name: str
+    title: str
+    uses_gap: bool
+    build: Callable[[int, float, int], tuple[Floats, Floats]]
+
+
+def draw(spectrum: Spectrum, d: int, gap: float | None, seeds: range) -> Sample:
+    """One matrix for each seed; a seed's matrix does not depend on the others."""
+    pairs = [spectrum.build(d, 0.0 if gap is None else gap, seed) for seed in seeds]
+    values = np.stack([values for values, _ in pairs])
+    vectors = np.stack([vectors for _, vectors in pairs])
+    return ascending(values, vectors)
+
+
+def decompose(matrices: Floats) -> Sample:
+    """The eigenpairs of symmetric float64 matrices `(seeds, n, n)`, by LAPACK through NumPy."""
+    values, vectors = np.linalg.eigh(matrices)
+    return ascending(values, vectors)
+
+
+def ascending(values: Floats, vectors: Floats) -> Sample:
+    """Eigenpairs sorted by eigenvalue."""
+    order = np.argsort(values, axis=-1, kind="stable")
+    return Sample(
+        np.take_along_axis(values, order, axis=-1),
+        np.take_along_axis(vectors, order[:, None, :], axis=-1),
+    )
+
+
+def relative_gaps(eigenvalues: Any) -> Any:
+    """`(λ_{i+1} − λ_i)/λ_{i+1}` of ascending eigenvalues `(..., n)`: `(..., n−1)`.
+
+    0 where both are zero.
+    """
+    upper, lower = eigenvalues[..., 1:], eigenvalues[..., :-1]
+    safe = np.where(upper == 0, 1, np.abs(upper))
+    return (upper - lower) / safe
+
+
+def random_orthogonal(d: int, seed: int) -> Floats:
+    """A Haar-distributed orthogonal matrix `(d, d)`: QR of a Gaussian, signs fixed."""
+    rng = np.random.default_rng([seed, d])
+    Q, R = np.linalg.qr(rng.standard_normal((d, d)))
+    basis: Floats = Q * np.where(np.diagonal(R) < 0, -1.0, 1.0)
+    return basis
+
+
+def _require_pair(d: int) -> None:
+    if d < 2:
+        raise NotApplicable("an eigengap needs two eigenvalues: d must be 2 or more")
+
+
+def _gap(d: int, gap: float, seed: int) -> tuple[Floats, Floats]:
+    """A geometric decay with one pair, in the middle, at the chosen relative gap."""
+    _require_pair(d)
+    ratios = np.full(d - 1, TYPICAL_RATIO)
+    ratios[d // 2 - 1] = 1 - gap
+    return _from_ratios(ratios), random_orthogonal(d, seed)
+
+
+def _cluster(d: int, gap: float, seed: int) -> tuple[Floats, Floats]:
+    """Half of the eigenvalues lead, within one relative gap of each other; the rest decay."""
+    _require_pair(d)
+    members = max(2, d // 2)
+    tail = 0.5 * TYPICAL_RATIO ** np.arange(d - members)
+    values = np.concatenate([1 - gap * np.linspace(0, 1, members), tail])
+    return values, random_orthogonal(d, seed)
+
+
+def _geometric(d: int, gap: float, seed: int) -> tuple[Floats, Floats]:
+    """Every neighbouring pair at the chosen relative gap."""
+    return _from_ratios(np.full(d - 1, 1 - gap)), random_orthogonal(d, seed)
+
+
+def _from_ratios(ratios: Floats) -> Floats:
+    """Descending eigenvalues from 1 on, each a ratio times the one before."""
+    values: Floats = np.concatenate([[1.0], np.cumprod(ratios)])
+    return values
+
+
+def _rank_deficient(d: int, _gap_unused: float, seed: int) -> tuple[Floats, Floats]:
+    """Half of the channels are dead: their rows and columns are zero."""
+    _require_pair(d)
+    alive = (d + 1) // 2
+    values = np.concatenate([TYPICAL_RATIO ** np.arange(alive), np.zeros(d - alive)])
+    basis = np.eye(d)
+    basis[:alive, :alive] = random_orthogonal(alive, seed)
+    return values, basis
+
+
+def _identity(d: int, _gap_unused: float, _seed: int) -> tuple[Floats, Floats]:
+    """All eigenvalues equal: what a whitened feature's covariance tends to."""
+    return np.ones(d), np.eye(d)
+
+
+def _covariance_of(
+    extract: Callable[[int], Floats],
+) -> Callable[[int, float, int], tuple[Floats, Floats]]:
+    """The covariance of one group of d channels of real features, the seed choosing which."""
+
+    def build(d: int, _gap_unused: float, seed: int) -> tuple[Floats, Floats]:
+        channels = extract(seed)
+        groups = channels.shape[1] // d
+        if groups == 0:
+            raise NotApplicable(f"these features have {channels.shape[1]} channels, fewer than {d}")
+        first = seed % groups * d
+        group = channels[:, first : first + d]
+        centred = group - group.mean(axis=0)
+        values, vectors = np.linalg.eigh(centred.T @ centred / len(centred))
+        # Rounding leaves a singular covariance with eigenvalues a little below zero.
+        return np.maximum(values, 0), vectors
+
+    return build
+
+
+SPECTRA = {
+    spectrum.name: spectrum
+    for spectrum in (
+        Spectrum("gap", "one pair at a controlled relative gap", uses_gap=True, build=_gap),
+        Spectrum("cluster", "half of the spectrum within the gap", uses_gap=True, build=_cluster),
+        Spectrum("geometric", "every pair at the gap", uses_gap=True, build=_geometric),
+        Spectrum("rank-deficient", "half of the channels dead", uses_gap=False, build=_rank_deficient),
+        Spectrum("identity", "all eigenvalues equal", uses_gap=False, build=_identity),
+        Spectrum(
+            "cifar-patches",
+            "covariance of CIFAR-10 image patches",
+            uses_gap=False,
+            build=_covariance_of(features.image_patches),
+        ),
+        Spectrum(
+            "cifar-conv",
+            "covariance of a first convolution's output on CIFAR-10",
+            uses_gap=False,
+            build=_covariance_of(features.first_convolution),
+        ),
+    )
+}
+
+FILE_SPECTRUM = "file"
+"""The spectrum of the user's own matrices, which come from a file instead of a family."""
