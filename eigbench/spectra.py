@@ -182,6 +182,3 @@ SPECTRA = {
         ),
     )
 }
-
-FILE_SPECTRUM = "file"
-"""The spectrum of the user's own matrices, which come from a file instead of a family."""

@@ -1,0 +1,192 @@
+"""Is the gradient finite and inside its bound, how far is it from the truth, does it reproduce?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eigbench.measure.differentiate import Derivative, differentiate, on_device
+from eigbench.measure.measurement import Measurement, as_list
+from eigbench.measure.problem import Problem, UserMatrices, pose, rounding_noise
+from eigbench.methods.registry import configured
+from eigbench.runs.case import StabilityCase
+from eigbench.spectra import Floats, relative_gaps
+from eigbench.truncation import REASONS, algorithm_1
+
+PAPER_ITERATIONS = 19
+"""K in the bound of Eq. 12 for a method that has no K of its own: the paper's choice (§2.4)."""
+
+
+def measure_stability(case: StabilityCase, user: UserMatrices) -> Measurement:
+    """Differentiate one case's batch and compare with the exact gradient.
+
+    Every metric holds one value a seed. Raises `NotApplicable` for a combination that does not
+    make sense, and whatever the method raises.
+    """
+    problem = pose(case, user)
+    dtype = getattr(torch, case.dtype)
+    precision = torch.finfo(dtype).eps
+    disturbed = rounding_noise(problem.matrices, precision, case.seed)
+    # Both in one call: the second half differs from the first by a rounding error.
+    both = np.concatenate([problem.matrices, disturbed])
+    M = torch.tensor(both, dtype=dtype, device=case.device)
+    W = torch.tensor(np.concatenate([problem.W, problem.W]), dtype=dtype, device=case.device)
+    function = on_device(_twice(problem.function), M)
+    derivative = differentiate(configured(case.method, **case.parameters), M, function, W)
+
+    count = len(problem.matrices)
+    first, second = _halves(derivative, count)
+    samples = {
+        **_spectrum_metrics(problem),
+        **_forward_metrics(M[:count], first, problem, case.epsilon),
+        **_gradient_metrics(first, problem),
+        **_bound_metrics(first, problem, case.iterations or PAPER_ITERATIONS),
+        **_reproduction_metrics(first, second),
+        "rounding_floor": _rounding_floor(problem, M[:count]),
+    }
+    labels: dict[str, list[str]] = {}
+    if case.loss == "whitening":
+        rank, reasons = _truncation(M[:count], first, case.epsilon)
+        samples["rank_kept"], labels["truncated_by"] = rank, reasons
+    return Measurement({name: as_list(values) for name, values in samples.items()}, labels)
+
+
+def _twice(function: Any) -> Any:
+    """The function for a batch that holds every matrix twice."""
+    if not hasattr(function, "chosen"):
+        return function
+    return type(function)(np.concatenate([function.chosen, function.chosen]))
+
+
+def _halves(derivative: Derivative, count: int) -> tuple[Derivative, Derivative]:
+    def part(chosen: slice) -> Derivative:
+        values, vectors = derivative.pairs
+        return Derivative(
+            type(derivative.pairs)(values[chosen], vectors[chosen]),
+            derivative.gradient[chosen],
+            derivative.by_eigenvalues[chosen],
+            derivative.by_eigenvectors[chosen],
+        )
+
+    return part(slice(None, count)), part(slice(count, None))
+
+
+def _spectrum_metrics(problem: Problem) -> dict[str, Any]:
+    """What the matrices are: from the truth, the same for every method."""
+    values = problem.truth.eigenvalues
+    magnitudes = np.abs(values)
+    with np.errstate(divide="ignore"):
+        metrics = {"condition_number": magnitudes.max(axis=-1) / magnitudes.min(axis=-1)}
+    if values.shape[-1] > 1:
+        gaps = relative_gaps(values)
+        metrics["smallest_relative_gap"] = gaps.min(axis=-1)
+        metrics["mean_neighbour_ratio"] = (1 - gaps).mean(axis=-1)
+    return metrics
+
+
+def _forward_metrics(
+    M: Tensor, derivative: Derivative, problem: Problem, epsilon: float
+) -> dict[str, Any]:
+    """Of the eigenpairs, in float64."""
+    values, V, M64 = (_float64(x) for x in (*derivative.pairs, M))
+    finite = np.isfinite(values).all(axis=-1) & np.isfinite(V).all(axis=(-2, -1))
+    identity = np.eye(M64.shape[-1])
+    truth = problem.truth.eigenvalues
+    return {
+        "forward_finite": finite,
+        "forward_residual": _norm(M64 @ V - V * values[:, None, :]) / _norm(M64),
+        "orthogonality_error": _norm(V.swapaxes(-1, -2) @ V - identity),
+        "eigenvalue_error": np.abs(values - truth).max(axis=-1) / np.abs(truth).max(axis=-1),
+        "eigenvalues_below_epsilon": (values < epsilon).sum(axis=-1),
+    }
+
+
+def _gradient_metrics(derivative: Derivative, problem: Problem) -> dict[str, Any]:
+    """Of the gradient, against the exact one."""
+    G, exact = _float64(derivative.gradient), problem.gradient
+    norm, exact_norm = _norm(G), _norm(exact)
+    # What is undefined, as the direction of a zero gradient is, becomes NaN and stays NaN.
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        metrics = {
+            "gradient_finite": np.isfinite(G).all(axis=(-2, -1)),
+            "gradient_norm": norm,
+            "exact_gradient_norm": exact_norm,
+            "gradient_error": _norm(G - exact) / exact_norm,
+            "gradient_cosine": (G * exact).sum(axis=(-2, -1)) / (norm * exact_norm),
+            "gradient_asymmetry": _norm(G - G.swapaxes(-1, -2)) / norm,
+        }
+        if exact.shape[-1] > 1:
+            metrics["closing_pair_ratio"] = _on_closing_pair(G, problem) / _on_closing_pair(
+                exact, problem
+            )
+    return metrics
+
+
+def _on_closing_pair(G: Floats, problem: Problem) -> Floats:
+    """`vaᵀ G vb` for the closest pair of eigenvectors: `(seeds,)`."""
+    closest = relative_gaps(problem.truth.eigenvalues).argmin(axis=-1)
+    seeds = np.arange(len(G))
+    V = problem.truth.eigenvectors
+    lower, upper = V[seeds, :, closest], V[seeds, :, closest + 1]
+    component: Floats = np.einsum("bi,bij,bj->b", lower, G, upper)
+    return component
+
+
+def _bound_metrics(derivative: Derivative, problem: Problem, iterations: int) -> dict[str, Any]:
+    """`(nK/λmin) max_i ‖∂L/∂v_i‖` of Eq. 12, plus `‖∂L/∂λ‖`, which the paper leaves out.
+
+    Infinite where λmin ≤ 0, as the paper says of it before it adds ε.
+    """
+    n = problem.truth.eigenvalues.shape[-1]
+    smallest = problem.truth.eigenvalues[:, 0]
+    by_vectors = np.linalg.norm(_float64(derivative.by_eigenvectors), axis=-2).max(axis=-1)
+    by_values = np.linalg.norm(_float64(derivative.by_eigenvalues), axis=-1)
+    factor = np.full_like(smallest, np.inf)
+    np.divide(n * iterations, smallest, out=factor, where=smallest > 0)
+    bound = factor * by_vectors + by_values
+    return {
+        "gradient_bound": bound,
+        "inside_bound": _norm(_float64(derivative.gradient)) <= bound,
+    }
+
+
+def _reproduction_metrics(first: Derivative, second: Derivative) -> dict[str, Any]:
+    """What a rounding-sized disturbance of M changes."""
+    G, disturbed = _float64(first.gradient), _float64(second.gradient)
+    with np.errstate(invalid="ignore", over="ignore"):
+        change = _norm(disturbed - G) / _norm(G)
+    return {
+        "disturbed_finite": np.isfinite(disturbed).all(axis=(-2, -1)),
+        "disturbed_change": change,
+    }
+
+
+def _rounding_floor(problem: Problem, M: Tensor) -> Floats:
+    """The error that rounding M to the case's dtype alone causes: no method can do better."""
+    rounded = problem.gradient_at(_float64(M))
+    floor: Floats = _norm(rounded - problem.gradient) / _norm(problem.gradient)
+    return floor
+
+
+def _truncation(M: Tensor, derivative: Derivative, epsilon: float) -> tuple[Any, list[str]]:
+    kept = algorithm_1(M, derivative.pairs, epsilon)
+    return kept.rank.cpu(), [REASONS[index] for index in kept.reason.tolist()]
+
+
+def _float64(x: Tensor) -> Floats:
+    array: Floats = x.detach().to(device="cpu", dtype=torch.float64).numpy()
+    return array
+
+
+def _norm(matrices: Floats) -> Floats:
+    """Frobenius norms `(seeds,)`, scaled first so that squares do not overflow."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        largest = np.abs(matrices).max(axis=(-2, -1))
+        scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
+        norms: Floats = scale * np.sqrt(
+            np.square(matrices / scale[:, None, None]).sum(axis=(-2, -1))
+        )
+    return norms

@@ -1,0 +1,103 @@
+"""The axes of a stability grid: which values each takes, on the command line as in a suite file.
+
+Nothing here imports torch, so that a wrong value is refused before anything slow happens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from eigbench.errors import InputError
+from eigbench.methods.registry import available
+
+LARGEST_D = 4096
+DTYPES = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis: `accept` gives the value that a word or number stands for, or None."""
+
+    name: str
+    option: str
+    accepts: Callable[[], str]
+    accept: Callable[[Any], Any]
+
+    def read(self, value: Any) -> Any:
+        """The value that `value`, a word or a number, stands for; `InputError` if none."""
+        accepted = self.accept(value)
+        if accepted is None:
+            raise InputError(f"{value!r} is not valid; accepted: {self.accepts()}")
+        return accepted
+
+
+def _whole(lowest: int, highest: int) -> Callable[[Any], int | None]:
+    def accept(value: Any) -> int | None:
+        if isinstance(value, bool | float):
+            return None
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            return None
+        return number if lowest <= number <= highest else None
+
+    return accept
+
+
+def _real(inside: Callable[[float], bool]) -> Callable[[Any], float | None]:
+    def accept(value: Any) -> float | None:
+        if isinstance(value, bool):
+            return None
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            return None
+        return number if math.isfinite(number) and inside(number) else None
+
+    return accept
+
+
+def _one_of(names: Callable[[], Iterable[str]]) -> Callable[[Any], str | None]:
+    def accept(value: Any) -> str | None:
+        return value if value in tuple(names()) else None
+
+    return accept
+
+
+def _spectra() -> tuple[str, ...]:
+    from eigbench.spectra import SPECTRA  # late: NumPy
+
+    return tuple(SPECTRA)
+
+
+def _losses() -> tuple[str, ...]:
+    from eigbench.losses import LOSSES  # late: NumPy
+
+    return tuple(LOSSES)
+
+
+def _named(name: str, option: str, names: Callable[[], Iterable[str]]) -> Axis:
+    return Axis(name, option, lambda: ", ".join(names()), _one_of(names))
+
+
+def _numeric(name: str, option: str, accepts: str, accept: Callable[[Any], Any]) -> Axis:
+    return Axis(name, option, lambda: accepts, accept)
+
+
+AXES = {
+    axis.name: axis
+    for axis in (
+        _named("method", "--method", available),
+        _numeric("d", "--d", f"whole numbers from 1 to {LARGEST_D}", _whole(1, LARGEST_D)),
+        _named("spectrum", "--spectrum", _spectra),
+        _numeric("gap", "--gap", "numbers g with 0 ≤ g < 1", _real(lambda g: 0 <= g < 1)),
+        _numeric("scale", "--scale", "numbers above 0", _real(lambda s: s > 0)),
+        _named("dtype", "--dtype", lambda: DTYPES),
+        _numeric("epsilon", "--eps", "numbers from 0 on", _real(lambda e: e >= 0)),
+        _numeric("iterations", "--iterations", "whole numbers from 1 on", _whole(1, 10**6)),
+        _named("loss", "--loss", _losses),
+    )
+}

@@ -1,0 +1,80 @@
+"""Where a run was measured: hardware, versions, threads, command line."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+
+import eigbench
+
+_PACKAGES = ("torch", "numpy", "matplotlib", "msgspec")
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One process that measured. A run that was resumed has several."""
+
+    started_at: str
+    command: str
+    eigbench: str
+    python: str
+    packages: dict[str, str]
+    system: str
+    machine: str
+    processor: str
+    logical_cores: int
+    torch_threads: int
+    device: str
+    seed: int
+
+
+def describe(device: str, seed: int, arguments: list[str] | None = None) -> Session:
+    """This process, about to measure on `device`."""
+    import torch  # late: takes seconds
+
+    words = sys.argv[1:] if arguments is None else arguments
+    return Session(
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=shlex.join(["eigbench", *words]),
+        eigbench=eigbench.__version__,
+        python=platform.python_version(),
+        packages={name: _version(name) for name in _PACKAGES},
+        system=f"{platform.system()} {platform.release()}",
+        machine=platform.machine(),
+        processor=_processor(),
+        logical_cores=os.cpu_count() or 1,
+        torch_threads=torch.get_num_threads(),
+        device=_device_name(device),
+        seed=seed,
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    """The processor's name, which Linux keeps in a file and other systems in `platform`."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or "unknown")
+
+
+def _device_name(device: str) -> str:
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return f"{device}: {torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
+    return device

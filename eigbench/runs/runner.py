@@ -1,0 +1,67 @@
+"""The only loop: what is recorded is skipped, a failing case is caught, each record is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from eigbench.errors import NotApplicable
+from eigbench.runs.case import Case
+from eigbench.runs.record import SCHEMA, Record, number
+from eigbench.runs.store import Writer
+
+Measure = Callable[[Any], tuple[dict[str, list[float]], dict[str, list[str]]]]
+"""What measures one case: raw numbers and raw words by metric."""
+
+Executor = Callable[[Callable[[Case], Record], Iterable[Case]], Iterator[Record]]
+"""Runs a function over cases and yields records as they come, like the built-in `map`."""
+
+
+def run(
+    cases: Iterable[Case],
+    measure: Measure,
+    writer: Writer,
+    observe: Callable[[Record], None] = lambda _: None,
+    execute: Executor = map,
+) -> None:
+    """Measure every case that `writer` does not hold yet, and append its record at once.
+
+    `observe` is called with each record, for progress. `execute` is the executor: `map` measures
+    in this process; a cluster's own can take its place.
+    """
+    missing = [case for case in cases if case.id not in writer.done]
+    for record in execute(partial(attempt, measure=measure, session=writer.session), missing):
+        writer.append(record)
+        observe(record)
+
+
+def attempt(case: Case, measure: Measure, session: int = 0) -> Record:
+    """Measure one case. The one place where a failure becomes a result."""
+    started = time.perf_counter()
+
+    def record(status: Any, **content: Any) -> Record:
+        elapsed = time.perf_counter() - started
+        return Record(
+            schema=SCHEMA,
+            id=case.id,
+            case=case,
+            status=status,
+            elapsed_seconds=elapsed,
+            session=session,
+            **content,
+        )
+
+    try:
+        samples, labels = measure(case)
+    except NotApplicable as reason:
+        return record("skipped", reason=str(reason))
+    except Exception as error:  # noqa: BLE001: whatever a method raises is a row of the table
+        return record("failed", reason=f"{type(error).__name__}: {_first_line(error)}")
+    written = {name: [number(value) for value in values] for name, values in samples.items()}
+    return record("measured", samples=written, labels=labels)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "no message")
