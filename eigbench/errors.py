@@ -7,3 +7,10 @@ class InputError(ValueError):
 
 class NotApplicable(Exception):
     """A case that this method, spectrum or loss cannot take: a skipped row, with this reason."""
+
+
+EXIT_INPUT = 2
+"""Exit code after wrong input."""
+
+EXIT_INTERRUPTED = 130
+"""Exit code after an interruption, 128 + SIGINT."""

@@ -1,0 +1,87 @@
+"""The commands, put together, and the one place where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.main import get_command
+
+from eigbench import __version__
+from eigbench.cli import env, methods, report, run, stability
+from eigbench.cli.lists import ListCommand
+from eigbench.errors import EXIT_INPUT, EXIT_INTERRUPTED, InputError
+
+
+# typer keeps this base of its usage errors in a private module; BadParameter is its public child.
+_UsageProblem = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    name="eigbench",
+    help="Measure how to differentiate through an eigendecomposition.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("stability", cls=ListCommand)(stability.stability)
+app.command("run")(run.run)
+app.command("report")(report.report)
+app.command("methods")(methods.methods)
+app.command("env")(env.env)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"eigbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _eigbench(
+    _version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The `eigbench` command."""
+    sys.exit(invoke(sys.argv[1:]))
+
+
+def invoke(arguments: Sequence[str]) -> int:
+    """Run one command line; returns its exit code. Wrong input is one line on standard error."""
+    try:
+        code = get_command(app).main(
+            args=list(arguments), prog_name="eigbench", standalone_mode=False
+        )
+    except InputError as error:
+        return _complain(str(error))
+    except typer.Abort:
+        return EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output has gone, as `| head` does; nothing is left to say to it.
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        if not isinstance(error, _UsageProblem):
+            raise
+        return _usage(error)
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: Exception) -> int:
+    message = getattr(error, "format_message", error.__str__)()
+    if not message:
+        # No command was given: typer has printed the help already.
+        return EXIT_INPUT
+    return _complain(f"{message} (see eigbench --help)")
+
+
+def _complain(message: str) -> int:
+    typer.echo(f"eigbench: {' '.join(message.split())}", err=True)
+    return EXIT_INPUT

@@ -1,0 +1,54 @@
+"""What `stability` and `run` do once they know the suite: measure, report, say where."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import typer
+
+from eigbench.errors import EXIT_INTERRUPTED
+from eigbench.cli.options import resolve_folder
+from eigbench.cli.progress import progress
+from eigbench.runs import store
+from eigbench.runs.suite import Suite, cases
+
+
+def execute(
+    suite: Suite, out: Path | None, *, resume: bool, quiet: bool, no_progress: bool
+) -> None:
+    """Measure what is missing of the suite, write the report and print its verdict."""
+    folder = resolve_folder(out, suite, resume=resume)
+    if not resume:
+        store.require_free(folder)  # before the slow imports
+    if not (quiet or no_progress):
+        _say(f"eigbench: {suite.title or suite.name} → {folder}")
+
+    from eigbench.measure import measurer  # late: torch
+    from eigbench.report import write_report
+    from eigbench.runs.environment import describe
+    from eigbench.runs.runner import run
+
+    todo = cases(suite)
+    measure = measurer(suite)
+    interrupted = False
+    session = describe(suite.device, suite.seed)
+    with store.open_run(folder, suite, session, resume=resume) as writer:
+        shown = not (quiet or no_progress)
+        with progress(len(todo), len(writer.done), show=shown) as observe:
+            try:
+                run(todo, measure, writer, observe)
+            except KeyboardInterrupt:
+                interrupted = True
+    verdict = write_report(folder)
+    if not quiet:
+        typer.echo(verdict)
+    typer.echo(str(folder / store.REPORT))
+    if interrupted:
+        _say("eigbench: interrupted; what was measured is kept, and the report is partial.")
+        _say(f"eigbench: repeat the command with --resume --out {folder} to go on.")
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, file=sys.stderr)

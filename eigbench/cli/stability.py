@@ -1,0 +1,102 @@
+"""`eigbench stability`: which gradient survives which matrices, and how right it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from eigbench.cli import options
+from eigbench.cli.execute import execute
+from eigbench.cli.lists import axis_values
+from eigbench.errors import InputError
+from eigbench.runs.suite import Matrices, Suite, find, load, override
+
+List = list[str] | None
+
+
+def _axis(option: str, help_text: str) -> typer.models.OptionInfo:
+    info: typer.models.OptionInfo = typer.Option(
+        option, metavar="VALUE...", help=help_text, rich_help_panel="Axes of the grid"
+    )
+    return info
+
+
+def stability(
+    d: Annotated[List, _axis("--d", "Matrix sizes.")] = None,
+    method: Annotated[List, _axis("--method", "Methods; `eigbench methods` lists them.")] = None,
+    gap: Annotated[List, _axis("--gap", "Relative eigengaps, 0 included.")] = None,
+    dtype: Annotated[List, _axis("--dtype", "float32, float64.")] = None,
+    eps: Annotated[List, _axis("--eps", "ε in M + εI.")] = None,
+    iterations: Annotated[List, _axis("--iterations", "K, for methods that have it.")] = None,
+    spectrum: Annotated[
+        List,
+        _axis(
+            "--spectrum",
+            "gap, cluster, geometric, rank-deficient, identity, cifar-patches, cifar-conv.",
+        ),
+    ] = None,
+    loss: Annotated[
+        List,
+        _axis(
+            "--loss", "whitening, subspace, reconstruction, eigenvector, closing-eigenvector."
+        ),
+    ] = None,
+    scale: Annotated[List, _axis("--scale", "Factors on M.")] = None,
+    matrices: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Your own: .npy, .npz, .pt or .safetensors."),
+    ] = None,
+    seeds: options.Seeds = None,
+    device: options.Device = None,
+    out: options.Out = None,
+    resume: options.Resume = False,
+    quiet: options.Quiet = False,
+    no_progress: options.NoProgress = False,
+) -> None:
+    """Measure stability and accuracy of eigendecomposition gradients.
+
+    Runs the shipped suite `stability`. An axis option replaces that axis: `--d 4 8 16`,
+    `--d 4 --d 8` and `--d 4,8` mean the same.
+    """
+    chosen = axis_values(
+        {
+            "d": d,
+            "method": method,
+            "gap": gap,
+            "dtype": dtype,
+            "epsilon": eps,
+            "iterations": iterations,
+            "spectrum": spectrum,
+            "loss": loss,
+            "scale": scale,
+        }
+    )
+    options.require_seeds(seeds)
+    suite = override(load(find("stability")), chosen)
+    if seeds is not None:
+        suite = msgspec.structs.replace(suite, seeds=seeds)
+    if device is not None:
+        suite = msgspec.structs.replace(suite, device=options.resolve_device(device))
+    if matrices is not None:
+        given = {"--d": d, "--spectrum": spectrum, "--gap": gap}
+        suite = _with_matrices(suite, matrices, seeds, [name for name, words in given.items() if words])
+    execute(suite, out, resume=resume, quiet=quiet, no_progress=no_progress)
+
+
+def _with_matrices(suite: Suite, file: Path, limit: int | None, given: list[str]) -> Suite:
+    """The suite with the user's matrices in place of its spectra."""
+    if given:
+        raise InputError(f"{given[0]} does not go with --matrices: the file decides it")
+    from eigbench.data.matrices import load_matrices  # late: NumPy
+
+    loaded = load_matrices(file)
+    for note in loaded.notes:
+        typer.echo(f"eigbench: {note}", err=True)
+    counts = {str(n): len(stack) for n, stack in loaded.by_size.items()}
+    if limit is not None:
+        counts = {n: min(count, limit) for n, count in counts.items()}
+    remembered = Matrices(file=str(file), sha256=loaded.sha256, count=counts)
+    return msgspec.structs.replace(suite, matrices=remembered)
