@@ -14,9 +14,6 @@ from eigbench.cli.lists import ListCommand
 from eigbench.errors import EXIT_INPUT, EXIT_INTERRUPTED, InputError
 
 
-# typer keeps this base of its usage errors in a private module; BadParameter is its public child.
-_UsageProblem = typer.BadParameter.__mro__[2]
-
 app = typer.Typer(
     name="eigbench",
     help="Measure how to differentiate through an eigendecomposition.",
@@ -59,27 +56,20 @@ def invoke(arguments: Sequence[str]) -> int:
         )
     except InputError as error:
         return _complain(str(error))
-    except typer.Abort:
-        return EXIT_INTERRUPTED
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone, as `| head` does; nothing is left to say to it.
         sys.stderr.close()
         return 0
-    except Exception as error:
-        if not isinstance(error, _UsageProblem):
-            raise
-        return _usage(error)
+    except typer.TyperException as error:
+        return _usage(error.format_message())
     return code if isinstance(code, int) else 0
 
 
-def _usage(error: Exception) -> int:
-    message = getattr(error, "format_message", error.__str__)()
-    if not message:
-        # No command was given: typer has printed the help already.
-        return EXIT_INPUT
-    return _complain(f"{message} (see eigbench --help)")
+def _usage(message: str) -> int:
+    # Without a command typer has printed the help already, and has no message.
+    return _complain(f"{message} (see eigbench --help)") if message else EXIT_INPUT
 
 
 def _complain(message: str) -> int:

@@ -8,10 +8,7 @@ import torch
 
 from eigbench.measure.measurement import Measurement
 from eigbench.methods.series import geometric_series
-from eigbench.runs.case import SeriesCase
-
-FIGURE_1_POWERS = (1, 2, 4, 6, 8, 10, 14, 19, 24, 29, 40, 60, 80, 100)
-COEFFICIENT_TERMS = (1, 2, 4, 9, 14, 19, 29, 100, 1000)
+from eigbench.runs.case import COEFFICIENT_TERMS, FIGURE_1_POWERS, SeriesCase
 
 
 def measure_series(case: SeriesCase) -> Measurement:

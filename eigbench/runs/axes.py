@@ -99,5 +99,7 @@ AXES = {
         _numeric("epsilon", "--eps", "numbers from 0 on", _real(lambda e: e >= 0)),
         _numeric("iterations", "--iterations", "whole numbers from 1 on", _whole(1, 10**6)),
         _named("loss", "--loss", _losses),
+        _numeric("start", "start", "whole numbers from 0 on", _whole(0, 2**31)),
+        _numeric("ratio", "ratio", "numbers q with 0 < q < 1", _real(lambda q: 0 < q < 1)),
     )
 }

@@ -42,6 +42,13 @@ class StabilityCase(CaseBase, tag="stability", tag_field="kind", frozen=True, kw
         return self.parameters.get("iterations")
 
 
+FIGURE_1_POWERS = (1, 2, 4, 6, 8, 10, 14, 19, 24, 29, 40, 60, 80, 100)
+"""The powers k at which a series case holds qᵏ, in the order of its record."""
+
+COEFFICIENT_TERMS = (1, 2, 4, 9, 14, 19, 29, 100, 1000)
+"""The K at which a series case holds errors of the sum, in the order of its record."""
+
+
 class SeriesCase(CaseBase, tag="series", tag_field="kind", frozen=True, kw_only=True):
     """The geometric series at one ratio of eigenvalues (Table 1 and Figure 1 of the paper)."""
 

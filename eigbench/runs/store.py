@@ -71,11 +71,11 @@ def open_run(folder: Path, suite: Suite, session: Session, *, resume: bool) -> I
             _require_version(folder)
         done = _recover(folder / RECORDS)
         if not exists:
-            _write_whole(folder / SUITE, to_toml(suite).encode())
+            write_whole(folder / SUITE, to_toml(suite).encode())
         sessions = [*_sessions(folder), session]
         environment = Environment(schema=SCHEMA, sessions=sessions)
         content = msgspec.json.format(msgspec.json.encode(environment), indent=2) + b"\n"
-        _write_whole(folder / ENVIRONMENT, content)
+        write_whole(folder / ENVIRONMENT, content)
         writer = Writer(folder, done, len(sessions) - 1)
         try:
             yield writer
@@ -171,7 +171,7 @@ def _recover(path: Path) -> list[Record]:
     return records
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that it is there whole or not at all."""
     part = path.with_name(f".{path.name}.part")
     part.write_bytes(content)

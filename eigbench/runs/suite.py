@@ -12,7 +12,7 @@ import msgspec
 import tomli_w
 
 from eigbench.errors import InputError
-from eigbench.runs.axes import AXES, DTYPES
+from eigbench.runs.axes import AXES
 from eigbench.runs.case import Case, SeriesCase, StabilityCase
 
 Kind = Literal["stability", "series"]
@@ -33,6 +33,8 @@ class Axes(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaul
     epsilon: list[float] | None = None
     iterations: list[int] | None = None
     loss: list[str] | None = None
+    start: list[int] | None = None
+    """Seeds of a method's own random numbers, such as power iteration's starts."""
     ratio: list[float] | None = None
 
 
@@ -113,6 +115,10 @@ def check(suite: Suite) -> Suite:
                     AXES[name].read(value)
                 except InputError as error:
                     raise InputError(f"{place}.{name}: {error}") from None
+    for position, grid in enumerate(suite.grids):
+        missing = _required(grid) - set(_given(suite.axes)) - set(_given(grid))
+        if missing:
+            raise InputError(f"grids[{position}] has no {', '.join(sorted(missing))}")
     if suite.seeds < 1 or suite.seed < 0:
         raise InputError("seeds must be 1 or more, and seed 0 or more")
     return suite
@@ -153,22 +159,28 @@ def _given(axes: Axes) -> dict[str, list[Any]]:
     return {name: getattr(axes, name) for name in names if getattr(axes, name) is not None}
 
 
+def _required(grid: Grid) -> set[str]:
+    """The axes without which a grid has no cases."""
+    series = {"ratio", "dtype"}
+    return series if grid.kind == "series" else set(Axes.__struct_fields__) - {"ratio"}
+
+
 def _series_cases(suite: Suite, grid: Grid) -> Iterator[Case]:
     values = {**_given(suite.axes), **_given(grid)}
-    for ratio, dtype in itertools.product(values.get("ratio", []), values.get("dtype", DTYPES)):
+    for ratio, dtype in itertools.product(values["ratio"], values["dtype"]):
         yield SeriesCase(ratio=ratio, threshold=suite.threshold, dtype=dtype)
 
 
 def _stability_cases(suite: Suite, grid: Grid) -> Iterator[Case]:
     values = {**_given(suite.axes), **_given(grid)}
-    names = ("method", "iterations", "gap", "scale", "dtype", "epsilon", "loss")
+    names = ("method", "iterations", "start", "gap", "scale", "dtype", "epsilon", "loss")
     for *point, (spectrum, d, seeds) in itertools.product(
         *(values[name] for name in names), _families(suite, values)
     ):
-        method, iterations, gap, scale, dtype, epsilon, loss = point
+        method, iterations, start, gap, scale, dtype, epsilon, loss = point
         yield StabilityCase(
             method=method,
-            parameters={"iterations": iterations} if _takes_iterations(method) else {},
+            parameters=_taken(method, {"iterations": iterations, "seed": start}),
             d=d,
             spectrum=spectrum,
             gap=gap if _takes_gap(spectrum) else None,
@@ -190,10 +202,12 @@ def _families(suite: Suite, values: Mapping[str, list[Any]]) -> list[tuple[str, 
     return [(FILE_SPECTRUM, int(d), count) for d, count in suite.matrices.count.items()]
 
 
-def _takes_iterations(method: str) -> bool:
+def _taken(method: str, parameters: dict[str, int]) -> dict[str, int]:
+    """Those of the parameters that the method has."""
     from eigbench.methods.registry import get  # late: torch
 
-    return "iterations" in get(method).parameter_names()
+    names = get(method).parameter_names()
+    return {name: value for name, value in parameters.items() if name in names}
 
 
 def _takes_gap(spectrum: str) -> bool:

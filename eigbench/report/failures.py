@@ -1,0 +1,68 @@
+"""What failed and what was skipped, with reasons: nothing is dropped."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from eigbench.report.markdown import axis_value, table
+from eigbench.report.rows import Row, stability_rows
+from eigbench.runs.case import SeriesCase, StabilityCase
+from eigbench.runs.record import Record
+
+
+def sections(records: Iterable[Record]) -> list[str]:
+    """A table of failures by method and reason, and one of skipped cases."""
+    records = list(records)
+    failed: dict[tuple[str, str], list[tuple[Record, int]]] = defaultdict(list)
+    for row in stability_rows(records):
+        for reason, count in _reasons(row):
+            failed[row.case.method, reason].append((row.record, count))
+    skipped: dict[tuple[str, str], list[tuple[Record, int]]] = defaultdict(list)
+    for record in records:
+        if record.status == "skipped":
+            skipped[_method(record), record.reason or ""].append((record, 1))
+    return [
+        "## What failed, and why",
+        _table(failed, "seeds") if failed else "Nothing failed.",
+        "## What was skipped, and why",
+        _table(skipped, "cases") if skipped else "Nothing was skipped.",
+    ]
+
+
+def _reasons(row: Row) -> list[tuple[str, int]]:
+    """Each reason for which seeds of a case do not succeed, and how many seeds."""
+    if row.record.status == "failed":
+        return [(row.record.reason or "no reason recorded", row.case.seeds)]
+    forward = row.metric("forward_finite") == 1
+    gradient = row.metric("gradient_finite") == 1
+    inside = row.metric("inside_bound") == 1
+    counts = [
+        ("eigenpairs not finite", int((~forward).sum())),
+        ("gradient not finite", int((forward & ~gradient).sum())),
+        ("gradient finite, outside the bound", int((forward & gradient & ~inside).sum())),
+    ]
+    return [(reason, count) for reason, count in counts if count]
+
+
+def _table(groups: dict[tuple[str, str], list[tuple[Record, int]]], unit: str) -> str:
+    body = [
+        [method, reason, str(sum(count for _, count in found)), str(len(found)), _example(found)]
+        for (method, reason), found in groups.items()
+    ]
+    return table(["method", "reason", unit, "cases", "first such case"], body)
+
+
+def _example(found: list[tuple[Record, int]]) -> str:
+    case = found[0][0].case
+    if isinstance(case, SeriesCase):
+        return f"q = {case.ratio:g}, {case.dtype}"
+    gap = "" if case.gap is None else f", gap {axis_value(case.gap)}"
+    return (
+        f"{case.spectrum}, d = {case.d}{gap}, {case.loss}, {case.dtype}, "
+        f"ε = {axis_value(case.epsilon)} (`{found[0][0].id}`)"
+    )
+
+
+def _method(record: Record) -> str:
+    return record.case.method if isinstance(record.case, StabilityCase) else "series"

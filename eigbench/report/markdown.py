@@ -1,0 +1,53 @@
+"""Markdown: how numbers, tables and headings are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+NOTHING = "–"
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table that reads as well in a terminal as on a code host."""
+    alignment = ["left", *["right"] * (len(headers) - 1)]
+    return tabulate(
+        rows, headers, tablefmt="pipe", colalign=alignment if rows else None, disable_numparse=True
+    )
+
+
+def percent(share: float) -> str:
+    """A share as a percentage; 100 and 0 only where it is all or none."""
+    if math.isnan(share):
+        return NOTHING
+    text = f"{100 * share:.1f}"
+    if share < 1 and text == "100.0":
+        text = ">99.9"
+    elif share > 0 and text == "0.0":
+        text = "<0.1"
+    return f"{text.removesuffix('.0')} %"
+
+
+def scientific(value: float) -> str:
+    """Two digits; plain between 0.01 and 1000."""
+    if math.isnan(value):
+        return NOTHING
+    if math.isinf(value):
+        return "not finite" if value > 0 else "−∞"
+    if value == 0:
+        return "0"
+    if 0.01 <= abs(value) < 1000:
+        return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
+    return f"{value:.1e}"
+
+
+def axis_value(value: object) -> str:
+    """A value of an axis as it is typed on the command line."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def figure(path: str, caption: str) -> str:
+    """A linked picture with its caption."""
+    return f"[![{caption}]({path})]({path})\n\n*{caption}*"
