@@ -35,10 +35,13 @@ def weights(d: int, seeds: range) -> Floats:
 
     Rounded to float32, so that every precision differentiates the same loss.
     """
-    drawn = np.stack([np.random.default_rng([seed, d, 1]).standard_normal((d, d)) for seed in seeds])
+    drawn = np.stack(
+        [np.random.default_rng([seed, d, 1]).standard_normal((d, d)) for seed in seeds]
+    )
     symmetric = drawn + drawn.swapaxes(-1, -2)
     norms = np.linalg.norm(symmetric, axis=(-2, -1), keepdims=True)
-    return (symmetric / norms).astype(np.float32).astype(np.float64)
+    rounded: Floats = (symmetric / norms).astype(np.float32).astype(np.float64)
+    return rounded
 
 
 def exact_gradient(sample: Sample, function: SpectralFunction, W: Floats) -> Floats:

@@ -166,7 +166,9 @@ SPECTRA = {
         Spectrum("gap", "one pair at a controlled relative gap", uses_gap=True, build=_gap),
         Spectrum("cluster", "half of the spectrum within the gap", uses_gap=True, build=_cluster),
         Spectrum("geometric", "every pair at the gap", uses_gap=True, build=_geometric),
-        Spectrum("rank-deficient", "half of the channels dead", uses_gap=False, build=_rank_deficient),
+        Spectrum(
+            "rank-deficient", "half of the channels dead", uses_gap=False, build=_rank_deficient
+        ),
         Spectrum("identity", "all eigenvalues equal", uses_gap=False, build=_identity),
         Spectrum(
             "cifar-patches",

@@ -51,7 +51,7 @@ def _rayleigh_quotients(M: Tensor, eigenvectors: Tensor) -> Tensor:
     """Each vector's quotient `(batch, n)` on the matrix that those before it were deflated from."""
     deflated = M
     quotients = []
-    for v in eigenvectors.split(1, dim=-1):
+    for v in torch.split(eigenvectors, 1, dim=-1):
         image = deflated @ v
         quotients.append((v.mT @ image / (v.mT @ v))[..., 0, 0])
         deflated = deflated - image @ v.mT

@@ -13,7 +13,6 @@ from eigbench.cli import env, methods, report, run, stability
 from eigbench.cli.lists import ListCommand
 from eigbench.errors import EXIT_INPUT, EXIT_INTERRUPTED, InputError
 
-
 app = typer.Typer(
     name="eigbench",
     help="Measure how to differentiate through an eigendecomposition.",

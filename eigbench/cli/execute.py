@@ -7,9 +7,9 @@ from pathlib import Path
 
 import typer
 
-from eigbench.errors import EXIT_INTERRUPTED
 from eigbench.cli.options import resolve_folder
 from eigbench.cli.progress import progress
+from eigbench.errors import EXIT_INTERRUPTED
 from eigbench.runs import store
 from eigbench.runs.suite import Suite, cases
 

@@ -55,9 +55,7 @@ def _bar(total: int, done: int) -> Iterator[Observer]:
 class PlainLines:
     """A line every few seconds, for logs."""
 
-    def __init__(
-        self, total: int, done: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, total: int, done: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._total, self._done, self._clock = total, done, clock
         self._first = done
         self._started = self._last = clock()
@@ -74,4 +72,4 @@ class PlainLines:
             left = each * (self._total - self._done)
             counts = ", ".join(f"{n} {status}" for status, n in sorted(self._statuses.items()))
             line = f"{self._done}/{self._total} cases, {counts}, about {left:.0f} s left"
-            print(line, file=sys.stderr, flush=True)  # noqa: T201: this is the command line
+            print(line, file=sys.stderr, flush=True)  # noqa: T201

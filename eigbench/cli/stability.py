@@ -40,9 +40,7 @@ def stability(
     ] = None,
     loss: Annotated[
         List,
-        _axis(
-            "--loss", "whitening, subspace, reconstruction, eigenvector, closing-eigenvector."
-        ),
+        _axis("--loss", "whitening, subspace, reconstruction, eigenvector, closing-eigenvector."),
     ] = None,
     scale: Annotated[List, _axis("--scale", "Factors on M.")] = None,
     matrices: Annotated[
@@ -82,7 +80,9 @@ def stability(
         suite = msgspec.structs.replace(suite, device=options.resolve_device(device))
     if matrices is not None:
         given = {"--d": d, "--spectrum": spectrum, "--gap": gap}
-        suite = _with_matrices(suite, matrices, seeds, [name for name, words in given.items() if words])
+        suite = _with_matrices(
+            suite, matrices, seeds, [name for name, words in given.items() if words]
+        )
     execute(suite, out, resume=resume, quiet=quiet, no_progress=no_progress)
 
 

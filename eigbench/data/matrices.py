@@ -105,11 +105,11 @@ def _pt(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
     import torch
 
     content = torch.load(path, map_location="cpu", weights_only=True)
-    named = content.items() if isinstance(content, dict) else [(None, content)]
     if isinstance(content, list | tuple):
-        named = enumerate(content)
-    for key, value in named:
-        name = "" if key is None else f"[{key}]"
+        content = dict(enumerate(content))
+    named = content if isinstance(content, dict) else {"": content}
+    for key, value in named.items():
+        name = "" if key == "" else f"[{key}]"
         if not isinstance(value, torch.Tensor):
             raise InputError(f"{path}{name} is a {type(value).__name__}, not a tensor")
         yield name, _numpy(value)

@@ -1,4 +1,4 @@
-"""The stratified part of CIFAR-10 that ships with the package: 200 train, 50 test images a class."""
+"""The part of CIFAR-10 that ships with the package: 200 train, 50 test images a class."""
 
 from __future__ import annotations
 

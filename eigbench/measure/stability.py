@@ -42,6 +42,7 @@ def measure_stability(case: StabilityCase, user: UserMatrices) -> Measurement:
     samples = {
         **_spectrum_metrics(problem),
         **_forward_metrics(M[:count], first, problem, case.epsilon),
+        "function_finite": _function_finite(problem, first),
         **_gradient_metrics(first, problem),
         **_bound_metrics(first, problem, case.iterations or PAPER_ITERATIONS),
         **_reproduction_metrics(first, second),
@@ -102,6 +103,13 @@ def _forward_metrics(
         "eigenvalue_error": np.abs(values - truth).max(axis=-1) / np.abs(truth).max(axis=-1),
         "eigenvalues_below_epsilon": (values < epsilon).sum(axis=-1),
     }
+
+
+def _function_finite(problem: Problem, derivative: Derivative) -> Any:
+    """Whether f is defined at every computed eigenvalue: `λ^(−1/2)` is not at a λ ≤ 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = problem.function.values(_float64(derivative.pairs.eigenvalues))
+    return np.isfinite(values).all(axis=-1)
 
 
 def _gradient_metrics(derivative: Derivative, problem: Problem) -> dict[str, Any]:

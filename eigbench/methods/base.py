@@ -33,7 +33,7 @@ class Method(abc.ABC):
     dtypes: ClassVar[frozenset[torch.dtype]] = frozenset({torch.float32, torch.float64})
     device_types: ClassVar[frozenset[str]] = frozenset({"cpu", "cuda"})
     exact_forward: ClassVar[bool] = True
-    """Whether the eigenpairs are a decomposition's, exact to rounding (power iteration's are not)."""
+    """Whether the eigenpairs are exact to rounding, as a decomposition's are."""
     exact_gradient: ClassVar[bool] = False
     """Whether the rule is the analytic gradient, exact where eigenvalues are well separated."""
 
@@ -64,7 +64,8 @@ def reconstruct(pairs: Eigenpairs, function: SpectralFunction) -> Tensor:
     """`V diag(f(λ)) Vᵀ` `(..., n, n)` of eigenpairs."""
     values = function.values(pairs.eigenvalues)
     V = pairs.eigenvectors
-    return (V * values[..., None, :]) @ V.mT
+    composed: Tensor = (V * values[..., None, :]) @ V.mT
+    return composed
 
 
 def symmetric_part(M: Tensor) -> Tensor:
@@ -74,5 +75,5 @@ def symmetric_part(M: Tensor) -> Tensor:
 
 def require_iterations(iterations: int) -> None:
     """Refuse a number of power iterations that is not a whole number from 1 on."""
-    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
+    if type(iterations) is not int or iterations < 1:  # a bool is an int, but no number here
         raise ValueError(f"iterations must be a whole number, 1 or more, not {iterations!r}")

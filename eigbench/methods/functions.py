@@ -66,7 +66,7 @@ class Projector:
 
     chosen: Array
 
-    def values(self, eigenvalues: Array) -> Array:
+    def values(self, eigenvalues: Array) -> Array:  # noqa: ARG002
         """The 0 and 1 of `chosen`, whatever the eigenvalues are."""
         return self.chosen
 

@@ -27,7 +27,7 @@ class _PowerIteration(torch.autograd.Function):
         ctx.save_for_backward(M, v)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         M, v = ctx.saved_tensors
         length = torch.linalg.vector_norm(M @ v, dim=-2, keepdim=True)
@@ -63,10 +63,12 @@ class HybridLoop(Method):
         eigenvalues, eigenvectors = torch.linalg.eigh(M.detach())
         # Deflation removes the largest eigenvalue first, so all of them must be positive or zero.
         shift = lowest_negative(eigenvalues)
-        deflated = symmetric_part(M) - shift.unsqueeze(-1) * torch.eye(M.shape[-1], dtype=M.dtype, device=M.device)
+        deflated = symmetric_part(M) - shift.unsqueeze(-1) * torch.eye(
+            M.shape[-1], dtype=M.dtype, device=M.device
+        )
         values, vectors = [], []
-        for start in reversed(eigenvectors.split(1, dim=-1)):
-            v = _PowerIteration.apply(deflated, start, self.iterations)  # type: ignore[no-untyped-call]
+        for start in reversed(torch.split(eigenvectors, 1, dim=-1)):
+            v = _PowerIteration.apply(deflated, start, self.iterations)
             image = deflated @ v
             values.append(((v.mT @ image) / (v.mT @ v))[..., 0, 0])
             vectors.append(v[..., 0])

@@ -91,4 +91,4 @@ def pairwise_eigh(M: Tensor, rule: CoefficientRule) -> Eigenpairs:
     """Decompose symmetric `M` `(..., n, n)`, with the gradient that `rule`'s table gives."""
     composable = torch.compiler.is_compiling() or _transforms_active()
     function = _Composable if composable else _Eager
-    return Eigenpairs(*function.apply(M, rule))  # type: ignore[no-untyped-call]
+    return Eigenpairs(*function.apply(M, rule))

@@ -53,7 +53,7 @@ class PowerIteration(Method):
 def _starts(M: Tensor, seed: int) -> list[Tensor]:
     """One random unit vector `(n, 1)` for each deflation step."""
     starts = torch.tensor(_unit_vectors(M.shape[-1], seed), dtype=M.dtype, device=M.device)
-    return list(starts.split(1, dim=-1))
+    return list(torch.split(starts, 1, dim=-1))
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

@@ -61,14 +61,14 @@ def _starts(rows: Sequence[Row]) -> str:
         chosen = where(by_start, iterations=K)
         residuals = [median(row.metric("forward_residual")) for row in chosen]
         errors = [median_error([row]) for row in chosen]
-        body.append([str(K), str(len(chosen)), scientific(min(residuals)), scientific(max(residuals)),
-                     scientific(min(errors)), scientific(max(errors))])  # fmt: skip
+        ends = (min(residuals), max(residuals), min(errors), max(errors))
+        body.append([str(K), str(len(chosen)), *map(scientific, ends)])
     if not body:
         return ""
     headers = ["K", "starts", "least residual", "largest", "least error", "largest"]
     first = by_start[0].case
     return (
-        f"Medians over seeds of the same matrices (d = {first.d}, gap {axis_value(first.gap or 0)}, "
+        f"Medians over seeds of the same matrices (d = {first.d}, gap {axis_value(first.gap)}, "
         f"{first.dtype}), from different random starts:\n\n{table(headers, body)}"
     )
 
@@ -76,14 +76,19 @@ def _starts(rows: Sequence[Row]) -> str:
 def _starts_at(rows: Sequence[Row], like: Row) -> set[int]:
     from eigbench.report.rows import point
 
-    same = [r for r in where(rows, iterations=like.case.iterations) if point(r.case) == point(like.case)]
+    same = [
+        r for r in where(rows, iterations=like.case.iterations) if point(r.case) == point(like.case)
+    ]
     return {row.case.parameters.get("seed", 0) for row in same}
 
 
 def _explosion(rows: Sequence[Row]) -> str:
     parts = []
     for loss, remark in (
-        ("closing-eigenvector", "one eigenvector of the closing pair: the truth itself grows as 1/gap"),
+        (
+            "closing-eigenvector",
+            "one eigenvector of the closing pair: the truth itself grows as 1/gap",
+        ),
         ("whitening", "a function of M: the truth does not grow"),
     ):
         chosen = where(rows, loss=loss, spectrum="gap", dtype="float32", scale=1.0)
@@ -91,7 +96,10 @@ def _explosion(rows: Sequence[Row]) -> str:
         gaps = values_of(chosen, "gap")
         if len(gaps) < 2:
             continue
-        exact = ["*exact*", *(_middle(where(chosen, gap=gap), "exact_gradient_norm") for gap in gaps)]
+        exact = [
+            "*exact*",
+            *(_middle(where(chosen, gap=gap), "exact_gradient_norm") for gap in gaps),
+        ]
         body = [exact] + [
             [m, *(_middle(where(chosen, method=m, gap=gap), "gradient_norm") for gap in gaps)]
             for m in values_of(chosen, "method")
@@ -112,8 +120,10 @@ def _limit(rows: Sequence[Row]) -> str:
             continue
         chosen = where(chosen, d=where(chosen, iterations=max(K))[0].case.d)
         ends = [median_error(where(chosen, iterations=k)) for k in (min(K), max(K))]
-        lines.append(f"- gap {axis_value(gap)}: median error {scientific(ends[0])} at K = {min(K)}, "
-                     f"{scientific(ends[1])} at K = {max(K)}.")  # fmt: skip
+        lines.append(
+            f"- gap {axis_value(gap)}: median error {scientific(ends[0])} at K = {min(K)}, "
+            f"{scientific(ends[1])} at K = {max(K)}."
+        )
     return "\n".join(lines)
 
 
@@ -157,8 +167,9 @@ def _closing_pair(rows: Sequence[Row]) -> str:
         for m in values_of(chosen, "method")
     ]
     return (
-        "The gradient's component on the closing pair, as a multiple of the exact one (1 is right, "
-        f"negative is the wrong direction). Whitening, d = {chosen[0].case.d}, float64, medians:\n\n"
+        "The gradient's component on the closing pair, as a multiple of the exact one (1 is "
+        "right, negative is the wrong direction). "
+        f"Whitening, d = {chosen[0].case.d}, float64, medians:\n\n"
         + table(["method \\ gap", *map(axis_value, gaps)], body)
         + "\n\nThe series leaves out qᴷ of the antisymmetric part, but it also adds "
         "½q^(K−1)/λ times the *symmetric* part of Vᵀ ∂L/∂V, which the exact gradient of a "
@@ -218,8 +229,9 @@ def _truncation(rows: Sequence[Row]) -> str:
             labels = [label for row in own for label in row.record.labels.get("truncated_by", [])]
             if labels:
                 common = max(sorted(set(labels)), key=labels.count)
-                body.append([spectrum, dtype, str(own[0].case.d), _middle(own, "rank_kept"),
-                             f"{common} ({percent(labels.count(common) / len(labels))})"])  # fmt: skip
+                often = f"{common} ({percent(labels.count(common) / len(labels))})"
+                rank = _middle(own, "rank_kept")
+                body.append([spectrum, dtype, str(own[0].case.d), rank, often])
     if not body:
         return ""
     headers = ["spectrum", "precision", "d", "median rank kept", "stopped by, most often"]
@@ -232,12 +244,12 @@ def _reproducible(rows: Sequence[Row]) -> str:
     gaps = values_of(chosen, "gap")
     if len(gaps) < 2:
         return ""
-    body = [
-        [f"{m}, {dtype}", *(_middle(where(chosen, method=m, dtype=dtype, gap=gap), "disturbed_change")
-                            for gap in gaps)]
-        for dtype in values_of(chosen, "dtype")
-        for m in values_of(chosen, "method")
-    ]  # fmt: skip
+    body = []
+    for dtype in values_of(chosen, "dtype"):
+        for method in values_of(chosen, "method"):
+            own = where(chosen, method=method, dtype=dtype)
+            cells = (_middle(where(own, gap=gap), "disturbed_change") for gap in gaps)
+            body.append([f"{method}, {dtype}", *cells])
     return (
         "Median relative change of the gradient when every entry of M changes by up to one "
         f"rounding error (whitening, d = {chosen[0].case.d}):\n\n"
@@ -256,4 +268,6 @@ def _middle(rows: Sequence[Row], metric: str) -> str:
 
 def _worst(rows: Sequence[Row], metric: str) -> str:
     values = pooled(rows, lambda row: row.metric(metric))
-    return scientific(float(np.where(np.isnan(values), np.inf, values).max())) if len(values) else "–"
+    return (
+        scientific(float(np.where(np.isnan(values), np.inf, values).max())) if len(values) else "–"
+    )

@@ -24,9 +24,9 @@ def sections(records: Iterable[Record]) -> list[str]:
             skipped[_method(record), record.reason or ""].append((record, 1))
     return [
         "## What failed, and why",
-        _table(failed, "seeds") if failed else "Nothing failed.",
+        _table(failed) if failed else "Nothing failed.",
         "## What was skipped, and why",
-        _table(skipped, "cases") if skipped else "Nothing was skipped.",
+        _table(skipped, with_seeds=False) if skipped else "Nothing was skipped.",
     ]
 
 
@@ -35,22 +35,27 @@ def _reasons(row: Row) -> list[tuple[str, int]]:
     if row.record.status == "failed":
         return [(row.record.reason or "no reason recorded", row.case.seeds)]
     forward = row.metric("forward_finite") == 1
+    defined = row.metric("function_finite") == 1
     gradient = row.metric("gradient_finite") == 1
     inside = row.metric("inside_bound") == 1
     counts = [
         ("eigenpairs not finite", int((~forward).sum())),
-        ("gradient not finite", int((forward & ~gradient).sum())),
-        ("gradient finite, outside the bound", int((forward & gradient & ~inside).sum())),
+        ("a computed eigenvalue ≤ 0: λ^(−1/2) is not defined", int((forward & ~defined).sum())),
+        ("gradient not finite", int((forward & defined & ~gradient).sum())),
+        ("gradient finite, outside the bound", int((defined & gradient & ~inside).sum())),
     ]
     return [(reason, count) for reason, count in counts if count]
 
 
-def _table(groups: dict[tuple[str, str], list[tuple[Record, int]]], unit: str) -> str:
-    body = [
-        [method, reason, str(sum(count for _, count in found)), str(len(found)), _example(found)]
-        for (method, reason), found in groups.items()
-    ]
-    return table(["method", "reason", unit, "cases", "first such case"], body)
+def _table(
+    groups: dict[tuple[str, str], list[tuple[Record, int]]], *, with_seeds: bool = True
+) -> str:
+    body = []
+    for (method, reason), found in groups.items():
+        seeds = [str(sum(count for _, count in found))] if with_seeds else []
+        body.append([method, reason, *seeds, str(len(found)), _example(found)])
+    seeds_header = ["seeds"] if with_seeds else []
+    return table(["method", "reason", *seeds_header, "cases", "first such case"], body)
 
 
 def _example(found: list[tuple[Record, int]]) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import pyplot as plt
 
 from eigbench.report.markdown import axis_value, figure
-from eigbench.report.plots import gap_axis, panels, plt, save, style
+from eigbench.report.plots import gap_axis, legend_below, panels, save, style
 from eigbench.report.rows import (
     Row,
     median,
@@ -19,9 +20,13 @@ from eigbench.report.rows import (
     values_of,
     where,
 )
+from eigbench.report.tables import balanced
 
-CEILING = 1e4
+CEILING = 1e3
 """Where errors that are not finite, or larger, are drawn."""
+
+LEAST_ERROR = 1e-8
+"""The lower end of the error axis, below float32's rounding."""
 
 
 def sections(rows: Sequence[Row], fair: Sequence[Row], folder: Path) -> list[str]:
@@ -46,14 +51,14 @@ def _error(rows: Sequence[Row], folder: Path) -> list[str]:
             _curve(panel, own, places, lambda some: min(median_error(some), CEILING), method)
         _curve(panel, chosen, places, _floor, None)
         panel.set_yscale("log")
-        panel.set_ylim(top=CEILING * 3)
+        panel.set_ylim(LEAST_ERROR, CEILING * 100)
         panel.axhline(CEILING, color="0.8", linewidth=0.8)
-        panel.annotate("not finite, or larger", (0.99, CEILING), (0, 2),
+        panel.annotate("not finite, or larger", (0.01, CEILING), (0, 3),
                        xycoords=("axes fraction", "data"), textcoords="offset points",
-                       ha="right", fontsize=7, color="0.4")  # fmt: skip
+                       fontsize=7, color="0.4")  # fmt: skip
         panel.set_title(f"{loss}\n{words}", fontsize=9)
         panel.set_ylabel("relative error ‖G − G*‖/‖G*‖, no unit")
-    axes[0].legend(fontsize=8, loc="best")
+    legend_below(picture, axes)
     link = save(picture, folder, "error-by-gap")
     return [figure(link, "Median relative error of the gradient as one eigengap closes.")]
 
@@ -77,17 +82,19 @@ def _norm(rows: Sequence[Row], folder: Path) -> list[str]:
         panel.set_yscale("log")
         panel.set_title(f"{loss}\n{words}", fontsize=9)
         panel.set_ylabel("gradient norm ‖∂L/∂M‖ (loss per unit of M)")
-    axes[0].legend(fontsize=8, loc="best")
+    legend_below(picture, axes)
     link = save(picture, folder, "norm-by-gap")
     caption = "Median norm of the gradient as one eigengap closes; a missing point is not finite."
     return [figure(link, caption)]
 
 
 def _success(rows: Sequence[Row], folder: Path) -> list[str]:
-    """Success as a heat map of d × gap, a panel a method."""
-    gapped = [row for row in rows if row.case.gap is not None]
+    """Success as a heat map of d × gap, or d × spectrum, a panel a method."""
+    gapped = [row for row in where(rows, spectrum="gap") if row.case.gap is not None]
     by_gap = len(values_of(gapped, "gap")) > 1
-    chosen = gapped if by_gap else list(rows)
+    chosen = balanced(gapped, "gap") if by_gap else list(rows)
+    # One loss, so that every cell of the map is the same question.
+    chosen = where(chosen, loss="whitening") or chosen
     across = "gap" if by_gap else "spectrum"
     methods, sizes, columns = (values_of(chosen, axis) for axis in ("method", "d", across))
     picture, axes = panels(len(methods), width=4.2, height=0.6 + 0.42 * max(len(sizes), 3))
@@ -109,7 +116,9 @@ def _success(rows: Sequence[Row], folder: Path) -> list[str]:
                            fontsize=7, color=colour)  # fmt: skip
     picture.colorbar(image, ax=axes, label="success rate, share of seeds")
     link = save(picture, folder, "success")
-    return [figure(link, "Success rate (numbers in %) by matrix size and gap; empty: not measured.")]
+    words = f"loss {', '.join(values_of(chosen, 'loss'))}; {', '.join(values_of(chosen, 'dtype'))}"
+    caption = f"Success rate (numbers in %) by matrix size and {across}; {words}."
+    return [figure(link, caption)]
 
 
 def _iterations(rows: Sequence[Row], folder: Path) -> list[str]:

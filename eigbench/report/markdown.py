@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 from tabulate import tabulate
 
 NOTHING = "–"
+NOT_FINITE = "not finite"
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table that reads as well in a terminal as on a code host."""
-    alignment = ["left", *["right"] * (len(headers) - 1)]
-    return tabulate(
-        rows, headers, tablefmt="pipe", colalign=alignment if rows else None, disable_numparse=True
-    )
+    """A table that reads as well in a terminal as on a code host; numbers to the right."""
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(headers)
+    alignment = ["left", *("right" if all(map(_numeric, c)) else "left" for c in columns[1:])]
+    return tabulate(rows, headers, tablefmt="pipe", colalign=alignment, disable_numparse=True)
+
+
+def _numeric(cell: str) -> bool:
+    return cell in {NOTHING, NOT_FINITE, ""} or re.fullmatch(r"[-−–<>\d.e+ %]+", cell) is not None
 
 
 def percent(share: float) -> str:
@@ -35,7 +40,7 @@ def scientific(value: float) -> str:
     if math.isnan(value):
         return NOTHING
     if math.isinf(value):
-        return "not finite" if value > 0 else "−∞"
+        return NOT_FINITE if value > 0 else "−∞"
     if value == 0:
         return "0"
     if 0.01 <= abs(value) < 1000:

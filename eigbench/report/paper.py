@@ -1,4 +1,4 @@
-"""What the paper prints, unaltered: Wang et al., Backpropagation-Friendly Eigendecomposition, 2019."""
+"""What the paper prints, unaltered (Wang et al., NeurIPS 2019)."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
-from matplotlib import pyplot as plt  # noqa: E402: the backend comes first
+from matplotlib import pyplot as plt
 
 # Okabe and Ito (2008), told apart with every common colour vision deficiency; a marker each too.
 STYLES = {
@@ -31,11 +33,15 @@ def style(method: str) -> dict[str, Any]:
 
 
 def panels(count: int, width: float = 4.6, height: float = 3.8) -> tuple[Any, list[Any]]:
-    """A figure with `count` panels side by side, at most three in a row."""
-    columns = min(count, 3)
+    """A figure with `count` panels, at most three in a row; four make a square."""
+    columns = 2 if count == 4 else min(count, 3)
     lines = -(-count // columns)
     figure, axes = plt.subplots(
-        lines, columns, figsize=(width * columns, height * lines), squeeze=False, layout="constrained"
+        lines,
+        columns,
+        figsize=(width * columns, height * lines),
+        squeeze=False,
+        layout="constrained",
     )
     flat = list(axes.flat)
     for empty in flat[count:]:
@@ -43,20 +49,35 @@ def panels(count: int, width: float = 4.6, height: float = 3.8) -> tuple[Any, li
     return figure, flat[:count]
 
 
+def legend_below(figure: Any, axes: Sequence[Any]) -> None:
+    """One legend for all panels, outside of them, where it covers nothing."""
+    entries: dict[str, Any] = {}
+    for panel in axes:
+        handles, labels = panel.get_legend_handles_labels()
+        entries.update(zip(labels, handles, strict=True))
+    figure.legend(
+        list(entries.values()), list(entries), loc="outside lower center", ncols=6, fontsize=9
+    )
+
+
 def gap_axis(axes: Any, gaps: list[float]) -> dict[float, float]:
-    """A logarithmic axis of gaps with a place for 0 at its end: the place of each gap."""
+    """A logarithmic axis of gaps, widest first, with a place for 0 at its end.
+
+    Returns where each gap is drawn.
+    """
     positive = sorted(gap for gap in gaps if gap > 0)
     places = dict(zip(positive, positive, strict=True))
     axes.set_xscale("log")
     axes.set_xlabel("relative eigengap, no unit")
+    decades = [10.0**e for e in range(-16, 1) if positive and positive[0] <= 10.0**e]
+    every = max(1, -(-len(decades) // 6))
+    ticks = {place: f"$10^{{{round(math.log10(place))}}}$" for place in decades[::every]}
     if 0.0 in gaps:
-        zero = (positive[0] if positive else 1.0) / 100
-        places[0.0] = zero
-        axes.axvline(zero * 4, color="0.8", linewidth=0.8)
-        axes.annotate(
-            "gap = 0", (zero, 0), (0, 4), xycoords=("data", "axes fraction"),
-            textcoords="offset points", ha="center", fontsize=7, color="0.4",
-        )  # fmt: skip
+        places[0.0] = (positive[0] if positive else 1.0) / 30
+        ticks[places[0.0]] = "0"
+        axes.axvline(places[0.0] * 5, color="0.8", linewidth=0.8)
+    axes.set_xticks(list(ticks), list(ticks.values()))
+    axes.set_xticks([], minor=True)
     axes.invert_xaxis()
     return places
 

@@ -32,7 +32,8 @@ class Row:
         if self.record.status == "failed":
             return np.zeros(self.case.seeds, dtype=bool)
         flags = [self.metric(m) for m in ("forward_finite", "gradient_finite", "inside_bound")]
-        return np.all(np.stack(flags) == 1, axis=0)
+        succeeded: NDArray[np.bool_] = np.all(np.stack(flags) == 1, axis=0)
+        return succeeded
 
     @cached_property
     def error(self) -> Floats:

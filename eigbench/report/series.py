@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import pyplot as plt
 
 from eigbench.report.markdown import NOTHING, axis_value, figure, percent, scientific, table
 from eigbench.report.paper import TABLE_1
-from eigbench.report.plots import plt, save
+from eigbench.report.plots import save
 from eigbench.runs.case import COEFFICIENT_TERMS, FIGURE_1_POWERS, SeriesCase
 from eigbench.runs.record import Record
 
@@ -57,9 +58,7 @@ def _by_ratio(records: Sequence[Record]) -> dict[float, Record]:
     chosen: dict[float, Record] = {}
     for record in records:
         case = record.case
-        if isinstance(case, SeriesCase) and (
-            case.ratio not in chosen or case.dtype == "float64"
-        ):
+        if isinstance(case, SeriesCase) and (case.ratio not in chosen or case.dtype == "float64"):
             chosen[case.ratio] = record
     return dict(sorted(chosen.items()))
 
@@ -102,10 +101,14 @@ def _figure_1(records: Sequence[Record], folder: Path) -> str:
     surface.set(xlabel="q = λi/λ1", ylabel="k (iterations)", zlabel="qᵏ")
     surface.set_title("(a) qᵏ")
     contour = picture.add_subplot(1, 2, 2)
-    lines = contour.contour(k, q, powers, levels=[0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8], cmap="cividis")
+    lines = contour.contour(
+        k, q, powers, levels=[0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8], cmap="cividis"
+    )
     contour.clabel(lines, fmt="%g", fontsize=7)
     contour.plot(*_table_points(chosen), "k.", label="least k with qᵏ ≤ 0.05")
-    contour.set(xlabel="k (iterations)", ylabel="q = λi/λ1, no unit", xlim=(1, max(FIGURE_1_POWERS)))
+    contour.set(
+        xlabel="k (iterations)", ylabel="q = λi/λ1, no unit", xlim=(1, max(FIGURE_1_POWERS))
+    )
     contour.set_title("(b) contours of qᵏ")
     contour.legend(fontsize=8, loc="lower right")
     link = save(picture, folder, "figure-1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from eigbench.report.rows import (
     Row,
     median,
     median_error,
+    point,
     pooled,
     right_rate,
     seed_count,
@@ -49,7 +51,8 @@ def how_to_read(seeds: int) -> list[str]:
 
 def success(rows: Sequence[Row]) -> list[str]:
     """Success by method × d, in the shape of the paper's Table 2, and by gap."""
-    return [
+    gapped = balanced([row for row in rows if row.case.gap is not None], "gap")
+    parts = [
         "## Success rate",
         "Share of seeds that succeed, by matrix size. All spectra, losses, gaps and precisions "
         "that were measured are in it.",
@@ -57,26 +60,33 @@ def success(rows: Sequence[Row]) -> list[str]:
         "The paper's Table 2 has this shape. It prints the share of 15 *trainings* (ResNet18, "
         "ZCA, CIFAR-10, 350 epochs) that did not fail, which is another experiment:",
         _paper_table_2(),
-        "By relative eigengap, over the spectra that have one to choose:",
-        _by(rows, "gap", lambda chosen: percent(success_rate(chosen))),
     ]
+    if len(values_of(gapped, "gap")) > 1:
+        parts += [
+            f"By relative eigengap ({_fixed(gapped)}):",
+            _by(gapped, "gap", lambda chosen: percent(success_rate(chosen))),
+        ]
+    return parts
 
 
 def accuracy(rows: Sequence[Row]) -> list[str]:
-    """Error by method × gap for each loss: bounded is not the same as right."""
-    gapped = [row for row in rows if row.case.gap is not None]
+    """Error by method × gap for each spectrum, loss and precision."""
     parts = [
         "## Accuracy",
         f"Share of seeds that are right (error ≤ {percent(RIGHT)}), by matrix size:",
         _by(rows, "d", lambda chosen: percent(right_rate(chosen))),
+        "Median error by gap, for each loss. The row *rounding of M* is the error that rounding M "
+        "to its precision causes by itself: no method can do better.",
     ]
-    for loss in values_of(gapped, "loss"):
-        chosen = where(gapped, loss=loss)
-        parts += [
-            f"Median error by gap, loss **{loss}** ({_fixed(chosen)}). The last row is the error "
-            "that rounding M to its precision causes by itself: no method can do better.",
-            _by(chosen, "gap", lambda some: scientific(median_error(some)), extra=_floor(chosen)),
-        ]
+    gapped = [row for row in rows if row.case.gap is not None]
+    axes = ("spectrum", "loss", "dtype")
+    for spectrum, loss, dtype in itertools.product(*(values_of(gapped, axis) for axis in axes)):
+        chosen = balanced(where(gapped, spectrum=spectrum, loss=loss, dtype=dtype), "gap")
+        if len(values_of(chosen, "gap")) > 1:
+            parts += [
+                f"**{loss}**, spectrum {spectrum}, {dtype} (d {_listed(chosen, 'd')}):",
+                _by(chosen, "gap", lambda some: scientific(median_error(some)), _floor(chosen)),
+            ]
     return parts
 
 
@@ -84,9 +94,13 @@ def other_axes(rows: Sequence[Row]) -> list[str]:
     """Success, right and error by each further axis that takes more than one value."""
     parts = ["## By precision, ε, spectrum, loss and scale"]
     for axis in ("dtype", "epsilon", "spectrum", "loss", "scale"):
-        chosen = _balanced(rows, axis)
+        chosen = balanced(rows, axis)
         if len(values_of(chosen, axis)) > 1:
-            parts += [f"### By {AXIS_TITLES[axis]}", f"Over {_fixed(chosen)}.", _three(chosen, axis)]
+            parts += [
+                f"### By {AXIS_TITLES[axis]}",
+                f"Over {_fixed(chosen)}.",
+                _three(chosen, axis),
+            ]
     return parts if len(parts) > 1 else []
 
 
@@ -94,20 +108,21 @@ def iterations(rows: Sequence[Row]) -> list[str]:
     """Error by K × gap for each method that has K and was measured at several."""
     parts: list[str] = []
     for method in values_of(rows, "method"):
-        own = where(rows, method=method, loss="whitening", spectrum="gap")
+        own = where(rows, method=method, loss="whitening", spectrum="gap", scale=1.0)
         own = [row for row in own if row.case.parameters.get("seed", 0) == 0]
-        many = {K for K in values_of(own, "iterations")}
-        if len(many) < 3:
+        if len(values_of(own, "iterations")) < 3:
             continue
         d, dtype = _most_common(own)
-        chosen = where(own, d=d, dtype=dtype, epsilon=own[0].case.epsilon, scale=1.0)
+        chosen = where(own, d=d, dtype=dtype, epsilon=own[0].case.epsilon)
+        gaps = _gaps_of(chosen)
         body = [
-            [str(K)] + [_cell(where(chosen, iterations=K, gap=gap)) for gap in _gaps_of(chosen, own)]
-            for K in sorted(many)
+            [str(K), *(_cell(where(chosen, iterations=K, gap=gap)) for gap in gaps)]
+            for K in values_of(own, "iterations")
         ]
-        headers = ["K", *(axis_value(gap) for gap in _gaps_of(chosen, own))]
-        parts += [f"Median error of `{method}` by K and gap (whitening, d = {d}, {dtype}):",
-                  table(headers, body)]  # fmt: skip
+        parts += [
+            f"Median error of `{method}` by K and gap (whitening, d = {d}, {dtype}):",
+            table(["K", *map(axis_value, gaps)], body),
+        ]
     return ["## The number of iterations", *parts] if parts else []
 
 
@@ -117,7 +132,7 @@ def reference(rows: Sequence[Row]) -> list[str]:
         (own, twin)
         for own in where(rows, method="hybrid-loop")
         for twin in where(rows, method="hybrid", parameters=own.case.parameters)
-        if _same_point(own, twin)
+        if point(own.case) == point(twin.case)
     ]
     if not pairs:
         return []
@@ -190,13 +205,16 @@ def _three(rows: Sequence[Row], axis: str) -> str:
     return table([AXIS_TITLES[axis], "method", *(name for name, _ in summaries), "seeds"], body)
 
 
-def _balanced(rows: Sequence[Row], axis: str) -> list[Row]:
-    """The rows whose case was measured at every value of the axis, all else being equal."""
-    values = set(values_of(rows, axis))
+def balanced(rows: Sequence[Row], axis: str) -> list[Row]:
+    """The rows whose case was measured along the axis, all else being equal.
+
+    At three quarters of the values or more: a value may be missing where a case does not apply.
+    """
+    enough = 0.75 * len({getattr(row.case, axis) for row in rows})
     seen: dict[Any, set[Any]] = {}
     for row in rows:
         seen.setdefault(_elsewhere(row, axis), set()).add(getattr(row.case, axis))
-    return [row for row in rows if seen[_elsewhere(row, axis)] == values] or list(rows)
+    return [row for row in rows if len(seen[_elsewhere(row, axis)]) >= enough]
 
 
 def _elsewhere(row: Row, axis: str) -> tuple[Any, ...]:
@@ -209,12 +227,16 @@ def _elsewhere(row: Row, axis: str) -> tuple[Any, ...]:
 
 def _fixed(rows: Sequence[Row]) -> str:
     """What the rows have in common or range over, in words."""
-    parts = []
-    for axis in ("loss", "spectrum", "d", "gap", "dtype", "epsilon", "scale"):
-        values = [axis_value(value) for value in values_of(rows, axis)]
-        if values:
-            parts.append(f"{AXIS_TITLES[axis].replace('matrix size ', '')} {', '.join(values)}")
-    return "; ".join(parts)
+    axes = ("loss", "spectrum", "d", "gap", "dtype", "epsilon", "scale")
+    return "; ".join(
+        f"{AXIS_TITLES[axis].removeprefix('matrix size ')} {_listed(rows, axis)}"
+        for axis in axes
+        if values_of(rows, axis)
+    )
+
+
+def _listed(rows: Sequence[Row], axis: str) -> str:
+    return ", ".join(axis_value(value) for value in values_of(rows, axis))
 
 
 def _paper_table_2() -> str:
@@ -237,15 +259,10 @@ def _most_common(rows: Sequence[Row]) -> tuple[int, str]:
     return max(counts, key=lambda key: len(counts[key]))
 
 
-def _gaps_of(chosen: Sequence[Row], own: Sequence[Row]) -> list[Any]:
-    """The gaps at which more than the usual K was measured."""
-    several = [
-        gap for gap in values_of(own, "gap") if len(values_of(where(chosen, gap=gap), "iterations")) > 2
+def _gaps_of(rows: Sequence[Row]) -> list[Any]:
+    """The gaps at which more than two values of K were measured."""
+    return [
+        gap
+        for gap in values_of(rows, "gap")
+        if len(values_of(where(rows, gap=gap), "iterations")) > 2
     ]
-    return several
-
-
-def _same_point(one: Row, other: Row) -> bool:
-    from eigbench.report.rows import point
-
-    return point(one.case) == point(other.case)

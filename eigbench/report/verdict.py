@@ -36,11 +36,10 @@ def verdict(rows: Sequence[Row], iterations: int) -> list[str]:
 def _of_method(rows: Sequence[Row], method: str) -> str:
     own = where(rows, method=method)
     middle = median_error(own)
-    error = "median error not finite" if middle == float("inf") else f"median error {scientific(middle)}"
     return (
         f"**{method}** is finite and inside the bound for {percent(success_rate(own))} of "
         f"{seed_count(own)} seeds and right, to {percent(RIGHT)}, for {percent(right_rate(own))}; "
-        f"{error}."
+        f"median error {scientific(middle)}."
     )
 
 

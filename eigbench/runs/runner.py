@@ -57,7 +57,8 @@ def attempt(case: Case, measure: Measure, session: int = 0) -> Record:
         samples, labels = measure(case)
     except NotApplicable as reason:
         return record("skipped", reason=str(reason))
-    except Exception as error:  # noqa: BLE001: whatever a method raises is a row of the table
+    # Whatever a method raises is a row of the table.
+    except Exception as error:  # noqa: BLE001
         return record("failed", reason=f"{type(error).__name__}: {_first_line(error)}")
     written = {name: [number(value) for value in values] for name, values in samples.items()}
     return record("measured", samples=written, labels=labels)

@@ -106,7 +106,10 @@ def load(path: Path) -> Suite:
 
 def check(suite: Suite) -> Suite:
     """Refuse values that no axis takes."""
-    for place, axes in [("axes", suite.axes), *((f"grids[{i}]", g) for i, g in enumerate(suite.grids))]:
+    for place, axes in [
+        ("axes", suite.axes),
+        *((f"grids[{i}]", g) for i, g in enumerate(suite.grids)),
+    ]:
         for name, values in _given(axes).items():
             if not values:
                 raise InputError(f"{place}.{name} is empty")
