@@ -90,9 +90,11 @@ def _norm(rows: Sequence[Row], folder: Path) -> list[str]:
 
 def _success(rows: Sequence[Row], folder: Path) -> list[str]:
     """Success as a heat map of d × gap, or d × spectrum, a panel a method."""
+    if not rows:
+        return []
     gapped = [row for row in where(rows, spectrum="gap") if row.case.gap is not None]
     by_gap = len(values_of(gapped, "gap")) > 1
-    chosen = balanced(gapped, "gap") if by_gap else list(rows)
+    chosen = (balanced(gapped, "gap") or gapped) if by_gap else list(rows)
     # One loss, so that every cell of the map is the same question.
     chosen = where(chosen, loss="whitening") or chosen
     across = "gap" if by_gap else "spectrum"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from eigbench.report.markdown import axis_value, percent, scientific
@@ -49,16 +50,35 @@ def _best(rows: Sequence[Row], methods: Sequence[str]) -> list[str]:
         return []
     success = {method: success_rate(where(rows, method=method)) for method in methods}
     right = {method: right_rate(where(rows, method=method)) for method in methods}
-    stable = [m for m in methods if success[m] == max(success.values())]
-    correct = [m for m in methods if right[m] == max(right.values())]
+    seeds = seed_count(where(rows, method=methods[0]))
+    stable, correct = _leaders(success, seeds), _leaders(right, seeds)
     text = (
-        f"Most often finite and bounded: **{', '.join(stable)}** "
-        f"({percent(max(success.values()))}). Most often right: **{', '.join(correct)}** "
-        f"({percent(max(right.values()))})."
+        f"Most often finite and bounded: {_named(stable, success)}. "
+        f"Most often right: {_named(correct, right)}."
     )
     if not set(stable) & set(correct):
         text += " They are not the same: bounded is not the same as right."
     return [text]
+
+
+def _leaders(shares: dict[str, float], seeds: int) -> list[str]:
+    """The method with the largest share, and those from which no difference is shown.
+
+    Two shares of `seeds` differ if they are further apart than twice the standard error of their
+    difference. Methods meet the same matrices, which makes this a cautious test.
+    """
+    best = max(shares.values())
+
+    def differs(share: float) -> bool:
+        error = math.sqrt((best * (1 - best) + share * (1 - share)) / seeds)
+        return best - share > 2 * error
+
+    return [method for method, share in shares.items() if not differs(share)]
+
+
+def _named(methods: Sequence[str], shares: dict[str, float]) -> str:
+    words = [f"**{method}** ({percent(shares[method])})" for method in methods]
+    return " and ".join(words) + (", no difference shown" if len(words) > 1 else "")
 
 
 def _gap_until_right(rows: Sequence[Row], methods: Sequence[str]) -> list[str]:

@@ -1,0 +1,74 @@
+"""The report of a recorded run, word for word, and byte for byte when it is made again."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from eigbench.report import write_report
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(GOLDEN / "run", tmp_path / "run"))
+
+
+def test_report_is_the_golden_one(run: Path) -> None:
+    """After a wanted change: `eigbench report tests/report/golden/run`, and move the report."""
+    write_report(run)
+    assert (run / "report.md").read_text("utf-8") == (GOLDEN / "report.md").read_text("utf-8")
+
+
+def test_the_same_records_give_the_same_bytes(run: Path) -> None:
+    def everything() -> dict[str, bytes]:
+        made = [run / "report.md", *sorted((run / "figures").iterdir())]
+        return {path.name: path.read_bytes() for path in made}
+
+    write_report(run)
+    first = everything()
+    write_report(run)
+    assert len(first) >= 5
+    assert everything() == first
+
+
+def test_every_figure_is_linked_and_there(run: Path) -> None:
+    write_report(run)
+    text = (run / "report.md").read_text("utf-8")
+    figures = sorted((run / "figures").iterdir())
+    assert figures
+    for figure in figures:
+        assert figure.read_bytes().startswith(b"\x89PNG")
+        assert f"](figures/{figure.name})" in text
+
+
+def test_nothing_but_the_report_and_figures_is_written(run: Path) -> None:
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    write_report(run)
+    after = {path.name for path in run.iterdir()}
+    assert after - set(before) == {"report.md", "figures"}
+    assert all((run / name).read_bytes() == content for name, content in before.items())
+
+
+def test_a_torn_last_record_makes_a_partial_report(run: Path) -> None:
+    records = run / "records.jsonl"
+    records.write_bytes(records.read_bytes()[:-20])
+    write_report(run)
+    text = (run / "report.md").read_text("utf-8")
+    assert "**Partial report.** 116 of 117 cases are measured; 1 are missing" in text
+
+
+def test_records_of_any_subset_make_a_report(run: Path) -> None:
+    """A run that is interrupted anywhere, or a grid of one case, must still be reported."""
+    lines = (run / "records.jsonl").read_bytes().splitlines(keepends=True)
+    draw = random.Random(0)
+    subsets = [lines[:0], lines[:1], lines[-1:]]
+    subsets += [sorted(draw.sample(lines, size)) for size in (1, 1, 1, 2, 2, 3, 4, 6, 10, 20)]
+    for kept in subsets:
+        (run / "records.jsonl").write_bytes(b"".join(kept))
+        write_report(run)
+        assert "## Verdict" in (run / "report.md").read_text("utf-8")
