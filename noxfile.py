@@ -11,7 +11,7 @@ nox.needs_version = ">=2025.2.9"
 PROJECT = nox.project.load_toml("pyproject.toml")
 
 
-def _group(name: str) -> list[str]:
+def _group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PROJECT, name)
 
 

@@ -32,7 +32,8 @@ def test_the_example_method_of_the_docs_is_a_method() -> None:
         X = M.clone().requires_grad_()
         values, vectors = eigh((X + X.mT) / 2)
         loss = (W * ((vectors * values**2) @ vectors.mT)).sum()
-        return torch.autograd.grad(loss, X)[0]
+        (found,) = torch.autograd.grad(loss, X)
+        return found
 
     torch.testing.assert_close(
         gradient(method().eigh), gradient(torch.linalg.eigh), rtol=1e-9, atol=0

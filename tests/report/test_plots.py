@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from matplotlib import colors
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from eigbench.report import figures, write_report
 from eigbench.report.plots import STYLES, gap_axis, style
@@ -55,7 +56,7 @@ def test_every_axis_of_every_figure_is_labelled(
 ) -> None:
     seen = []
 
-    def look(figure: plt.Figure, _folder: Path, name: str) -> str:
+    def look(figure: Figure, _folder: Path, name: str) -> str:
         for axes in figure.axes:
             if axes.get_visible():
                 seen.append(name)
