@@ -40,7 +40,11 @@ def execute(
                 run(todo, measure, writer, observe)
             except KeyboardInterrupt:
                 interrupted = True
-    verdict = write_report(folder)
+    try:
+        verdict = write_report(folder)
+    except KeyboardInterrupt:
+        _say(f"eigbench: interrupted; `eigbench report {folder}` writes the report.")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     if not quiet:
         typer.echo(verdict)
     typer.echo(str(folder / store.REPORT))

@@ -8,11 +8,12 @@ from dataclasses import fields
 def methods() -> None:
     """List the methods with their parameters and sources."""
     from rich.console import Console  # late, like torch below
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from eigbench.methods.registry import available, get
 
-    table = Table("Method", "What it does", "Parameters", "Source")
+    titles = ("Method", "What it does", "Parameters", "Source")
+    table = Table(*(Column(title, overflow="fold") for title in titles))
     for name in available():
         method = get(name)
         defaults = ", ".join(f"{field.name}={field.default!r}" for field in fields(method))

@@ -99,4 +99,5 @@ def _with_matrices(suite: Suite, file: Path, limit: int | None, given: list[str]
     if limit is not None:
         counts = {n: min(count, limit) for n, count in counts.items()}
     remembered = Matrices(file=str(file), sha256=loaded.sha256, count=counts)
-    return msgspec.structs.replace(suite, matrices=remembered)
+    grids = [grid for grid in suite.grids if grid.kind == "stability"]
+    return msgspec.structs.replace(suite, matrices=remembered, grids=grids)

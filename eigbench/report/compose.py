@@ -36,7 +36,7 @@ def compose(run: Run, folder: Path) -> tuple[str, str]:
 def _stability(run: Run, rows: list[Row], folder: Path) -> list[str]:
     fair = comparable(rows, _iterations(run))
     return [
-        *tables.how_to_read(run.suite.seeds),
+        *tables.how_to_read(run.suite),
         *figures.sections(rows, fair, folder),
         *tables.success(fair),
         *tables.accuracy(fair),

@@ -21,6 +21,7 @@ from eigbench.report.rows import (
     values_of,
     where,
 )
+from eigbench.runs.suite import Suite
 
 Summary = Callable[[Sequence[Row]], float]
 AXIS_TITLES = {
@@ -34,18 +35,22 @@ AXIS_TITLES = {
 }
 
 
-def how_to_read(seeds: int) -> list[str]:
+def how_to_read(suite: Suite) -> list[str]:
     """What the words in the tables mean."""
+    batch = f"a batch of {suite.seeds} random matrices (seeds) of one kind"
+    if suite.matrices is not None:
+        sizes = ", ".join(f"{count} of {n}×{n}" for n, count in suite.matrices.count.items())
+        batch = f"the matrices of one size (seeds) from `{suite.matrices.file}`: {sizes}"
     return [
         "## How to read it",
-        f"Every case is a batch of {seeds} random matrices (seeds) of one kind, differentiated "
-        "once. A seed **succeeds** if its eigenpairs and its gradient are finite and the gradient "
-        "is inside the bound of Eq. 12 of the paper, (nK/λmin)·max‖∂L/∂v‖ + ‖∂L/∂λ‖ (K = 19 for "
-        "a method without K). Its **error** is ‖G − G\\*‖/‖G\\*‖ against the exact gradient G\\*, "
-        "known at any gap from the eigenpairs that the matrix was built from (Daleckii–Krein), in "
-        f"float64; up to {percent(RIGHT)} it counts as **right**. Bounded is not the same as "
-        "right: read both. Medians count what is not finite as infinite. The tables compare "
-        "methods on the same cases only.",
+        f"Every case is {batch}, differentiated once. A seed **succeeds** if its eigenpairs and "
+        "its gradient are finite and the gradient is inside the bound of Eq. 12 of the paper, "
+        "(nK/λmin)·max‖∂L/∂v‖ + ‖∂L/∂λ‖ (K = 19 for a method without K). Its **error** is "
+        "‖G − G\\*‖/‖G\\*‖ against the exact gradient G\\*, known at any gap from the eigenpairs "
+        "that the matrix was built from (Daleckii–Krein), in float64; up to "
+        f"{percent(RIGHT)} it counts as **right**. Bounded is not the same as right: read both. "
+        "Medians count what is not finite as infinite. The tables compare methods on the same "
+        "cases only.",
     ]
 
 
@@ -75,19 +80,23 @@ def accuracy(rows: Sequence[Row]) -> list[str]:
         "## Accuracy",
         f"Share of seeds that are right (error ≤ {percent(RIGHT)}), by matrix size:",
         _by(rows, "d", lambda chosen: percent(right_rate(chosen))),
-        "Median error by gap, for each loss. The row *rounding of M* is the error that rounding M "
-        "to its precision causes by itself: no method can do better.",
     ]
+    by_gap: list[str] = []
     gapped = [row for row in rows if row.case.gap is not None]
     axes = ("spectrum", "loss", "dtype")
     for spectrum, loss, dtype in itertools.product(*(values_of(gapped, axis) for axis in axes)):
         chosen = balanced(where(gapped, spectrum=spectrum, loss=loss, dtype=dtype), "gap")
         if len(values_of(chosen, "gap")) > 1:
-            parts += [
+            by_gap += [
                 f"**{loss}**, spectrum {spectrum}, {dtype} (d {_listed(chosen, 'd')}):",
                 _by(chosen, "gap", lambda some: scientific(median_error(some)), _floor(chosen)),
             ]
-    return parts
+    if by_gap:
+        parts.append(
+            "Median error by gap, for each loss. The row *rounding of M* is the error that "
+            "rounding M to its precision causes by itself: no method can do better."
+        )
+    return parts + by_gap
 
 
 def other_axes(rows: Sequence[Row]) -> list[str]:

@@ -78,7 +78,7 @@ def _leaders(shares: dict[str, float], seeds: int) -> list[str]:
 
 def _named(methods: Sequence[str], shares: dict[str, float]) -> str:
     words = [f"**{method}** ({percent(shares[method])})" for method in methods]
-    return " and ".join(words) + (", no difference shown" if len(words) > 1 else "")
+    return ", ".join(words) + ("; no difference shown" if len(words) > 1 else "")
 
 
 def _gap_until_right(rows: Sequence[Row], methods: Sequence[str]) -> list[str]:

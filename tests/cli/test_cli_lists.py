@@ -1,0 +1,132 @@
+"""`--d 4 8`, `--d 4 --d 8` and `--d 4,8` mean the same, for every axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commandline import call
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eigbench.cli.lists import spread
+from eigbench.runs.suite import Suite
+
+AXES: list[tuple[str, str, list[str], list[Any]]] = [
+    ("--d", "d", ["4", "8", "16", "32", "64"], [4, 8, 16, 32, 64]),
+    ("--gap", "gap", ["0.3", "1e-3", "0"], [0.3, 1e-3, 0.0]),
+    ("--dtype", "dtype", ["float64", "float32"], ["float64", "float32"]),
+    ("--eps", "epsilon", ["0", "1e-6", ".5"], [0.0, 1e-6, 0.5]),
+    ("--method", "method", ["svd", "hybrid-loop"], ["svd", "hybrid-loop"]),
+    ("--iterations", "iterations", ["2", "7"], [2, 7]),
+    ("--spectrum", "spectrum", ["cluster", "gap"], ["cluster", "gap"]),
+    ("--loss", "loss", ["subspace", "whitening"], ["subspace", "whitening"]),
+    ("--scale", "scale", ["1e5", "1"], [1e5, 1.0]),
+]
+
+Spelling = Callable[[str, list[str]], list[str]]
+
+SPELLINGS: dict[str, Spelling] = {
+    "words": lambda o, v: [o, *v],
+    "repeated": lambda o, v: [word for value in v for word in (o, value)],
+    "commas": lambda o, v: [o, ",".join(v)],
+    "equals": lambda o, v: [f"{o}={','.join(v)}"],
+    "equals repeated": lambda o, v: [f"{o}={value}" for value in v],
+    "commas and spaces": lambda o, v: [o, ", ".join(v)],
+    "commas at the ends": lambda o, v: [o, *(f"{value}," for value in v)],
+    "mixture": lambda o, v: [f"{o}={v[0]}", o, *v[1:]],
+    "mixture with commas": lambda o, v: [o, v[0], ",".join(v[1:])],
+    "repetitions": lambda o, v: [o, *v, *v, f"{o}={v[0]}"],
+}
+
+
+class Executed:
+    """Stands in for the measuring, and remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.suite: Suite | None = None
+        self.out: Path | None = None
+        self.options: dict[str, bool] = {}
+
+    def __call__(self, suite: Suite, out: Path | None, **options: bool) -> None:
+        self.suite, self.out, self.options = suite, out, options
+
+
+@pytest.fixture
+def executed(monkeypatch: pytest.MonkeyPatch) -> Executed:
+    stand_in = Executed()
+    monkeypatch.setattr("eigbench.cli.stability.execute", stand_in)
+    return stand_in
+
+
+def _values(suite: Suite | None, axis: str) -> list[Any]:
+    """The values of an axis in the first grid, which narrows nothing."""
+    assert suite is not None
+    values: list[Any] = getattr(suite.grids[0], axis)
+    return values
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize(("option", "axis", "words", "values"), AXES)
+def test_every_spelling_means_the_same(
+    executed: Executed, spelling: str, option: str, axis: str, words: list[str], values: list[Any]
+) -> None:
+    outcome = call("stability", *SPELLINGS[spelling](option, words))
+    assert (outcome.code, outcome.err) == (0, "")
+    assert _values(executed.suite, axis) == values
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_options_that_follow_and_precede_are_options(executed: Executed, spelling: str) -> None:
+    spell = SPELLINGS[spelling]
+    line = ["--seeds", "3", *spell("--d", ["4", "8"]), "--out", "here", "--resume"]
+    outcome = call("stability", *line, *spell("--gap", ["0.3", "1e-3"]), "-q", "--no-progress")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert _values(executed.suite, "d") == [4, 8]
+    assert _values(executed.suite, "gap") == [0.3, 1e-3]
+    assert executed.suite is not None
+    assert executed.suite.seeds == 3
+    assert executed.out == Path("here")
+    assert executed.options == {"resume": True, "quiet": True, "no_progress": True}
+
+
+def test_repetitions_are_removed_by_value_not_by_spelling(executed: Executed) -> None:
+    assert call("stability", "--gap", "0.1", "1e-1", ".10", "--d", "4", "+4").code == 0
+    assert _values(executed.suite, "gap") == [0.1]
+    assert _values(executed.suite, "d") == [4]
+
+
+def test_order_is_kept(executed: Executed) -> None:
+    assert call("stability", "--d", "64", "4", "--d", "8").code == 0
+    assert _values(executed.suite, "d") == [64, 4, 8]
+
+
+def test_an_axis_that_is_not_given_keeps_the_suite_values(executed: Executed) -> None:
+    assert call("stability", "--d", "4").code == 0
+    assert _values(executed.suite, "gap") == [0.3, 0.1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8, 0.0]
+    assert _values(executed.suite, "method") is None  # the suite's own axes decide
+
+
+@pytest.mark.parametrize("word", ["-3", "-.5", "-inf", "-nan", "-1e5"])
+def test_a_negative_number_is_a_value_not_an_option(word: str) -> None:
+    assert list(spread(["--gap", "0.1", word], {"--gap"})) == ["--gap=0.1", f"--gap={word}"]
+
+
+@given(
+    st.lists(st.integers(1, 4096), min_size=1, max_size=6),
+    st.lists(st.booleans(), min_size=6, max_size=6),
+    st.lists(st.booleans(), min_size=6, max_size=6),
+)
+def test_any_mixture_of_spellings_spreads_to_the_same(
+    values: list[int], joined: list[bool], named: list[bool]
+) -> None:
+    words = ["--d", str(values[0])]
+    for value, join, name in zip(values[1:], joined, named, strict=False):
+        if join:
+            words[-1] += f",{value}"
+        else:
+            words += ["--d", str(value)] if name else [str(value)]
+    expected = [f"--d={value}" for value in values]
+    assert list(spread([*words, "--quiet"], {"--d"})) == [*expected, "--quiet"]
