@@ -74,4 +74,5 @@ class Projector:
         """`±1/(λi − λj)` between a chosen and another, else 0."""
         rise = self.chosen[..., :, None] - self.chosen[..., None, :]
         gap = eigenvalues[..., :, None] - eigenvalues[..., None, :]
-        return rise / (gap + (rise == 0))
+        # Where nothing rises the gap may be anything, zero included: there it is divided by 1.
+        return rise / (gap * (rise != 0) + (rise == 0))

@@ -44,7 +44,7 @@ class Hybrid(Method):
 
     def half_coefficients(self, eigenvalues: Tensor) -> tuple[Tensor, Tensor]:
         """`½c⁻` and `½(c⁺ − c⁻) = ½q^(K−1)/λ`, above the diagonal, where the column leads."""
-        shifted = eigenvalues - lowest_negative(eigenvalues)
+        shifted = eigenvalues - _lowest_negative(eigenvalues)
         doubled = shifted + shifted
         # At and below this K/λ would overflow: the eigenvalue counts as zero, its inverse as 0.
         smallest = 2 * self.iterations / torch.finfo(doubled.dtype).max
@@ -56,6 +56,6 @@ class Hybrid(Method):
         return mul(total, half_inverse), mul(power, half_inverse)
 
 
-def lowest_negative(eigenvalues: Tensor) -> Tensor:
+def _lowest_negative(eigenvalues: Tensor) -> Tensor:
     """The lowest of ascending eigenvalues `(..., n)` where it is negative, else 0: `(..., 1)`."""
     return eigenvalues[..., :1].clamp(max=0)

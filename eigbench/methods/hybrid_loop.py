@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, require_iterations, symmetric_part
-from eigbench.methods.hybrid import lowest_negative
 
 
 class _PowerIteration(torch.autograd.Function):
@@ -45,8 +44,10 @@ class HybridLoop(Method):
 
     What `hybrid` has in closed form this computes step by step: Eq. 4 on each deflated matrix, the
     Rayleigh quotient as eigenvalue, and the gradient that both pass on to the earlier pairs. It is
-    kept to check `hybrid` by, not to be used: n·K matrix–vector products each way. A second
-    derivative raises torch's error for functions that are differentiable once.
+    kept to check `hybrid` by, not to be used: n·K matrix–vector products each way, and terms that
+    grow without bound as an eigenvalue tends to zero, though their sum does not. As in the paper M
+    is positive semi-definite. A second derivative raises torch's error for functions that are
+    differentiable once.
     """
 
     name: ClassVar[str] = "hybrid-loop"
@@ -60,17 +61,14 @@ class HybridLoop(Method):
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`."""
-        eigenvalues, eigenvectors = torch.linalg.eigh(M.detach())
-        # Deflation removes the largest eigenvalue first, so all of them must be positive or zero.
-        shift = lowest_negative(eigenvalues)
-        deflated = symmetric_part(M) - shift.unsqueeze(-1) * torch.eye(
-            M.shape[-1], dtype=M.dtype, device=M.device
-        )
+        _, eigenvectors = torch.linalg.eigh(M.detach())
+        deflated = symmetric_part(M)
         values, vectors = [], []
+        # Deflation removes the largest eigenvalue first.
         for start in reversed(torch.split(eigenvectors, 1, dim=-1)):
             v = _PowerIteration.apply(deflated, start, self.iterations)
             image = deflated @ v
             values.append(((v.mT @ image) / (v.mT @ v))[..., 0, 0])
             vectors.append(v[..., 0])
             deflated = deflated - image @ v.mT
-        return Eigenpairs(torch.stack(values[::-1], -1) + shift, torch.stack(vectors[::-1], -1))
+        return Eigenpairs(torch.stack(values[::-1], -1), torch.stack(vectors[::-1], -1))

@@ -61,7 +61,7 @@ def configured(name: str, **parameters: Any) -> Method:
     """The method called `name` with these parameters; `InputError` if it does not take one."""
     chosen = get(name)
     for parameter in parameters:
-        if parameter not in chosen.__dataclass_fields__:
-            takes = ", ".join(chosen.__dataclass_fields__) or "none"
+        if parameter not in chosen.parameter_names():
+            takes = ", ".join(chosen.parameter_names()) or "none"
             raise InputError(f"method {name!r} has no parameter {parameter!r}; it takes: {takes}")
     return chosen(**parameters)
