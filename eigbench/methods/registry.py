@@ -40,6 +40,7 @@ def available() -> tuple[str, ...]:
 
 
 _loaded: dict[str, type[Method]] = {}
+_parameters: dict[str, tuple[str, ...]] = {}  # by name too: a compiler cannot ask a dataclass
 
 
 def get(name: str) -> type[Method]:
@@ -48,6 +49,7 @@ def get(name: str) -> type[Method]:
         if name not in _entries():
             raise InputError(f"unknown method {name!r}; available are {', '.join(available())}")
         _loaded[name] = _entries()[name].load()
+        _parameters[name] = _loaded[name].parameter_names()
     return _loaded[name]
 
 
@@ -60,8 +62,9 @@ def load_built_in() -> None:
 def configured(name: str, **parameters: Any) -> Method:
     """The method called `name` with these parameters; `InputError` if it does not take one."""
     chosen = get(name)
+    names = _parameters[name]
     for parameter in parameters:
-        if parameter not in chosen.parameter_names():
-            takes = ", ".join(chosen.parameter_names()) or "none"
+        if parameter not in names:
+            takes = ", ".join(names) or "none"
             raise InputError(f"method {name!r} has no parameter {parameter!r}; it takes: {takes}")
     return chosen(**parameters)
