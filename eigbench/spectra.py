@@ -116,6 +116,7 @@ def _cluster(d: int, gap: float, seed: int) -> tuple[Floats, Floats]:
 
 def _geometric(d: int, gap: float, seed: int) -> tuple[Floats, Floats]:
     """Every neighbouring pair at the chosen relative gap."""
+    _require_pair(d)
     return _from_ratios(np.full(d - 1, 1 - gap)), random_orthogonal(d, seed)
 
 

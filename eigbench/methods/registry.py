@@ -40,7 +40,6 @@ def available() -> tuple[str, ...]:
 
 
 _loaded: dict[str, type[Method]] = {}
-_parameters: dict[str, tuple[str, ...]] = {}  # by name too: a compiler cannot ask a dataclass
 
 
 def get(name: str) -> type[Method]:
@@ -49,7 +48,6 @@ def get(name: str) -> type[Method]:
         if name not in _entries():
             raise InputError(f"unknown method {name!r}; available are {', '.join(available())}")
         _loaded[name] = _entries()[name].load()
-        _parameters[name] = _loaded[name].parameter_names()
     return _loaded[name]
 
 
@@ -62,7 +60,7 @@ def load_built_in() -> None:
 def configured(name: str, **parameters: Any) -> Method:
     """The method called `name` with these parameters; `InputError` if it does not take one."""
     chosen = get(name)
-    names = _parameters[name]
+    names = chosen.parameter_names()
     for parameter in parameters:
         if parameter not in names:
             takes = ", ".join(names) or "none"

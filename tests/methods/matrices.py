@@ -19,7 +19,8 @@ def symmetric(eigenvalues: Tensor, seed: int = 0) -> Tensor:
     drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
     Q, _ = torch.linalg.qr(drawn)
     M = (Q * eigenvalues.to(torch.float64)[..., None, :]) @ Q.mT
-    return ((M + M.mT) / 2).to(eigenvalues.dtype)
+    rounded: Tensor = ((M + M.mT) / 2).to(eigenvalues.dtype)
+    return rounded
 
 
 def separated(n: int, batch: tuple[int, ...] = (), dtype: torch.dtype = torch.float64) -> Tensor:
@@ -44,7 +45,8 @@ def loss_of(eigh: Eigh, n: int, dtype: torch.dtype = torch.float64) -> Callable[
     def loss(M: Tensor) -> Tensor:
         values, V = eigh((M + M.mT) / 2)
         function = (V * torch.log1p(values**2)[..., None, :]) @ V.mT
-        return (W * function).sum() + (ranks * values).sum()
+        total: Tensor = (W * function).sum() + (ranks * values).sum()
+        return total
 
     return loss
 

@@ -131,7 +131,9 @@ def test_no_hidden_scale(scale: float) -> None:
 def test_tables_against_exact_arithmetic(q: float, iterations: int, dtype: torch.dtype) -> None:
     leading = 0.7
     values = torch.tensor([q * leading, leading], dtype=dtype)
-    half_minus, half_surplus = (t[0, 1].item() for t in Hybrid(iterations).half_coefficients(values))
+    half_minus, half_surplus = (
+        t[0, 1].item() for t in Hybrid(iterations).half_coefficients(values)
+    )
     with mpmath.workdps(50):
         small, large = (mpmath.mpf(x) for x in values.tolist())
         ratio = small / large

@@ -1,0 +1,247 @@
+"""A stability case: the figures it must reproduce, and what it says of a wrong gradient."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from eigbench.errors import NotApplicable
+from eigbench.measure.problem import pose
+from eigbench.measure.stability import measure_stability
+from eigbench.methods import registry
+from eigbench.methods.base import Eigenpairs, Method
+from eigbench.runs.case import StabilityCase
+
+SEEDS = 12
+
+
+def case(method: str = "hybrid", **changes: Any) -> StabilityCase:
+    """ZCA whitening of 8×8 matrices with one closing pair, in float64."""
+    defaults: dict[str, Any] = {
+        "parameters": {"iterations": 19} if method.startswith("hybrid") else {},
+        "d": 8,
+        "spectrum": "gap",
+        "gap": 0.1,
+        "scale": 1.0,
+        "dtype": "float64",
+        "epsilon": 0.0,
+        "loss": "whitening",
+        "seeds": SEEDS,
+        "seed": 0,
+        "device": "cpu",
+    }
+    return StabilityCase(method=method, **(defaults | changes))
+
+
+def samples(method: str = "hybrid", **changes: Any) -> dict[str, list[float]]:
+    return measure_stability(case(method, **changes), {}).samples
+
+
+def whitening_ratio(gap: float, iterations: int) -> float:
+    """Hybrid's coefficient of a pair over the true one, from the sums written out.
+
+    For ⟨W, V f(λ) Vᵀ⟩ the cotangent is A[i,j] = 2 w f(λj), and so the pair (1, q) gets
+    w·(c⁺ f(1) − c⁻ f(q)), where the truth is w·(f(1) − f(q))/(1 − q). The ratio has no scale.
+    """
+    q = 1 - gap
+    plus = math.fsum(q**k for k in range(iterations))
+    minus = math.fsum(q**k for k in range(iterations - 1))
+    root = math.sqrt(q)
+    return (plus - minus / root) * -(root * (1 + root))
+
+
+@pytest.mark.parametrize(("gap", "ratio"), [(0.15, 0.85), (0.1, 0.57), (0.01, -1.5)])
+def test_hybrid_on_the_closing_pair(gap: float, ratio: float) -> None:
+    """Bounded is not right: 19 terms turn the sign of the closing pair's gradient."""
+    assert np.median(samples(gap=gap)["closing_pair_ratio"]) == pytest.approx(ratio, abs=0.02)
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 19, 60])
+@pytest.mark.parametrize("gap", [0.5, 0.15, 0.01, 1e-4])
+def test_hybrid_on_the_closing_pair_is_the_series_written_out(gap: float, iterations: int) -> None:
+    ratios = samples(gap=gap, parameters={"iterations": iterations})["closing_pair_ratio"]
+    # At a gap of 0.5 the other pairs, all at 0.15, are the closest.
+    expected = whitening_ratio(min(gap, 0.15), iterations)
+    # A pair's basis is known to rounding/gap, and W's component on it may be small.
+    assert ratios == pytest.approx([expected] * SEEDS, rel=1e-8)
+
+
+@pytest.mark.parametrize("gap", [0.15, 0.01])
+def test_hybrid_error_over_the_whole_matrix(gap: float) -> None:
+    """Each pair's share of the true gradient is off by its own ratio − 1; the diagonal is right."""
+    problem = pose(case(gap=gap), {})
+    V, values = problem.truth.eigenvectors, problem.truth.eigenvalues
+    off = np.zeros((8, 8))
+    for i, j in itertools.combinations(range(8), 2):
+        # The spectrum is the same for every seed.
+        off[i, j] = off[j, i] = whitening_ratio(1 - values[0, i] / values[0, j], 19) - 1
+    exact = V.swapaxes(-1, -2) @ problem.gradient @ V
+    expected = np.linalg.norm(off * exact, axis=(1, 2)) / np.linalg.norm(exact, axis=(1, 2))
+    assert samples(gap=gap)["gradient_error"] == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("method", ["eigh", "svd"])
+def test_the_analytic_rule_is_exact_at_an_open_gap(method: str) -> None:
+    assert max(samples(method, gap=1e-3)["gradient_error"]) < 1e-10
+
+
+def test_a_converged_series_is_the_analytic_rule() -> None:
+    found = samples(gap=0.15, parameters={"iterations": 400})
+    # 0.85^400 is 1e-28.
+    assert max(found["gradient_error"]) < 1e-12
+
+
+@pytest.mark.parametrize("gap", [0.1, 1e-6, 0.0])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_hybrid_is_finite_and_inside_its_bound(gap: float, dtype: str) -> None:
+    found = samples(gap=gap, dtype=dtype)
+    assert found["gradient_finite"] == found["disturbed_finite"] == [1.0] * SEEDS
+    assert found["inside_bound"] == [1.0] * SEEDS
+
+
+def test_the_bound_is_that_of_eq_12() -> None:
+    for factor in (1, 3):
+        found = samples(parameters={"iterations": 4 * factor}, loss="eigenvector")
+        # The loss does not see the eigenvalues: nothing is added to the paper's bound.
+        bounds = np.array(found["gradient_bound"]) / factor
+        smallest = 1 / np.array(found["condition_number"])
+        assert np.allclose(bounds * smallest / (8 * 4), _largest_cotangent(), rtol=1e-9)
+
+
+def _largest_cotangent() -> Any:
+    """max_i ‖∂L/∂v_i‖ of the eigenvector loss, written out: 2‖Wv‖ for the one v that it sees."""
+    problem = pose(case(loss="eigenvector"), {})
+    chosen: Any = problem.function.values(problem.truth.eigenvalues)
+    V = problem.truth.eigenvectors
+    vectors = (V * chosen[:, None, :]).sum(axis=-1)
+    return 2 * np.linalg.norm(np.einsum("bij,bj->bi", problem.W, vectors), axis=-1)
+
+
+@pytest.mark.parametrize("loss", ["whitening", "subspace", "reconstruction", "closing-eigenvector"])
+@pytest.mark.parametrize("method", ["eigh", "pi", "hybrid"])
+def test_one_value_a_seed(method: str, loss: str) -> None:
+    measured = measure_stability(case(method, loss=loss), {})
+    assert {len(values) for values in measured.samples.values()} == {SEEDS}
+    assert {len(words) for words in measured.labels.values()} <= {SEEDS}
+    assert ("truncated_by" in measured.labels) == (loss == "whitening")
+
+
+def test_a_seed_s_values_do_not_depend_on_the_other_seeds() -> None:
+    few, many = samples(seeds=2), samples(seeds=5)
+    for metric in ("gradient_error", "closing_pair_ratio", "gradient_norm", "gradient_bound"):
+        assert few[metric] == pytest.approx(many[metric][:2], rel=1e-9), metric
+
+
+def test_seeds_start_at_the_case_s_seed() -> None:
+    later = samples(seed=3, seeds=2)["exact_gradient_norm"]
+    assert later == samples(seed=0, seeds=5)["exact_gradient_norm"][3:]
+
+
+def test_epsilon_and_scale_are_in_the_matrix() -> None:
+    plain = samples(seeds=3)
+    moved = samples(seeds=3, scale=100.0, epsilon=0.5)
+    smallest = 1 / plain["condition_number"][0]
+    expected = (100 + 0.5) / (100 * smallest + 0.5)
+    assert moved["condition_number"] == pytest.approx([expected] * 3, rel=1e-12)
+
+
+def test_rounding_floor_is_of_the_dtype() -> None:
+    single, double = samples(dtype="float32"), samples(dtype="float64")
+    assert max(double["rounding_floor"]) < 1e-13
+    assert 1e-9 < np.median(single["rounding_floor"]) < 1e-4
+
+
+def test_whitening_of_a_singular_matrix_does_not_apply() -> None:
+    with pytest.raises(NotApplicable, match="does not exist"):
+        samples(spectrum="rank-deficient", gap=None)
+
+
+def test_the_users_own_matrices() -> None:
+    M = np.diag([3.0, 1.0])[None]
+    own = case(d=2, spectrum="file", gap=None, seeds=1, loss="reconstruction", method="eigh")
+    found = measure_stability(own, {2: M}).samples
+    assert found["condition_number"] == pytest.approx([3.0])
+    assert found["gradient_error"][0] < 1e-13
+
+
+def _hooked(change: Callable[[Tensor], Tensor], name: str) -> type[Method]:
+    """A method whose gradient is the analytic one after `change`."""
+    label = name
+
+    @dataclass(frozen=True)
+    class Hooked(Method):
+        name: ClassVar[str] = label
+        summary: ClassVar[str] = "for a test"
+        source: ClassVar[str] = "none"
+
+        def eigh(self, M: Tensor) -> Eigenpairs:
+            entry = (M + M.mT) / 2
+            entry.register_hook(change)  # type: ignore[no-untyped-call]
+            return Eigenpairs(*torch.linalg.eigh(entry))
+
+    return Hooked
+
+
+def _nan_for_the_first(G: Tensor) -> Tensor:
+    spoiled = G.clone()
+    spoiled[0, 0, 0] = torch.nan
+    return spoiled
+
+
+@pytest.fixture
+def wrong(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, list[float]]]:
+    """The samples of a case whose method's gradient is changed."""
+
+    def measured(change: Callable[[Tensor], Tensor], **changes: Any) -> dict[str, list[float]]:
+        monkeypatch.setitem(registry._loaded, "wrong", _hooked(change, "wrong"))
+        return samples("wrong", **changes)
+
+    return measured
+
+
+Measured = Callable[..., dict[str, list[float]]]
+
+
+def test_a_scaled_gradient_has_the_right_direction_and_the_wrong_size(wrong: Measured) -> None:
+    found = wrong(lambda G: 3 * G)
+    assert found["gradient_error"] == pytest.approx([2.0] * SEEDS)
+    assert found["gradient_cosine"] == pytest.approx([1.0] * SEEDS)
+    assert found["closing_pair_ratio"] == pytest.approx([3.0] * SEEDS)
+
+
+def test_a_reversed_gradient_has_a_cosine_of_minus_one(wrong: Measured) -> None:
+    found = wrong(lambda G: -G)
+    assert found["gradient_error"] == pytest.approx([2.0] * SEEDS)
+    assert found["gradient_cosine"] == pytest.approx([-1.0] * SEEDS)
+
+
+def test_a_small_error_is_measured_as_small(wrong: Measured) -> None:
+    assert wrong(lambda G: G * (1 + 1e-6))["gradient_error"] == pytest.approx([1e-6] * SEEDS)
+
+
+def test_a_gradient_beyond_the_bound_is_outside(wrong: Measured) -> None:
+    assert wrong(lambda G: G * 1e6)["inside_bound"] == [0.0] * SEEDS
+
+
+def test_nan_is_kept_where_it_is(wrong: Measured) -> None:
+    found = wrong(_nan_for_the_first)
+    assert found["gradient_finite"] == [0.0] + [1.0] * (SEEDS - 1)
+    for metric in ("gradient_norm", "gradient_error", "gradient_cosine", "disturbed_change"):
+        assert math.isnan(found[metric][0]), metric
+        assert np.isfinite(found[metric][1:]).all(), metric
+    assert found["inside_bound"][0] == 0.0
+
+
+def test_the_analytic_rule_is_nan_at_a_tie() -> None:
+    found = samples("eigh", spectrum="identity", gap=None)
+    assert found["gradient_finite"] == [0.0] * SEEDS
+    assert found["forward_finite"] == [1.0] * SEEDS
+    assert np.isnan(found["gradient_error"]).all()

@@ -1,0 +1,155 @@
+"""The three conditions on which Algorithm 1 stops, one at a time and in a batch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from eigbench.methods.base import Eigenpairs
+from eigbench.truncation import ENERGY_KEPT, RAYLEIGH_MISMATCH, REASONS, algorithm_1
+
+NONE, EIGENVALUE, RAYLEIGH, ENERGY = REASONS
+
+
+def diagonal(*values: float) -> tuple[Tensor, Eigenpairs]:
+    """One matrix `(1, n, n)` with these ascending eigenvalues, and its eigenpairs."""
+    eigenvalues = torch.tensor([values], dtype=torch.float64)
+    eye = torch.eye(len(values), dtype=torch.float64)[None]
+    return torch.diag_embed(eigenvalues), Eigenpairs(eigenvalues, eye)
+
+
+def kept(
+    M: Tensor, pairs: Eigenpairs, epsilon: float = 0.0, **limits: float
+) -> list[tuple[int, str]]:
+    """`(rank, reason)` of each matrix."""
+    rank, reason = algorithm_1(M, pairs, epsilon, **limits)
+    return [(r, REASONS[why]) for r, why in zip(rank.tolist(), reason.tolist(), strict=True)]
+
+
+def test_limits_are_those_of_the_paper() -> None:
+    assert RAYLEIGH_MISMATCH == 0.1
+    assert pytest.approx(0.9999) == ENERGY_KEPT
+
+
+def test_stops_at_an_eigenvalue_not_above_epsilon() -> None:
+    M, pairs = diagonal(0.1, 0.2, 0.3, 0.4)
+    assert kept(M, pairs, epsilon=0.15) == [(3, EIGENVALUE)]
+    # Equal counts as not above.
+    assert kept(M, pairs, epsilon=0.2) == [(2, EIGENVALUE)]
+    assert kept(M, pairs, epsilon=0.199) == [(3, EIGENVALUE)]
+
+
+def test_stops_where_the_share_of_the_trace_is_reached() -> None:
+    M, pairs = diagonal(0.1, 0.2, 0.3, 0.4)
+    # Shares from the largest on: 0.4, 0.7, 0.9, 1.
+    assert kept(M, pairs, energy=0.65) == [(1, ENERGY)]
+    assert kept(M, pairs, energy=0.75) == [(2, ENERGY)]
+    assert kept(M, pairs, energy=0.95) == [(3, ENERGY)]
+    assert kept(M, pairs, energy=1.5) == [(4, NONE)]
+
+
+def test_by_default_a_ten_thousandth_of_the_trace_may_be_left() -> None:
+    M, pairs = diagonal(1e-6, 0.4, 0.6)
+    assert kept(M, pairs) == [(1, ENERGY)]
+    M, pairs = diagonal(1e-3, 0.4, 0.6)
+    assert kept(M, pairs) == [(2, ENERGY)]
+
+
+@pytest.mark.parametrize(
+    ("off", "stops"), [(0.05, False), (0.099, False), (0.101, True), (1, True)]
+)
+def test_stops_where_the_rayleigh_quotient_is_off_by_a_tenth(off: float, stops: bool) -> None:
+    M, (eigenvalues, V) = diagonal(0.1, 0.2, 0.3, 0.4)
+    # The third largest is said to be larger than what the matrix has in its direction.
+    wrong = eigenvalues.clone()
+    wrong[0, 1] = 0.2 / (1 - off) if off < 1 else torch.inf
+    expected = (2, RAYLEIGH) if stops else (4, NONE)
+    assert kept(M, Eigenpairs(wrong, V), energy=2.0) == [expected]
+
+
+def test_a_direction_that_deflation_has_removed_is_off() -> None:
+    """The same eigenvector twice, as power iteration finds it: nothing is left of it."""
+    M, (eigenvalues, V) = diagonal(0.1, 0.2, 0.3, 0.4)
+    again = V.clone()
+    again[0, :, 1] = V[0, :, 2]
+    assert kept(M, Eigenpairs(eigenvalues, again), energy=2.0) == [(2, RAYLEIGH)]
+
+
+def test_nan_stops() -> None:
+    M, (eigenvalues, V) = diagonal(0.1, 0.2, 0.3, 0.4)
+    spoiled = V.clone()
+    spoiled[0, 0, 1] = torch.nan
+    assert kept(M, Eigenpairs(eigenvalues, spoiled), energy=2.0) == [(2, RAYLEIGH)]
+
+
+def test_of_several_conditions_the_first_is_named() -> None:
+    M, (eigenvalues, V) = diagonal(0.1, 0.2, 0.3, 0.4)
+    wrong = eigenvalues.clone()
+    wrong[0, 1] = 1e-9
+    # The third pair is at once below ε, off, and beyond the share.
+    assert kept(M, Eigenpairs(wrong, V), epsilon=1e-6, energy=0.71) == [(1, ENERGY)]
+    assert kept(M, Eigenpairs(wrong, V), epsilon=1e-6, energy=0.88) == [(2, EIGENVALUE)]
+
+
+@pytest.mark.parametrize("epsilon", [0.4, 1.0])
+def test_one_pair_is_kept_at_least(epsilon: float) -> None:
+    M, pairs = diagonal(0.1, 0.2, 0.3, 0.4)
+    assert kept(M, pairs, epsilon=epsilon) == [(1, EIGENVALUE)]
+
+
+def test_one_pair_of_one_is_kept() -> None:
+    assert kept(*diagonal(1.0))[0][0] == 1
+
+
+def test_each_matrix_of_a_batch_stops_by_itself() -> None:
+    singles = [
+        diagonal(0.1, 0.2, 0.3, 0.4),
+        diagonal(0.0, 0.0, 0.0, 1.0),
+        diagonal(1e-7, 0.3, 0.3, 0.4),
+        diagonal(1e-9, 1e-9, 0.5, 0.5),
+    ]
+    M = torch.cat([matrix for matrix, _ in singles])
+    pairs = Eigenpairs(
+        torch.cat([pairs.eigenvalues for _, pairs in singles]),
+        torch.cat([pairs.eigenvectors for _, pairs in singles]),
+    )
+    together = kept(M, pairs, epsilon=1e-8)
+    assert together == [(3, ENERGY), (1, ENERGY), (2, ENERGY), (1, ENERGY)]
+    assert together == [kept(*single, epsilon=1e-8)[0] for single in singles]
+    # Without a share to reach it is ε that stops the middle two.
+    assert kept(M, pairs, epsilon=1e-8, energy=2.0) == [
+        (4, NONE),
+        (1, EIGENVALUE),
+        (4, NONE),
+        (2, EIGENVALUE),
+    ]
+
+
+@given(
+    values=st.lists(st.floats(1e-6, 1), min_size=1, max_size=6),
+    epsilon=st.floats(0, 1),
+    energy=st.floats(0.1, 0.99999),
+    seed=st.integers(0, 100),
+)
+def test_rank_is_what_counting_gives(
+    values: list[float], epsilon: float, energy: float, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    n = len(values)
+    Q, _ = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))
+    eigenvalues = torch.tensor(sorted(values), dtype=torch.float64)
+    M = (Q * eigenvalues) @ Q.T
+    # Exact eigenpairs, so Rayleigh quotients are off by rounding of the largest over the pair's
+    # own eigenvalue: 1e-10 at most here, no tenth.
+    rank, _ = kept(M[None], Eigenpairs(eigenvalues[None], Q[None]), epsilon, energy=energy)[0]
+    counted = 0
+    total, so_far = sum(values), 0.0
+    for value in sorted(values, reverse=True):
+        so_far += value
+        if value <= epsilon or so_far / total >= energy:
+            break
+        counted += 1
+    assert rank == max(counted, 1)
