@@ -22,20 +22,22 @@ class _PowerIteration(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:
-        M, v, ctx.iterations = inputs
-        ctx.save_for_backward(M, v)
+        M, _, ctx.iterations = inputs
+        # The output, not the start: a second derivative must see that v depends on M.
+        ctx.save_for_backward(M, output)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         M, v = ctx.saved_tensors
         length = torch.linalg.vector_norm(M @ v, dim=-2, keepdim=True)
-        term = (gradients[0] - v * (v.mT @ gradients[0])) / length
-        total = term
+        # The bracket of Eq. 4 as it is printed, a matrix: Σ_k M^k (I − vvᵀ)/‖Mv‖^(k+1).
+        identity = torch.eye(M.shape[-1], dtype=M.dtype, device=M.device)
+        term = (identity - v @ v.mT) / length
+        bracket = term
         for _ in range(ctx.iterations - 1):
             term = (M @ term) / length
-            total = total + term
-        return total @ v.mT, None, None
+            bracket = bracket + term
+        return bracket @ gradients[0] @ v.mT, None, None
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,9 @@ class HybridLoop(Method):
 
     What `hybrid` has in closed form this computes step by step: Eq. 4 on each deflated matrix, the
     Rayleigh quotient as eigenvalue, and the gradient that both pass on to the earlier pairs. It is
-    kept to check `hybrid` by, not to be used: n·K matrix–vector products each way, and terms that
+    kept to check `hybrid` by, not to be used: n·K products of matrices backward, and terms that
     grow without bound as an eigenvalue tends to zero, though their sum does not. As in the paper M
-    is positive semi-definite. A second derivative raises torch's error for functions that are
-    differentiable once.
+    is positive semi-definite.
     """
 
     name: ClassVar[str] = "hybrid-loop"

@@ -143,21 +143,13 @@ def test_compiles_whole(method: str) -> None:
     assert relative(found, gradient(function, M.detach())) < 1e-12
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "hybrid-loop"])
+@pytest.mark.parametrize("method", METHODS)
 def test_second_derivative_is_the_analytic_one(method: str) -> None:
     M = separated(3)
     hessian: Any = torch.autograd.functional.hessian
     found = hessian(loss_of(eigh(method), 3), M)
     truth = hessian(loss_of(torch.linalg.eigh, 3), M)
     assert relative(found, truth) < 1e-9
-
-
-def test_second_derivative_of_the_literal_loop_is_refused() -> None:
-    M = separated(3).requires_grad_()
-    loss = loss_of(eigh("hybrid-loop"), 3)(M)
-    (G,) = torch.autograd.grad(loss, M, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        torch.autograd.grad(G.sum(), M)
 
 
 @pytest.mark.parametrize("method", METHODS)
