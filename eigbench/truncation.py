@@ -42,7 +42,7 @@ def algorithm_1(
     stops = conditions.any(-1)
     n = values.shape[-1]
     first = torch.where(stops.any(-1), stops.int().argmax(-1), n)
-    at_stop = conditions[torch.arange(len(first)), first.clamp(max=n - 1)]
+    at_stop = conditions[torch.arange(len(first), device=first.device), first.clamp(max=n - 1)]
     reason = torch.where(first < n, at_stop.int().argmax(-1) + 1, 0)
     return Truncation(first.clamp(min=1), reason)
 

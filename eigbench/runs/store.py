@@ -157,9 +157,14 @@ def _read_records(path: Path) -> tuple[list[Record], int]:
     records = []
     for position, line in enumerate(lines, start=1):
         try:
-            records.append(decode(line))
+            record = decode(line)
         except msgspec.MsgspecError as error:
             raise InputError(f"{path}, line {position}: not a record ({error})") from error
+        if record.schema != SCHEMA:
+            raise InputError(
+                f"{path}, line {position}: schema {record.schema}; this eigbench reads {SCHEMA}"
+            )
+        records.append(record)
     return records, len(content) - len(torn)
 
 
