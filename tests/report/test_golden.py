@@ -72,3 +72,11 @@ def test_records_of_any_subset_make_a_report(run: Path) -> None:
         (run / "records.jsonl").write_bytes(b"".join(kept))
         write_report(run)
         assert "## Verdict" in (run / "report.md").read_text("utf-8")
+
+
+def test_the_committed_sample_is_what_its_records_say(tmp_path: Path) -> None:
+    sample = Path(__file__).parents[2] / "reports" / "stability"
+    for name in ("suite.toml", "environment.json", "records.jsonl"):
+        shutil.copy(sample / name, tmp_path)
+    write_report(tmp_path)
+    assert (tmp_path / "report.md").read_text("utf-8") == (sample / "report.md").read_text("utf-8")

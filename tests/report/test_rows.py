@@ -132,6 +132,4 @@ def test_verdict_tells_bounded_from_right() -> None:
 def test_verdict_shows_no_difference_where_there_is_none() -> None:
     rows = [row(gap=gap) for gap in (0.1, 0.01)]
     rows += [row(method="svd", gap=gap) for gap in (0.1, 0.01)]
-    assert "**eigh** (100 %), **svd** (100 %); no difference shown" in " ".join(
-        verdict(rows, 19)
-    )
+    assert "**eigh** (100 %), **svd** (100 %); no difference shown" in " ".join(verdict(rows, 19))
