@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Before torch is imported here or in a process that a test starts: threads that wait for each
+# other on busy cores make small matrices ten times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The first example of a property may import torch, which no deadline should count. The same
 # examples each time: a test that fails once in a hundred runs helps nobody.

@@ -58,22 +58,21 @@ def test_by_default_a_ten_thousandth_of_the_trace_may_be_left() -> None:
     assert kept(M, pairs) == [(2, ENERGY)]
 
 
-@pytest.mark.parametrize(
-    ("off", "stops"), [(0.05, False), (0.099, False), (0.101, True), (1, True)]
-)
+@pytest.mark.parametrize(("off", "stops"), [(0.05, False), (0.099, False), (0.101, True)])
 def test_stops_where_the_rayleigh_quotient_is_off_by_a_tenth(off: float, stops: bool) -> None:
     M, (eigenvalues, V) = diagonal(0.1, 0.2, 0.3, 0.4)
     # The third largest is said to be larger than what the matrix has in its direction.
     wrong = eigenvalues.clone()
-    wrong[0, 1] = 0.2 / (1 - off) if off < 1 else torch.inf
+    wrong[0, 1] = 0.2 / (1 - off)
     expected = (2, RAYLEIGH) if stops else (4, NONE)
     assert kept(M, Eigenpairs(wrong, V), energy=2.0) == [expected]
 
 
 def test_a_direction_that_deflation_has_removed_is_off() -> None:
     """The same eigenvector twice, as power iteration finds it: nothing is left of it."""
-    M, (eigenvalues, V) = diagonal(0.1, 0.2, 0.3, 0.4)
+    M, (eigenvalues, V) = diagonal(0.1, 0.3, 0.3, 0.4)
     again = V.clone()
+    # On the matrix itself its quotient would be right.
     again[0, :, 1] = V[0, :, 2]
     assert kept(M, Eigenpairs(eigenvalues, again), energy=2.0) == [(2, RAYLEIGH)]
 

@@ -44,13 +44,15 @@ class Hybrid(Method):
 
     def half_coefficients(self, eigenvalues: Tensor) -> tuple[Tensor, Tensor]:
         """`½c⁻` and `½(c⁺ − c⁻) = ½q^(K−1)/λ`, above the diagonal, where the column leads."""
-        shifted = eigenvalues - _lowest_negative(eigenvalues)
-        doubled = shifted + shifted
+        # Halved first, so that no difference of finite eigenvalues overflows.
+        halved = eigenvalues * 0.5
+        shifted = halved - _lowest_negative(halved)
         # At and below this K/λ would overflow: the eigenvalue counts as zero, its inverse as 0.
-        smallest = 2 * self.iterations / torch.finfo(doubled.dtype).max
-        half_inverse = torch.threshold(doubled, smallest, math.inf).reciprocal().unsqueeze(-2)
+        smallest = 2 * self.iterations / torch.finfo(shifted.dtype).max
+        inverse = torch.threshold(shifted, smallest, math.inf).reciprocal().unsqueeze(-2)
         # Below the diagonal the ratio exceeds 1; clamped, its powers stay finite.
-        q = (doubled.unsqueeze(-1) * half_inverse).clamp(max=1)
+        q = (shifted.unsqueeze(-1) * inverse).clamp(max=1)
+        half_inverse = inverse * 0.25
         total, power = geometric_series(q, self.iterations - 1)
         mul = choose_arithmetic().mul
         return mul(total, half_inverse), mul(power, half_inverse)

@@ -47,8 +47,8 @@ class HybridLoop(Method):
     What `hybrid` has in closed form this computes step by step: Eq. 4 on each deflated matrix, the
     Rayleigh quotient as eigenvalue, and the gradient that both pass on to the earlier pairs. It is
     kept to check `hybrid` by, not to be used: n·K products of matrices backward, and terms that
-    grow without bound as an eigenvalue tends to zero, though their sum does not. As in the paper M
-    is positive semi-definite.
+    grow without bound as an eigenvalue tends to zero, though their sum does not. M must
+    be positive definite, as the paper's M + εI is.
     """
 
     name: ClassVar[str] = "hybrid-loop"

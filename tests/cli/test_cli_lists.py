@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import call
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eigbench.cli.lists import spread
 from eigbench.runs.suite import Suite
+from tests.cli.commandline import call
 
 AXES: list[tuple[str, str, list[str], list[Any]]] = [
     ("--d", "d", ["4", "8", "16", "32", "64"], [4, 8, 16, 32, 64]),
@@ -69,10 +69,11 @@ def _values(suite: Suite | None, axis: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-@pytest.mark.parametrize(("option", "axis", "words", "values"), AXES)
+@pytest.mark.parametrize("case", AXES, ids=lambda case: case[0])
 def test_every_spelling_means_the_same(
-    executed: Executed, spelling: str, option: str, axis: str, words: list[str], values: list[Any]
+    executed: Executed, spelling: str, case: tuple[str, str, list[str], list[Any]]
 ) -> None:
+    option, axis, words, values = case
     outcome = call("stability", *SPELLINGS[spelling](option, words))
     assert (outcome.code, outcome.err) == (0, "")
     assert _values(executed.suite, axis) == values

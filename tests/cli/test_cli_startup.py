@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from commandline import ROOT, call_apart
 from typer.main import get_command
 
 from eigbench import __version__
 from eigbench.cli.app import app
+from tests.cli.commandline import ROOT, call_apart
 
 COMMANDS = sorted(getattr(get_command(app), "commands", {}))
 
@@ -42,7 +42,8 @@ def test_help_imports_no_torch(command: str, flag: str, tmp_path: Path) -> None:
 
 
 def test_help_of_a_list_option_says_what_there_is(tmp_path: Path) -> None:
-    text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", call_apart("stability", "-h", cwd=tmp_path).out).split())
+    shown = call_apart("stability", "-h", cwd=tmp_path).out
+    text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", shown).split())
     for option in ("--d", "--gap", "--dtype", "--eps", "--method", "--iterations", "--spectrum"):
         assert re.search(rf"(?<!\S){option}(?!\S)", text), option
     assert "--d 4 8 16" in text
@@ -86,6 +87,7 @@ def _seconds(*arguments: str) -> float:
     return time.perf_counter() - before
 
 
+@pytest.mark.speed
 def test_help_takes_little_more_than_its_libraries() -> None:
     libraries = ("-c", "import filelock, msgspec, rich.console, rich.table, tomli_w, typer")
     help_text = ("-m", "eigbench", "stability", "--help")

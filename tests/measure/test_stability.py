@@ -107,22 +107,17 @@ def test_hybrid_is_finite_and_inside_its_bound(gap: float, dtype: str) -> None:
     assert found["inside_bound"] == [1.0] * SEEDS
 
 
-def test_the_bound_is_that_of_eq_12() -> None:
-    for factor in (1, 3):
-        found = samples(parameters={"iterations": 4 * factor}, loss="eigenvector")
-        # The loss does not see the eigenvalues: nothing is added to the paper's bound.
-        bounds = np.array(found["gradient_bound"]) / factor
-        smallest = 1 / np.array(found["condition_number"])
-        assert np.allclose(bounds * smallest / (8 * 4), _largest_cotangent(), rtol=1e-9)
-
-
-def _largest_cotangent() -> Any:
-    """max_i ‖∂L/∂v_i‖ of the eigenvector loss, written out: 2‖Wv‖ for the one v that it sees."""
-    problem = pose(case(loss="eigenvector"), {})
-    chosen: Any = problem.function.values(problem.truth.eigenvalues)
-    V = problem.truth.eigenvectors
-    vectors = (V * chosen[:, None, :]).sum(axis=-1)
-    return 2 * np.linalg.norm(np.einsum("bij,bj->bi", problem.W, vectors), axis=-1)
+@pytest.mark.parametrize("iterations", [4, 12])
+def test_the_bound_is_that_of_eq_12(iterations: int) -> None:
+    """With `∂L/∂V = 2 W V f(λ)` and `∂L/∂λ = f′(λ) diag(VᵀWV)` of the loss written out."""
+    truth = pose(case(), {}).truth
+    W, V, values = pose(case(), {}).W, truth.eigenvectors, truth.eigenvalues
+    by_vectors = 2 * W @ V * values[:, None, :] ** -0.5
+    by_values = -0.5 * values**-1.5 * np.einsum("bji,bjk,bki->bi", V, W, V)
+    expected = 8 * iterations / values[:, 0] * np.linalg.norm(by_vectors, axis=1).max(axis=1)
+    expected += np.linalg.norm(by_values, axis=1)
+    found = samples(parameters={"iterations": iterations})["gradient_bound"]
+    assert found == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("loss", ["whitening", "subspace", "reconstruction", "closing-eigenvector"])

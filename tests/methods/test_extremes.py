@@ -1,4 +1,4 @@
-"""Both ends of the range of floating point: hybrid's gradient is finite wherever eigh's output is."""
+"""At both ends of floating point: where eigh gives eigenpairs, hybrid's gradient is finite."""
 
 from __future__ import annotations
 

@@ -1,0 +1,367 @@
+"""Wrong input: exit code 2, one line that says what is wrong and what would be right, no trace."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eigbench.cli.app import invoke
+from eigbench.cli.options import resolve_device
+from eigbench.errors import InputError
+from tests.cli.commandline import NARROW, SMALL, Outcome, call, call_apart, contents
+
+WHOLE = "whole numbers from 1"
+LOSSES = "whitening, subspace, reconstruction, eigenvector, closing-eigenvector"
+METHODS = "eigh, svd, pi, hybrid, hybrid-loop"
+SPECTRA = "gap, cluster, geometric, rank-deficient, identity, cifar-patches, cifar-conv"
+
+WRONG_VALUES = [
+    # words, and what the line must name: the option, the value, what is accepted
+    (["--d", "x"], ["--d", "'x'", WHOLE]),
+    (["--d", "0"], ["--d", "'0'", WHOLE]),
+    (["--d", "-3"], ["--d", "'-3'", WHOLE]),
+    (["--d", "1.5"], ["--d", "'1.5'", WHOLE]),
+    (["--d", "1e1"], ["--d", "'1e1'", WHOLE]),
+    (["--d", "0x10"], ["--d", "'0x10'", WHOLE]),
+    (["--d", "4097"], ["--d", "'4097'", "4096"]),
+    (["--d", "4", "8", "x"], ["--d", "'x'", WHOLE]),
+    (["--d=4,x"], ["--d", "'x'", WHOLE]),
+    (["--d"], ["--d", "at least one value", WHOLE]),
+    (["--d", "--gap", "0.1"], ["--d", "at least one value", WHOLE]),
+    (["--d="], ["--d", "at least one value", WHOLE]),
+    (["--d", ","], ["--d", "at least one value", WHOLE]),
+    (["--d", "4", "--d"], ["--d", "at least one value", WHOLE]),
+    (["--gap", "nan"], ["--gap", "'nan'", "0 ≤ g < 1"]),
+    (["--gap", "inf"], ["--gap", "'inf'", "0 ≤ g < 1"]),
+    (["--gap", "-inf"], ["--gap", "'-inf'", "0 ≤ g < 1"]),
+    (["--gap", "-1"], ["--gap", "'-1'", "0 ≤ g < 1"]),
+    (["--gap", "1"], ["--gap", "'1'", "0 ≤ g < 1"]),
+    (["--gap", "1e999"], ["--gap", "'1e999'", "0 ≤ g < 1"]),
+    (["--eps", "-1e-9"], ["--eps", "'-1e-9'", "from 0"]),
+    (["--eps", "inf"], ["--eps", "'inf'", "from 0"]),
+    (["--scale", "0"], ["--scale", "'0'", "above 0"]),
+    (["--scale", "nan"], ["--scale", "'nan'", "above 0"]),
+    (["--iterations", "0"], ["--iterations", "'0'", WHOLE]),
+    (["--method", "nope"], ["--method", "'nope'", METHODS]),
+    (["--method", "EIGH"], ["--method", "'EIGH'", METHODS]),
+    (["--loss", "nope"], ["--loss", "'nope'", LOSSES]),
+    (["--spectrum", "nope"], ["--spectrum", "'nope'", SPECTRA]),
+    (["--spectrum", "file"], ["--spectrum", "'file'", SPECTRA]),
+    (["--dtype", "float16"], ["--dtype", "'float16'", "float32, float64"]),
+    (["--seeds", "0"], ["--seeds", "0", WHOLE]),
+    (["--seeds", "-1"], ["--seeds", "-1", WHOLE]),
+    (["--device", "tpu"], ["--device", "'tpu'", "cpu, cuda, cuda:N", "auto"]),
+    (["--device", "cuda:"], ["--device", "'cuda:'", "cpu, cuda, cuda:N", "auto"]),
+    (["--device", "cuda:-1"], ["--device", "'cuda:-1'", "cpu, cuda, cuda:N", "auto"]),
+    (["--device", "CPU"], ["--device", "'CPU'", "cpu, cuda, cuda:N", "auto"]),
+]
+
+
+@pytest.fixture
+def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+
+def _refused(cwd: Path, *words: str) -> str:
+    """The complaint about a command line, which must leave the working directory as it was."""
+    before = contents(cwd)
+    complaint = call(*words).complaint
+    assert contents(cwd) == before
+    return complaint
+
+
+@pytest.mark.parametrize(("words", "named"), WRONG_VALUES, ids=" ".join)
+def test_wrong_values(cwd: Path, words: list[str], named: list[str]) -> None:
+    complaint = _refused(cwd, "stability", *words)
+    for part in named:
+        assert part in complaint
+
+
+@pytest.mark.parametrize("word", ["x", "1.5", "", "1e3"])
+@pytest.mark.parametrize("command", [["stability"], ["run", "stability"]])
+def test_seeds_that_are_no_whole_number(cwd: Path, command: list[str], word: str) -> None:
+    complaint = _refused(cwd, *command, "--seeds", word)
+    assert "--seeds" in complaint
+    assert repr(word) in complaint
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:7"])
+@pytest.mark.parametrize("command", [["stability"], ["run", "stability"], ["env"]])
+def test_a_device_that_is_not_there(
+    cwd: Path, no_cuda: None, command: list[str], device: str
+) -> None:
+    complaint = _refused(cwd, *command, "--device", device)
+    for part in ("--device", repr(device), "cpu"):
+        assert part in complaint
+
+
+def test_devices_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    assert resolve_device("auto") == "cuda"
+    assert resolve_device("cuda") == "cuda"
+    assert resolve_device("cuda:0") == "cuda:0"
+    assert resolve_device("cpu") == "cpu"
+    with pytest.raises(InputError, match="'cuda:1' does not exist"):
+        resolve_device("cuda:1")
+
+
+def test_auto_is_the_processor_without_cuda(no_cuda: None) -> None:
+    assert resolve_device("auto") == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["stability", "--nope"], "--nope"),
+        (["stability", "-x"], "-x"),
+        (["stability", "--d", "4", "--nope=3"], "--nope"),
+        (["stability", "word"], "word"),
+        (["stability", "--seeds"], "--seeds"),
+        (["stability", "--out"], "--out"),
+        (["stability", "--quiet=1"], "--quiet"),
+        (["run"], "SUITE"),
+        (["run", "stability", "paper-table1"], "paper-table1"),
+        (["run", "stability", "--d", "4"], "--d"),
+        (["report"], "FOLDER"),
+        (["env", "--nope"], "--nope"),
+        (["methods", "word"], "word"),
+        (["nope"], "nope"),
+        ([""], "command"),
+        (["--nope"], "--nope"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_unknown_words(cwd: Path, words: list[str], named: str) -> None:
+    complaint = _refused(cwd, *words)
+    assert named in complaint
+    assert "--help" in complaint
+
+
+def test_nothing_at_all_shows_the_help(cwd: Path) -> None:
+    outcome = call()
+    assert (outcome.code, outcome.err) == (2, "")
+    assert "Usage: eigbench" in outcome.out
+
+
+@pytest.mark.parametrize("command", ["stability", "run"])
+def test_in_a_process_of_its_own(cwd: Path, command: str) -> None:
+    words = ["--d", "4", "x"] if command == "stability" else ["nope"]
+    complaint = call_apart(command, *words, cwd=cwd).complaint
+    assert words[-1] in complaint
+    assert list(cwd.iterdir()) == []
+
+
+def test_bytes_that_are_no_text(cwd: Path) -> None:
+    complaint = call_apart("stability", "--matrices", "\udcff.npy", cwd=cwd).complaint
+    assert "cannot read" in complaint
+    assert list(cwd.iterdir()) == []
+
+
+# Suites
+
+
+@pytest.mark.parametrize("name", ["nope", "nope.toml", "", ".", "stability.toml/x", "Stability"])
+def test_unknown_suite(cwd: Path, name: str) -> None:
+    complaint = _refused(cwd, "run", name)
+    assert repr(name) in complaint
+    assert "paper-table1, stability" in complaint
+
+
+def _changed(old: str, new: str) -> str:
+    assert SMALL.count(old) == 1
+    return SMALL.replace(old, new)
+
+
+SERIES = """
+name = "series"
+kind = "series"
+{threshold}
+
+[[grids]]
+kind = "series"
+ratio = [0.5]
+dtype = ["float32"]
+"""
+
+WRONG_SUITES = {
+    # text, and what the line must name beside the file
+    "empty": ("", ["name"]),
+    "broken": ('name = "small', []),
+    "no TOML": ("\x00\x01", []),
+    "twice": (_changed("seeds = 2", "seeds = 2\nseeds = 3"), []),
+    "unknown key": (_changed("seeds = 2", "sedes = 2"), ["sedes"]),
+    "unknown axis": (_changed("gap = [0.1]", "gaps = [0.1]"), ["gaps"]),
+    "unknown key of a grid": (SMALL + "gaps = [0.1]\n", ["gaps"]),
+    "unknown table": (SMALL + "[nope]\nx = 1\n", ["nope"]),
+    "wrong type": (_changed("seeds = 2", 'seeds = "two"'), ["seeds", "int"]),
+    "no list": (_changed("d = [4]", "d = 4"), ["axes.d", "array"]),
+    "wrong element": (_changed("d = [4]", "d = [4, 1.5]"), ["axes.d[1]", "int"]),
+    "a truth value": (_changed("d = [4]", "d = [true]"), ["axes.d[0]", "int"]),
+    "wrong kind": (_changed('kind = "stability"', 'kind = "speed"'), ["kind", "speed"]),
+    "wrong value": (_changed("d = [4]", "d = [0]"), ["axes.d", "0", WHOLE]),
+    "wrong value of a grid": (SMALL + "gap = [0.1, 1.0]\n", ["grids[0].gap", "1.0", "0 ≤ g < 1"]),
+    "not a number": (_changed("gap = [0.1]", "gap = [nan]"), ["axes.gap", "nan", "0 ≤ g < 1"]),
+    "unknown method": (_changed('"eigh"', '"nope"'), ["axes.method", "'nope'", METHODS]),
+    "unknown loss": (_changed('"whitening"', '"nope"'), ["axes.loss", "'nope'", LOSSES]),
+    "empty axis": (_changed("d = [4]", "d = []"), ["axes.d", "empty"]),
+    "empty axis of a grid": (SMALL + "gap = []\n", ["grids[0].gap", "empty"]),
+    "missing axis": (_changed("d = [4]\n", ""), ["grids[0]", "d"]),
+    "missing axes": ('name = "x"\nkind = "stability"\n[[grids]]\n', ["grids[0]", "method", "d"]),
+    "missing ratio": (SMALL + 'kind = "series"\n', ["grids[0]", "ratio"]),
+    "no seeds": (_changed("seeds = 2", "seeds = 0"), ["seeds"]),
+    "negative seed": (_changed("seeds = 2", "seed = -1"), ["seed"]),
+    "unknown device": (_changed("seeds = 2", 'device = "tpu"'), ["device", "'tpu'", "cpu"]),
+    "threshold 0": (SERIES.format(threshold="threshold = 0.0"), ["threshold"]),
+    "threshold nan": (SERIES.format(threshold="threshold = nan"), ["threshold"]),
+    "nothing to do": (SMALL.replace("[[grids]]", ""), ["grids"]),
+    "narrow names no axis": (SMALL + 'narrow = ["nope"]\n', ["narrow", "nope"]),
+    "a name that leaves the folder": (_changed('"small"', '"../small"'), ["name", "../small"]),
+    "very deep": ("a = " + "[" * 20_000, []),
+    "matrices of no size": (
+        SMALL + '[matrices]\nfile = "m.npy"\nsha256 = "0"\ncount = { x = 1 }\n',
+        ["matrices", "x"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_SUITES)
+def test_wrong_suites(cwd: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    # A suite that is let through would be measured, some of them for ever.
+    monkeypatch.setattr("eigbench.cli.run.execute", lambda *_, **__: None)
+    text, named = WRONG_SUITES[name]
+    (cwd / "my.toml").write_text(text, encoding="utf-8")
+    complaint = _refused(cwd, "run", "my.toml")
+    for part in ("my.toml", *named):
+        assert part in complaint
+
+
+def test_a_suite_that_is_not_text(cwd: Path) -> None:
+    (cwd / "my.toml").write_bytes(b"\xff\xfe\x00")
+    assert "my.toml" in _refused(cwd, "run", "my.toml")
+
+
+def test_a_folder_that_is_called_like_a_suite(cwd: Path) -> None:
+    (cwd / "my.toml").mkdir()
+    assert "'my.toml'" in _refused(cwd, "run", "my.toml")
+
+
+# Files and folders
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz", "pt", "safetensors"])
+@pytest.mark.parametrize("content", [None, b"", b"garbage, and more of it " * 20])
+def test_matrices_that_cannot_be_read(cwd: Path, ending: str, content: bytes | None) -> None:
+    file = cwd / f"mine.{ending}"
+    if content is not None:
+        file.write_bytes(content)
+    complaint = _refused(cwd, "stability", "--matrices", file.name)
+    assert f"cannot read {file.name}" in complaint
+
+
+@pytest.mark.parametrize("name", ["mine.txt", "mine", "", "mine.npy.gz"])
+def test_matrices_with_another_ending(cwd: Path, name: str) -> None:
+    complaint = _refused(cwd, "stability", "--matrices", name)
+    assert ".npy, .npz, .pt, .safetensors" in complaint
+
+
+def test_matrices_that_are_a_folder(cwd: Path) -> None:
+    (cwd / "mine.npy").mkdir()
+    assert "cannot read mine.npy" in _refused(cwd, "stability", "--matrices", "mine.npy")
+
+
+@pytest.mark.parametrize("option", [("--d", "4"), ("--spectrum", "gap"), ("--gap", "0.1")])
+def test_matrices_decide_what_an_option_would(cwd: Path, option: tuple[str, str]) -> None:
+    np.save(cwd / "mine.npy", np.eye(3))
+    complaint = _refused(cwd, "stability", "--matrices", "mine.npy", *option)
+    assert option[0] in complaint
+    assert "--matrices" in complaint
+
+
+@pytest.mark.parametrize("kind", ["absent", "empty", "foreign", "file"])
+def test_report_on_a_folder_without_a_run(cwd: Path, kind: str) -> None:
+    if kind == "file":
+        (cwd / "here").write_text("text")
+    elif kind != "absent":
+        (cwd / "here").mkdir()
+    if kind == "foreign":
+        (cwd / "here" / "notes.txt").write_text("text")
+    complaint = _refused(cwd, "report", "here")
+    assert "here holds no run" in complaint
+    assert "suite.toml" in complaint
+
+
+def test_out_that_is_a_file(cwd: Path) -> None:
+    (cwd / "here").write_text("text")
+    assert "here is a file" in _refused(cwd, "stability", *NARROW, "--out", "here")
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["stability", *NARROW, "--out", LONG],
+        ["stability", *NARROW, "--resume", "--out", LONG],
+        ["stability", *NARROW, "--out", "file/under-a-file"],
+        ["run", f"{LONG}.toml"],
+        ["report", LONG],
+        ["stability", "--matrices", f"{LONG}.npy"],
+    ],
+    ids=["out", "resume", "out under a file", "suite", "report", "matrices"],
+)
+def test_names_that_the_system_refuses(cwd: Path, words: list[str]) -> None:
+    (cwd / "file").write_text("text")
+    before = contents(cwd)
+    outcome = _outcome(words)
+    assert words[-1][:100] in outcome.complaint
+    assert contents(cwd) == before
+
+
+def _outcome(words: list[str]) -> Outcome:
+    """Like `call`; what it raises, the user would see as a traceback."""
+    try:
+        return call(*words)
+    except Exception as error:  # noqa: BLE001
+        pytest.fail(f"{type(error).__name__}: {str(error)[:100]}")
+
+
+def test_a_file_where_the_runs_would_go(cwd: Path) -> None:
+    (cwd / "reports").write_text("text")
+    (cwd / "small.toml").write_text(SMALL)
+    assert "reports" in _outcome(["run", "small.toml"]).complaint
+    assert (cwd / "reports").read_text() == "text"
+
+
+def test_a_file_name_that_is_no_text(cwd: Path) -> None:
+    """Such a name cannot be remembered in the suite, which is text."""
+    np.save(cwd / "\udcff.npy", np.eye(3))
+    outcome = call_apart("stability", "--matrices", "\udcff.npy", "--out", "run", cwd=cwd)
+    assert "Traceback" not in outcome.err
+    assert outcome.code in {0, 2}
+
+
+def test_a_complaint_is_one_line_whatever_is_in_it(cwd: Path) -> None:
+    complaint = _refused(cwd, "stability", "--method", "a\nb\r\u2028c\x0b\x1cd", "--d", "4")
+    assert "--method" in complaint
+
+
+def test_input_that_is_right_is_not_refused(cwd: Path) -> None:
+    """That is, the other tests here are not about a command that refuses everything."""
+    (cwd / "small.toml").write_text(SMALL)
+    outcome = call("run", "small.toml", "--out", "run", "--quiet")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = (cwd / "run" / "records.jsonl").read_text().splitlines()
+    assert [json.loads(line)["status"] for line in lines] == ["measured", "measured"]
+
+
+def test_an_interruption_is_130(monkeypatch: pytest.MonkeyPatch, cwd: Path) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eigbench.cli.stability.execute", interrupted)
+    assert invoke(["stability"]) == 130

@@ -1,0 +1,281 @@
+"""Runs that are interrupted, killed, gone on with, or mixed up."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from tests.cli.commandline import ROOT, SMALL, call, call_apart, contents, finish, start
+
+CASES = 60
+LONG = SMALL.replace('"eigh", "hybrid"', '"hybrid-loop"').replace(
+    "d = [4]", "d = [" + ", ".join(str(d) for d in range(2, CASES + 2)) + "]"
+)
+"""Cases that take some seconds in all."""
+
+
+@pytest.fixture
+def small(cwd: Path) -> Path:
+    (cwd / "small.toml").write_text(SMALL)
+    (cwd / "other.toml").write_text(SMALL.replace("gap = [0.1]", "gap = [0.2]"))
+    (cwd / "long.toml").write_text(LONG)
+    return cwd
+
+
+def _lines(folder: Path) -> list[bytes]:
+    path = folder / "records.jsonl"
+    return path.read_bytes().splitlines(keepends=True) if path.exists() else []
+
+
+def _records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in _lines(folder)]
+
+
+def _wait_for_records(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
+    while len(_lines(folder)) < count:
+        assert process.poll() is None, "it has ended before it could be stopped"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def running(small: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run that has recorded a few of its cases, in the folder `run`."""
+    process = start("run", "long.toml", "--out", "run", cwd=small)
+    try:
+        _wait_for_records(small / "run", 3, process)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _require_complete(folder: Path) -> None:
+    records = _records(folder)
+    assert len(records) == CASES
+    assert len({record["id"] for record in records}) == CASES
+    assert {record["case"]["d"] for record in records} == set(range(2, CASES + 2))
+    assert {record["status"] for record in records} == {"measured"}
+    environment = json.loads((folder / "environment.json").read_text())
+    assert len(environment["sessions"]) == 2
+    assert {record["session"] for record in records} == {0, 1}
+
+
+def test_ctrl_c_keeps_what_was_measured(small: Path, running: subprocess.Popen[str]) -> None:
+    folder = small / "run"
+    running.send_signal(signal.SIGINT)
+    outcome = finish(running)
+    assert outcome.code == 130, outcome
+    assert "Traceback" not in outcome.err
+    assert "--resume --out run" in outcome.err
+    assert outcome.out.splitlines()[-1] == "run/report.md"
+    kept = _lines(folder)
+    assert 3 <= len(kept) < CASES
+    assert "Partial report" in (folder / "report.md").read_text(encoding="utf-8")
+
+    resumed = call("run", "long.toml", "--resume", "--out", "run", "-q")
+    assert (resumed.code, resumed.err) == (0, "")
+    assert _lines(folder)[: len(kept)] == kept
+    _require_complete(folder)
+    assert "Partial report" not in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_kill_loses_no_more_than_the_case_in_flight(
+    small: Path, running: subprocess.Popen[str]
+) -> None:
+    folder = small / "run"
+    running.kill()
+    running.wait()
+    kept = [line for line in _lines(folder) if line.endswith(b"\n")]
+    assert 3 <= len(kept) < CASES
+    # The report can be had as it is, and is partial.
+    assert call("report", "run", "-q").code == 0
+    assert "Partial report" in (folder / "report.md").read_text(encoding="utf-8")
+
+    assert call("run", "long.toml", "--resume", "--out", "run", "-q").code == 0
+    assert _lines(folder)[: len(kept)] == kept
+    _require_complete(folder)
+
+
+def test_two_runs_in_one_folder_are_refused(small: Path, running: subprocess.Popen[str]) -> None:
+    for words in (["--resume"], []):
+        outcome = call("run", "long.toml", "--out", "run", *words)
+        assert outcome.code == 2
+        assert outcome.out == ""
+        assert "run" in outcome.err.splitlines()[-1]
+    assert running.poll() is None
+    outcome = finish(running)
+    assert outcome.code == 0
+    assert len(_records(small / "run")) == CASES
+
+
+# Refused folders
+
+
+def _refused(folder: Path, *words: str) -> str:
+    before = contents(folder)
+    outcome = call(*words)
+    assert outcome.code == 2, outcome
+    assert contents(folder) == before
+    # One line, and not the one that says what is going to be measured.
+    return outcome.complaint
+
+
+def test_a_locked_run_is_refused(small: Path) -> None:
+    assert call("run", "small.toml", "--out", "run", "-q").code == 0
+    with FileLock(small / "run" / ".lock"):
+        complaint = _refused(small, "run", "small.toml", "--out", "run", "--resume")
+    assert "another run is writing" in complaint
+    assert "--out" in complaint
+
+
+def test_a_run_that_is_just_starting_elsewhere_is_refused(small: Path) -> None:
+    (small / "run").mkdir()
+    with FileLock(small / "run" / ".lock"):
+        complaint = _refused(small, "run", "small.toml", "--out", "run")
+    assert "another run is writing" in complaint
+
+
+def test_the_lock_that_a_killed_run_leaves_is_no_obstacle(small: Path) -> None:
+    (small / "run").mkdir()
+    (small / "run" / ".lock").touch()
+    assert call("run", "small.toml", "--out", "run", "-q").code == 0
+
+
+@pytest.mark.parametrize("leftover", [".suite.toml.part", ".environment.json.part"])
+def test_a_start_that_was_killed_can_be_repeated(small: Path, leftover: str) -> None:
+    """A file is written beside its place first; a kill may leave that part behind."""
+    (small / "run").mkdir()
+    (small / "run" / ".lock").touch()
+    (small / "run" / leftover).write_bytes(b"name = ")
+    words = ["run", "small.toml", "--out", "run", "-q"]
+    if leftover.startswith(".environment"):
+        assert call("run", "small.toml", "--out", "whole", "-q").code == 0
+        suite = (small / "whole" / "suite.toml").read_bytes()
+        (small / "run" / "suite.toml").write_bytes(suite)
+        words.append("--resume")
+    outcome = call(*words)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert len(_records(small / "run")) == 2
+
+
+def test_a_run_without_resume_is_refused(small: Path) -> None:
+    assert call("run", "small.toml", "--out", "run", "-q").code == 0
+    complaint = _refused(small, "run", "small.toml", "--out", "run")
+    for part in ("run holds a run already", "--resume", "--out"):
+        assert part in complaint
+
+
+def test_the_run_of_another_suite_is_refused(small: Path) -> None:
+    assert call("run", "small.toml", "--out", "run", "-q").code == 0
+    complaint = _refused(small, "run", "other.toml", "--out", "run", "--resume")
+    assert "run holds a run of another suite" in complaint
+
+
+def test_a_run_with_other_options_is_another_suite(small: Path) -> None:
+    assert call("run", "small.toml", "--out", "run", "-q").code == 0
+    before = contents(small)
+    outcome = call("run", "small.toml", "--seeds", "3", "--out", "run", "--resume")
+    assert outcome.code == 2
+    assert "another suite" in outcome.err
+    assert contents(small) == before
+
+
+@pytest.mark.parametrize("name", ["notes.txt", ".hidden", "folder"])
+@pytest.mark.parametrize("resume", [(), ("--resume",)])
+def test_a_foreign_folder_is_refused(small: Path, name: str, resume: tuple[str, ...]) -> None:
+    (small / "run").mkdir()
+    if name == "folder":
+        (small / "run" / name).mkdir()
+    else:
+        (small / "run" / name).write_text("mine")
+    complaint = _refused(small, "run", "small.toml", "--out", "run", *resume)
+    assert "run" in complaint
+    assert ("--resume" if resume else "not empty") in complaint
+
+
+def test_an_empty_folder_is_taken(small: Path) -> None:
+    (small / "run").mkdir()
+    assert call("run", "small.toml", "--out", "run", "-q").code == 0
+
+
+@pytest.mark.parametrize("place", ["empty", "absent"])
+def test_resume_needs_a_run(small: Path, place: str) -> None:
+    if place == "empty":
+        (small / "run").mkdir()
+    complaint = _refused(small, "run", "small.toml", "--out", "run", "--resume")
+    assert "--resume" in complaint
+    assert "no run" in complaint
+
+
+def test_a_corrupt_line_in_the_middle_is_refused_with_its_number(small: Path) -> None:
+    assert call("run", "small.toml", "--out", "run", "-q").code == 0
+    records = small / "run" / "records.jsonl"
+    first, second = _lines(small / "run")
+    records.write_bytes(first + second[:40] + b"\n" + second)
+    for words in (["run", "small.toml", "--out", "run", "--resume"], ["report", "run"]):
+        complaint = _refused(small, *words)
+        assert "records.jsonl, line 2" in complaint
+
+
+# Resuming without a name
+
+
+def test_resume_goes_on_with_the_newest_run_of_the_suite(small: Path) -> None:
+    assert call("run", "small.toml", "--out", "reports/small-2020-01-01T00-00-00", "-q").code == 0
+    assert call("run", "small.toml", "--out", "reports/small-2021-01-01T00-00-00", "-q").code == 0
+    assert call("run", "other.toml", "--out", "reports/small-2022-01-01T00-00-00", "-q").code == 0
+    older, newer, other = sorted((small / "reports").iterdir())
+    for folder in (older, newer, other):
+        records = folder / "records.jsonl"
+        records.write_bytes(records.read_bytes()[:-10])
+    before = contents(older), contents(other)
+    outcome = call("run", "small.toml", "--resume", "-q")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == "reports/small-2021-01-01T00-00-00/report.md\n"
+    assert len(_records(newer)) == 2
+    assert (contents(older), contents(other)) == before
+
+
+def test_resume_of_a_dated_run(small: Path) -> None:
+    begun = call("run", "small.toml", "-q").out
+    outcome = call("run", "small.toml", "-q", "--resume")
+    assert outcome.code == 0
+    assert outcome.out == begun
+    assert len(list((small / "reports").iterdir())) == 1
+
+
+def test_resume_without_any_run_is_refused(small: Path) -> None:
+    complaint = _refused(small, "run", "small.toml", "--resume")
+    assert "--resume" in complaint
+    assert "--out" in complaint
+
+
+def test_a_finished_run_is_not_measured_again(small: Path) -> None:
+    assert call("run", "small.toml", "--out", "run", "-q").code == 0
+    before = _lines(small / "run")
+    assert call("run", "small.toml", "--out", "run", "--resume", "-q").code == 0
+    assert _lines(small / "run") == before
+
+
+def test_a_run_of_another_version_is_refused(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call("run", "small.toml", "--out", "run", "-q").code == 0
+    monkeypatch.setattr("eigbench.__version__", "99.0")
+    before = contents(small)
+    outcome = call("run", "small.toml", "--out", "run", "--resume")
+    assert outcome.code == 2
+    assert "99.0" in outcome.err
+    assert contents(small) == before
+
+
+def test_the_shipped_suite_is_beside_the_source(cwd: Path) -> None:
+    """The tests' own processes find the suites, whatever their working directory."""
+    assert (ROOT / "suites" / "stability.toml").is_file()
+    assert call_apart("run", "nope", cwd=cwd).complaint.endswith("paper-table1, stability")

@@ -1,0 +1,115 @@
+"""Progress: lines where there is no terminal, a bar with time left where there is one."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import threading
+from pathlib import Path
+
+import pytest
+
+from eigbench.cli.progress import SECONDS_BETWEEN_LINES, PlainLines, progress
+from eigbench.runs.case import SeriesCase
+from eigbench.runs.record import SCHEMA, Record
+from tests.cli.commandline import SMALL, start
+
+CASE = SeriesCase(ratio=0.5, threshold=0.05, dtype="float32")
+MEASURED = Record(schema=SCHEMA, id=CASE.id, case=CASE, status="measured")
+FAILED = Record(schema=SCHEMA, id=CASE.id, case=CASE, status="failed", reason="no luck")
+
+
+class Clock:
+    """A clock that stands still until it is told to go on."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_line_every_few_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    lines = PlainLines(total=10, done=0, clock=clock)
+    assert capsys.readouterr().err == ""
+    for _ in range(3):
+        clock.now += SECONDS_BETWEEN_LINES / 3 - 0.1
+        lines(MEASURED)
+    assert capsys.readouterr().err == ""
+    clock.now = 100.0 + SECONDS_BETWEEN_LINES
+    lines(FAILED)
+    out, err = capsys.readouterr()
+    # Four cases took 5 s, so the six that are left take 7.5 s.
+    assert err == "4/10 cases, 1 failed, 3 measured, about 8 s left\n"
+    assert out == ""
+    clock.now += SECONDS_BETWEEN_LINES - 0.1
+    lines(MEASURED)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_last_case_always_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = PlainLines(total=2, done=0, clock=Clock())
+    lines(MEASURED)
+    assert capsys.readouterr().err == ""
+    lines(MEASURED)
+    assert capsys.readouterr().err == "2/2 cases, 2 measured, about 0 s left\n"
+
+
+def test_what_was_done_before_does_not_count_as_fast(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    lines = PlainLines(total=110, done=100, clock=clock)
+    clock.now += 10
+    lines(MEASURED)
+    # One case in 10 s leaves nine of them, whatever an earlier session did.
+    assert capsys.readouterr().err == "101/110 cases, 1 measured, about 90 s left\n"
+
+
+def test_no_terminal_gets_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(1, 0, show=True) as observe:
+        observe(MEASURED)
+    assert capsys.readouterr().err == "1/1 cases, 1 measured, about 0 s left\n"
+
+
+def test_hidden_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(1, 0, show=False) as observe:
+        observe(MEASURED)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_gets_a_bar_with_time_left(cwd: Path) -> None:
+    dimensions = "d = [" + ", ".join(str(d) for d in range(4, 34)) + "]"
+    text = SMALL.replace("d = [4]", dimensions).replace('"hybrid"', '"hybrid-loop"')
+    (cwd / "small.toml").write_text(text)
+    ours, theirs = pty.openpty()
+    terminal = {"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
+    process = start(
+        "run", "small.toml", "--out", "run", cwd=cwd, stderr=theirs, environment=terminal
+    )
+    os.close(theirs)
+    screen = io.BytesIO()
+    reader = threading.Thread(target=_drain, args=(ours, screen))
+    reader.start()
+    out, _ = process.communicate(timeout=120)
+    reader.join(timeout=30)
+    os.close(ours)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue().decode())
+    assert process.returncode == 0, shown
+    assert "━" in shown
+    assert re.search(r"\b0/60\b", shown)
+    assert re.search(r"\d+/60 +\d+:\d\d +left +\S+", shown)
+    assert "cases," not in shown  # no plain lines beside the bar
+    assert out.endswith("run/report.md\n")
+
+
+def _drain(terminal: int, screen: io.BytesIO) -> None:
+    """Read what a terminal shows until nothing writes there any more."""
+    while True:
+        try:
+            shown = os.read(terminal, 4096)
+        except OSError:  # Linux says so when the last writer has gone
+            return
+        if not shown:
+            return
+        screen.write(shown)

@@ -1,0 +1,68 @@
+"""Suites, sessions and records for tests that measure nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import eigbench
+from eigbench.runs import store
+from eigbench.runs.case import Case
+from eigbench.runs.environment import Session
+from eigbench.runs.runner import attempt
+from eigbench.runs.suite import Axes, Grid, Suite, cases
+
+Measured = tuple[dict[str, list[float]], dict[str, list[str]]]
+
+
+def suite(**changes: Any) -> Suite:
+    """A suite of four cases; `changes` are of its one grid."""
+    axes = Axes(
+        method=["eigh", "hybrid"],
+        d=[4, 8],
+        spectrum=["gap"],
+        gap=[0.1],
+        scale=[1.0],
+        dtype=["float32"],
+        epsilon=[1e-4],
+        iterations=[3],
+        loss=["whitening"],
+        start=[0],
+    )
+    return Suite(name="made", kind="stability", seeds=2, axes=axes, grids=[Grid(**changes)])
+
+
+def session(device: str = "cpu") -> Session:
+    """A session of this version on no machine in particular."""
+    return Session(
+        started_at="2026-01-01T00:00:00+00:00",
+        command="eigbench run made",
+        eigbench=eigbench.__version__,
+        python="3",
+        packages={},
+        system="system",
+        machine="machine",
+        processor="processor",
+        logical_cores=2,
+        torch_threads=1,
+        device=device,
+        seed=0,
+    )
+
+
+def measure(case: Case) -> Measured:
+    """Numbers that depend on the case alone, those that JSON does not have among them."""
+    share = int(case.id, 16) / 16**16
+    return {"share": [share, math.nan], "ends": [math.inf, -math.inf]}, {"word": ["é", "λ ≤ ε"]}
+
+
+def finish(folder: Path, of: Suite, measuring: Callable[[Case], Measured] = measure) -> None:
+    """Write a whole run of a suite into `folder`, the same bytes each time."""
+    with store.open_run(folder, of, session(), resume=False) as writer:
+        for case in cases(of):
+            record = attempt(case, measuring, writer.session)
+            writer.append(msgspec.structs.replace(record, elapsed_seconds=0.5))

@@ -1,0 +1,149 @@
+"""The one loop: each case once, each failure a row, the executor a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from eigbench.errors import InputError, NotApplicable
+from eigbench.runs import store
+from eigbench.runs.case import Case
+from eigbench.runs.record import SCHEMA, Record
+from eigbench.runs.runner import attempt, run
+from eigbench.runs.suite import cases
+from tests.runs import making
+
+SUITE = making.suite()
+CASES = cases(SUITE)
+
+
+def _run(
+    folder: Path, measuring: Callable[[Case], making.Measured], **options: Any
+) -> list[Record]:
+    with store.open_run(folder, SUITE, making.session(), resume=folder.exists()) as writer:
+        run(CASES, measuring, writer, **options)
+    return store.read_run(folder).records
+
+
+def _timeless(records: Iterable[Record]) -> list[Record]:
+    return [msgspec.structs.replace(record, elapsed_seconds=0.0) for record in records]
+
+
+def test_every_case_is_measured_in_order(tmp_path: Path) -> None:
+    seen: list[Record] = []
+    records = _run(tmp_path / "run", making.measure, observe=seen.append)
+    assert [record.case for record in records] == CASES
+    assert seen == records
+    assert all(record.schema == SCHEMA and record.id == record.case.id for record in records)
+    assert all(record.elapsed_seconds > 0 for record in records)
+
+
+def test_another_executor_gives_the_same_records(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        threads = _run(tmp_path / "threads", making.measure, execute=pool.map)
+    alone = _run(tmp_path / "alone", making.measure)
+    assert _timeless(threads) == _timeless(alone)
+
+
+def test_the_executor_runs_the_cases(tmp_path: Path) -> None:
+    given: list[Case] = []
+
+    def backwards(function: Callable[[Case], Record], missing: Iterable[Case]) -> Iterator[Record]:
+        given.extend(missing)
+        return map(function, reversed(given))
+
+    records = _run(tmp_path / "run", making.measure, execute=backwards)
+    assert given == CASES
+    assert [record.case for record in records] == CASES[::-1]
+
+
+def test_a_record_is_kept_before_the_next_case_is_measured(tmp_path: Path) -> None:
+    kept: list[int] = []
+
+    def measuring(case: Case) -> making.Measured:
+        kept.append((tmp_path / "run" / "records.jsonl").read_bytes().count(b"\n"))
+        return making.measure(case)
+
+    _run(tmp_path / "run", measuring)
+    assert kept == [0, 1, 2, 3]
+
+
+def test_what_is_recorded_is_not_measured_again(tmp_path: Path) -> None:
+    measured: list[Case] = []
+
+    def measuring(case: Case) -> making.Measured:
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        measured.append(case)
+        return making.measure(case)
+
+    with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path / "run", measuring)
+    assert measured == CASES[:2]
+    assert [record.case for record in store.read_run(tmp_path / "run").records] == CASES[:2]
+    measured.clear()
+
+    def counting(case: Case) -> making.Measured:
+        measured.append(case)
+        return making.measure(case)
+
+    records = _run(tmp_path / "run", counting)
+    assert measured == CASES[2:]
+    assert [record.case for record in records] == CASES
+    assert [record.session for record in records] == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("no luck"), "RuntimeError: no luck"),
+        (RuntimeError("first line\nsecond line"), "RuntimeError: first line"),
+        (ValueError(), "ValueError: no message"),
+        (MemoryError(), "MemoryError: no message"),
+        (RecursionError("deep"), "RecursionError: deep"),
+        (InputError("wrong"), "InputError: wrong"),
+        (AssertionError("\n"), "AssertionError: "),
+    ],
+)
+def test_whatever_is_raised_is_a_failed_row(error: Exception, reason: str) -> None:
+    def failing(_: Case) -> making.Measured:
+        raise error
+
+    record = attempt(CASES[0], failing, session=3)
+    assert (record.status, record.reason) == ("failed", reason)
+    assert (record.samples, record.labels, record.session) == ({}, {}, 3)
+    assert (record.id, record.case) == (CASES[0].id, CASES[0])
+
+
+def test_what_does_not_apply_is_skipped_with_its_reason() -> None:
+    def inapplicable(_: Case) -> making.Measured:
+        raise NotApplicable("an eigengap needs two eigenvalues")
+
+    record = attempt(CASES[0], inapplicable)
+    assert (record.status, record.reason) == ("skipped", "an eigengap needs two eigenvalues")
+    assert record.samples == {}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_being_stopped_is_no_result(error: type[BaseException]) -> None:
+    def stopped(_: Case) -> making.Measured:
+        raise error
+
+    with pytest.raises(error):
+        attempt(CASES[0], stopped)
+
+
+def test_a_failing_case_does_not_stop_the_others(tmp_path: Path) -> None:
+    def measuring(case: Case) -> making.Measured:
+        if case == CASES[1]:
+            raise RuntimeError("no luck")
+        return making.measure(case)
+
+    records = _run(tmp_path / "run", measuring)
+    assert [record.status for record in records] == ["measured", "failed", "measured", "measured"]
+    assert [record.reason for record in records] == [None, "RuntimeError: no luck", None, None]

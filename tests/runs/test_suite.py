@@ -1,0 +1,316 @@
+"""Suites: what ships, what a file may say, what an option changes, and the way back to TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eigbench.errors import InputError
+from eigbench.methods.registry import available
+from eigbench.runs.axes import AXES, LARGEST_D
+from eigbench.runs.case import Case, SeriesCase, StabilityCase
+from eigbench.runs.suite import (
+    Axes,
+    Grid,
+    Matrices,
+    Suite,
+    cases,
+    check,
+    find,
+    load,
+    override,
+    shipped,
+    to_toml,
+)
+from tests.runs import making
+
+
+def _stability(suite: Suite) -> list[StabilityCase]:
+    return [case for case in cases(suite) if isinstance(case, StabilityCase)]
+
+
+# What ships
+
+
+def test_two_suites_ship() -> None:
+    assert set(shipped()) == {"stability", "paper-table1"}
+
+
+@pytest.mark.parametrize("name", ["stability", "paper-table1"])
+def test_a_shipped_suite_loads_and_repeats_nothing(name: str) -> None:
+    suite = load(find(name))
+    assert suite.name == name
+    planned = cases(suite)
+    assert planned
+    assert len(set(map(repr, planned))) == len(planned) == len({case.id for case in planned})
+    assert find(f"{name}.toml") == find(name) == shipped()[name]
+
+
+def test_the_stability_suite_varies_every_axis() -> None:
+    planned = cases(load(find("stability")))
+    stability = [case for case in planned if isinstance(case, StabilityCase)]
+    taken: dict[str, set[Any]] = {
+        name: {getattr(case, name) for case in stability}
+        for name in ("method", "d", "spectrum", "scale", "dtype", "epsilon", "loss", "iterations")
+    }
+    taken["gap"] = {case.gap for case in stability} - {None}
+    taken["start"] = {case.parameters.get("seed") for case in stability} - {None}
+    taken["iterations"] -= {None}
+    taken["ratio"] = {case.ratio for case in planned if isinstance(case, SeriesCase)}
+    assert set(taken) == set(AXES)
+    for name, values in taken.items():
+        assert len(values) >= 2, name
+    assert taken["d"] == {4, 8, 16, 32, 64}
+    assert taken["method"] == set(available()) & set(taken["method"])
+    assert taken["spectrum"] == set(AXES["spectrum"].accepts().split(", "))
+    assert taken["loss"] == set(AXES["loss"].accepts().split(", "))
+
+
+def test_a_file_is_found_before_a_shipped_suite(cwd: Path) -> None:
+    (cwd / "stability.toml").write_text("mine")
+    assert find("stability.toml") == Path("stability.toml")
+    assert find("stability") == shipped()["stability"]
+
+
+# Cases
+
+
+def test_cases_are_the_cross_product() -> None:
+    planned = _stability(making.suite(gap=[0.1, 0.2]))
+    points = {(case.method, case.d, case.gap) for case in planned}
+    assert points == {(m, d, g) for m in ("eigh", "hybrid") for d in (4, 8) for g in (0.1, 0.2)}
+    assert len(planned) == 8
+    assert {(case.seeds, case.seed, case.device) for case in planned} == {(2, 0, "cpu")}
+
+
+def test_a_method_gets_only_the_parameters_that_it_has() -> None:
+    suite = making.suite(method=["eigh", "pi", "hybrid"], d=[4], iterations=[3, 5], start=[0, 1])
+    counts: dict[str, list[dict[str, int]]] = {}
+    for case in _stability(suite):
+        counts.setdefault(case.method, []).append(case.parameters)
+    assert counts["eigh"] == [{}]
+    assert sorted(p["iterations"] for p in counts["hybrid"]) == [3, 5]
+    assert all(set(p) == {"iterations"} for p in counts["hybrid"])
+    assert len(counts["pi"]) == 4
+    assert all(set(p) == {"iterations", "seed"} for p in counts["pi"])
+
+
+def test_a_spectrum_without_a_gap_has_one_case_for_all_gaps() -> None:
+    suite = making.suite(method=["eigh"], d=[4], gap=[0.1, 0.2], spectrum=["identity", "cluster"])
+    points = [(case.spectrum, case.gap) for case in _stability(suite)]
+    assert sorted(points, key=str) == [("cluster", 0.1), ("cluster", 0.2), ("identity", None)]
+
+
+def test_two_grids_with_the_same_case_have_it_once() -> None:
+    once = making.suite()
+    twice = msgspec.structs.replace(once, grids=[Grid(), Grid(d=[8, 16], about="again")])
+    assert [case.d for case in _stability(twice)].count(8) == 2  # one of each method
+    assert {case.d for case in _stability(twice)} == {4, 8, 16}
+
+
+def test_own_matrices_take_the_place_of_spectra() -> None:
+    own = Matrices(file="m.npy", sha256="ab" * 32, count={"3": 5, "7": 1})
+    suite = msgspec.structs.replace(making.suite(spectrum=["gap", "identity"]), matrices=own)
+    points = {(c.spectrum, c.d, c.seeds, c.gap, c.matrices) for c in _stability(suite)}
+    assert points == {("file", 3, 5, None, "ab" * 8), ("file", 7, 1, None, "ab" * 8)}
+
+
+# Options
+
+
+def test_an_option_replaces_an_axis_in_every_grid() -> None:
+    suite = msgspec.structs.replace(making.suite(), grids=[Grid(), Grid(d=[16, 32])])
+    changed = override(suite, {"d": [64]})
+    assert [grid.d for grid in changed.grids] == [[64], [64]]
+    assert {case.d for case in _stability(changed)} == {64}
+    assert suite.grids[0].d is None  # the suite itself is left alone
+
+
+def test_no_option_changes_nothing() -> None:
+    suite = load(find("stability"))
+    assert override(suite, {}) == suite
+
+
+def test_an_option_narrows_where_the_grid_says_so() -> None:
+    suite = making.suite(d=[8, 16, 32], narrow=["d"])
+    assert override(suite, {"d": [64, 32, 8]}).grids[0].d == [8, 32]
+
+
+def test_an_option_replaces_where_narrowing_would_leave_nothing() -> None:
+    suite = making.suite(d=[8, 16], narrow=["d"])
+    assert override(suite, {"d": [64, 128]}).grids[0].d == [64, 128]
+
+
+def test_narrowing_an_axis_that_the_grid_inherits() -> None:
+    suite = making.suite(narrow=["d"])
+    assert override(suite, {"d": [2, 8]}).grids[0].d == [8]
+
+
+def test_only_the_axes_that_are_named_narrow() -> None:
+    suite = making.suite(d=[8, 16], gap=[0.1, 0.2], narrow=["d"])
+    changed = override(suite, {"d": [8, 64], "gap": [0.2, 0.5]}).grids[0]
+    assert (changed.d, changed.gap) == ([8], [0.2, 0.5])
+
+
+def test_options_are_about_stability_grids() -> None:
+    suite = load(find("paper-table1"))
+    assert override(suite, {"dtype": ["float64"], "d": [3]}) == suite
+
+
+def test_options_on_the_shipped_suite() -> None:
+    suite = override(load(find("stability")), {"d": [4], "method": ["eigh"]})
+    planned = _stability(suite)
+    assert {case.method for case in planned} == {"eigh"}
+    assert {case.d for case in planned} == {4}
+    assert cases(check(suite)) == cases(suite)
+
+
+# TOML
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+
+
+def _some(values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
+    return st.lists(values, min_size=1, max_size=3)
+
+
+AXIS: dict[str, st.SearchStrategy[list[Any]]] = {
+    "method": _some(st.sampled_from(available())),
+    "d": _some(st.integers(1, LARGEST_D)),
+    "spectrum": _some(st.sampled_from(AXES["spectrum"].accepts().split(", "))),
+    "gap": _some(st.floats(0, 1, exclude_max=True)),
+    "scale": _some(st.floats(0, exclude_min=True, allow_infinity=False)),
+    "dtype": _some(st.sampled_from(["float32", "float64"])),
+    "epsilon": _some(st.floats(0, allow_infinity=False)),
+    "iterations": _some(st.integers(1, 10**6)),
+    "loss": _some(st.sampled_from(AXES["loss"].accepts().split(", "))),
+    "start": _some(st.integers(0, 2**31)),
+    "ratio": _some(st.floats(0, 1, exclude_min=True, exclude_max=True)),
+}
+GRIDS = st.builds(
+    Grid,
+    about=TEXT,
+    kind=st.sampled_from(["stability", "series"]),
+    narrow=st.lists(st.sampled_from(sorted(AXIS)), max_size=2),
+    **{name: st.none() | values for name, values in AXIS.items()},
+)
+MATRICES = st.builds(
+    Matrices,
+    file=TEXT,
+    sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
+    count=st.dictionaries(st.integers(1, 99).map(str), st.integers(1, 99), min_size=1, max_size=3),
+)
+SUITES = st.builds(
+    Suite,
+    name=st.from_regex(r"[a-z][a-z0-9-]{0,11}", fullmatch=True),
+    kind=st.sampled_from(["stability", "series"]),
+    title=TEXT,
+    seeds=st.integers(1, 1000),
+    seed=st.integers(0, 2**31),
+    device=st.sampled_from(["cpu", "cuda", "cuda:1"]),
+    threshold=st.floats(1e-6, 0.5),
+    axes=st.builds(Axes, **AXIS),
+    grids=st.lists(GRIDS, min_size=1, max_size=3),
+    matrices=st.none() | MATRICES,
+)
+
+
+@given(SUITES)
+def test_a_suite_survives_the_way_through_toml(
+    tmp_path_factory: pytest.TempPathFactory, suite: Suite
+) -> None:
+    text = to_toml(suite)
+    assert to_toml(msgspec.structs.replace(suite)) == text
+    path = tmp_path_factory.mktemp("suite") / "suite.toml"
+    path.write_bytes(text.encode())
+    again = load(path)
+    assert again == suite
+    assert to_toml(again) == text
+    # Resuming compares the file with the text, as text.
+    assert path.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("name", ["stability", "paper-table1"])
+def test_a_resolved_suite_has_the_same_cases(name: str, tmp_path: Path) -> None:
+    suite = load(find(name))
+    (tmp_path / "resolved.toml").write_text(to_toml(suite), encoding="utf-8")
+    assert cases(load(tmp_path / "resolved.toml")) == cases(suite)
+
+
+def test_comments_and_order_make_no_difference(tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text(
+        'kind = "series"\nname = "x"  # a comment\n[axes]\nd = [4]\n'
+    )
+    (tmp_path / "two.toml").write_text('name = "x"\naxes = { d = [ 4, ] }\nkind = "series"\n')
+    texts = {
+        to_toml(msgspec.toml.decode((tmp_path / name).read_bytes(), type=Suite))
+        for name in ("one.toml", "two.toml")
+    }
+    assert len(texts) == 1
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"seeds": 0}, "seeds"),
+        ({"seed": -1}, "seed"),
+        ({"axes": Axes(d=[4])}, r"grids\[0\] has no dtype, epsilon, gap, iterations"),
+        ({"grids": [Grid(), Grid(gap=[])]}, r"grids\[1\]\.gap is empty"),
+        ({"grids": [Grid(gap=[0.1, float("nan")])]}, r"grids\[0\]\.gap: nan is not valid"),
+        ({"grids": [Grid(kind="series")]}, r"grids\[0\] has no ratio"),
+    ],
+)
+def test_check_refuses(change: dict[str, Any], complaint: str) -> None:
+    assert check(making.suite()) == making.suite()
+    with pytest.raises(InputError, match=complaint):
+        check(msgspec.structs.replace(making.suite(), **change))
+
+
+ACCEPTED: dict[str, tuple[list[Any], list[Any]]] = {
+    "d": ([1, 4096, "7"], [0, 4097, -1, 1.5, 2.0, True, None, "x", "1.5", ""]),
+    "gap": ([0, 0.999, "1e-3"], [1, 1.0, -1e-9, float("nan"), float("inf"), "x", True, None]),
+    "scale": ([1e-300, 1, "2"], [0, -1, float("inf"), float("nan"), False]),
+    "epsilon": ([0, 1e9, ".5"], [-1e-9, float("inf"), "nan", None]),
+    "iterations": ([1, "300"], [0, -1, 1.5, 10**6 + 1, "1e3"]),
+    "start": ([0, "5"], [-1, 0.5, 2**31 + 1]),
+    "ratio": ([0.5, 1e-9], [0, 1, -0.5, float("nan")]),
+    "method": (list(available()), ["", "EIGH", "all", 3, None]),
+    "dtype": (["float32", "float64"], ["float16", "bfloat16", "double", 64]),
+    "spectrum": (["gap", "cifar-conv"], ["file", "Gap", 1]),
+    "loss": (["whitening"], ["mse", None]),
+}
+
+
+@pytest.mark.parametrize("name", sorted(AXES))
+def test_what_an_axis_takes(name: str) -> None:
+    axis = AXES[name]
+    right, wrong = ACCEPTED[name]
+    for value in right:
+        assert axis.read(value) is not None
+    for value in wrong:
+        with pytest.raises(InputError) as caught:
+            axis.read(value)
+        assert str(caught.value) == f"{value!r} is not valid; accepted: {axis.accepts()}"
+
+
+def test_words_and_numbers_mean_the_same() -> None:
+    assert AXES["d"].read("16") == AXES["d"].read(16) == 16
+    assert AXES["gap"].read("1e-1") == AXES["gap"].read(0.1) == 0.1
+    assert isinstance(AXES["gap"].read("0"), float)
+
+
+def test_a_case_is_frozen() -> None:
+    case: Case = cases(making.suite())[0]
+    with pytest.raises(AttributeError):
+        case.dtype = "float64"  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        AXES["d"].name = "n"  # type: ignore[misc]

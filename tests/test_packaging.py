@@ -1,0 +1,109 @@
+"""What is in the wheel, and that what is in it is found."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import eigbench
+
+ROOT = Path(eigbench.__file__).parents[1]
+SUITES = {"stability.toml", "paper-table1.toml"}
+LIST_SUITES = """
+import eigbench
+from eigbench.data.mini import train_images
+from eigbench.runs.suite import cases, load, shipped
+
+print(eigbench.__file__)
+print(len(train_images(10)))
+for name, path in shipped().items():
+    print(name, path, len(cases(load(path))))
+"""
+
+
+def _printed(program: str, package: Path, cwd: Path) -> list[str]:
+    """What a program prints that finds this package only there."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(package)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+def _require_working(installed: Path, cwd: Path) -> None:
+    file, images, *suites = _printed(LIST_SUITES, installed, cwd)
+    assert Path(file).is_relative_to(installed)
+    assert images == "10"
+    assert {line.split()[0] for line in suites} == {"stability", "paper-table1"}
+    for line in suites:
+        assert Path(line.split()[1]).is_relative_to(installed / "eigbench" / "suites")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel, built without a network from a copy of the source."""
+    if importlib.util.find_spec("hatchling") is None:
+        pytest.skip("hatchling, which builds the wheel, is not installed")
+    source = tmp_path_factory.mktemp("source") / "eigbench"
+    unwanted = shutil.ignore_patterns(".*", "__pycache__", "reports", "dist", "build")
+    shutil.copytree(ROOT, source, ignore=unwanted)
+    out = tmp_path_factory.mktemp("dist")
+    build = f"from hatchling.build import build_wheel; print(build_wheel({str(out)!r}))"
+    name = _printed(build, Path(os.environ.get("PYTHONPATH", "")), source)[-1]
+    return out / name
+
+
+def test_the_wheel_holds_what_is_read_at_run_time(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {f"eigbench/suites/{name}" for name in SUITES} <= names
+    assert "eigbench/py.typed" in names
+    assert "eigbench/data/cifar10-mini.zip" in names
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "eigbench").rglob("*.py")}
+    assert sources <= names
+    assert not [name for name in names if name.startswith(("tests/", "reports/", "docs/"))]
+
+
+def test_the_wheel_works_when_it_is_unpacked(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    _require_working(tmp_path / "installed", tmp_path)
+
+
+def test_the_wheel_has_the_version_and_the_command(wheel: Path) -> None:
+    assert wheel.name == f"eigbench-{eigbench.__version__}-py3-none-any.whl"
+    folder = f"eigbench-{eigbench.__version__}.dist-info"
+    with zipfile.ZipFile(wheel) as archive:
+        entries = archive.read(f"{folder}/entry_points.txt").decode()
+    assert "eigbench = eigbench.cli:main" in entries
+
+
+def test_an_installed_package_finds_its_suites(tmp_path: Path) -> None:
+    """The layout of the wheel, put together by hand: this needs no build tool."""
+    installed = tmp_path / "installed"
+    unwanted = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "eigbench", installed / "eigbench", ignore=unwanted)
+    shutil.copytree(ROOT / "suites", installed / "eigbench" / "suites")
+    _require_working(installed, tmp_path)
+
+
+def test_the_project_says_what_goes_into_the_wheel() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    target = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert target["packages"] == ["eigbench"]
+    assert target["force-include"] == {"suites": "eigbench/suites"}
+    assert {path.name for path in (ROOT / "suites").glob("*.toml")} == SUITES
+    assert (ROOT / "eigbench" / "py.typed").is_file()
+    assert (ROOT / project["project"]["readme"]).is_file()
