@@ -82,6 +82,11 @@ def test_imports_point_downwards(module: str) -> None:
     assert above == []
 
 
+@pytest.mark.parametrize("module", [name for name in SOURCES if _part(name) == "report"])
+def test_a_report_is_made_of_records_alone(module: str) -> None:
+    assert not [name for name in _imports(module) if _part(name) == "measure"]
+
+
 def test_the_imports_are_seen() -> None:
     """That is, the test above could fail: these are known to be there."""
     assert "eigbench.runs.store" in _imports("eigbench.report")

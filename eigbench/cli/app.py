@@ -61,6 +61,9 @@ def invoke(arguments: Sequence[str]) -> int:
         # The reader of our output has gone, as `| head` does; nothing is left to say to it.
         sys.stderr.close()
         return 0
+    except OSError as error:
+        # A name that the system refuses, a full disk: it says which, and why.
+        return _complain(f"{error.filename or 'input or output'}: {error.strerror or error}")
     except typer.TyperException as error:
         return _usage(error.format_message())
     return code if isinstance(code, int) else 0
@@ -72,5 +75,7 @@ def _usage(message: str) -> int:
 
 
 def _complain(message: str) -> int:
-    typer.echo(f"eigbench: {' '.join(message.split())}", err=True)
+    # A file's name may hold what no encoding has.
+    line = " ".join(message.split()).encode("utf-8", "backslashreplace").decode("utf-8")
+    typer.echo(f"eigbench: {line}", err=True)
     return EXIT_INPUT

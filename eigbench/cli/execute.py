@@ -21,8 +21,6 @@ def execute(
     folder = resolve_folder(out, suite, resume=resume)
     if not resume:
         store.require_free(folder)  # before the slow imports
-    if not (quiet or no_progress):
-        _say(f"eigbench: {suite.title or suite.name} → {folder}")
 
     from eigbench.measure import measurer  # late: torch
     from eigbench.report import write_report
@@ -35,6 +33,8 @@ def execute(
     session = describe(suite.device, suite.seed)
     with store.open_run(folder, suite, session, resume=resume) as writer:
         shown = not (quiet or no_progress)
+        if shown:
+            _say(f"eigbench: {suite.title or suite.name} → {folder}")
         with progress(len(todo), len(writer.done), show=shown) as observe:
             try:
                 run(todo, measure, writer, observe)

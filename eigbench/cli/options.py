@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from eigbench.errors import InputError
+from eigbench.runs.axes import DEVICE, SEEDS
 from eigbench.runs.store import SUITE
 from eigbench.runs.suite import Suite, to_toml
 
@@ -22,17 +23,17 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that wa
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the report's path, no more.")]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress.")]
 Device = Annotated[str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:N or auto.")]
-Seeds = Annotated[int | None, typer.Option(metavar="N", help="Random matrices per case.")]
+Seeds = Annotated[str | None, typer.Option(metavar="N", help="Random matrices per case.")]
 
 
 def resolve_device(name: str) -> str:
     """The device to use; `InputError` if it is not there."""
+    try:
+        DEVICE.read(name)
+    except InputError as error:
+        raise InputError(f"--device: {error}") from None
     if name == "cpu":
         return name
-    accepted = "accepted: cpu, cuda, cuda:N (N from 0) or auto"
-    kind, colon, index = name.partition(":")
-    if name != "auto" and (kind != "cuda" or (bool(colon) and not index.isdecimal())):
-        raise InputError(f"--device: {name!r} is not valid; {accepted}")
     import torch  # late: takes seconds
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -40,15 +41,20 @@ def resolve_device(name: str) -> str:
         return "cuda" if count else "cpu"
     if count == 0:
         raise InputError(f"--device: {name!r} is not available, there is no CUDA here; use cpu")
+    index = name.partition(":")[2]
     if index and int(index) >= count:
         raise InputError(f"--device: {name!r} does not exist; there are {count}, from cuda:0")
     return name
 
 
-def require_seeds(seeds: int | None) -> None:
-    """Refuse a number of seeds below 1."""
-    if seeds is not None and seeds < 1:
-        raise InputError(f"--seeds: {seeds} is not valid; accepted: whole numbers from 1 on")
+def read_seeds(word: str | None) -> int | None:
+    """The number of seeds; `InputError` if the word is not a whole number from 1 on."""
+    if word is None:
+        return None
+    try:
+        return int(SEEDS.read(word))
+    except InputError as error:
+        raise InputError(f"--seeds: {error}") from None
 
 
 def resolve_folder(out: Path | None, suite: Suite, *, resume: bool) -> Path:

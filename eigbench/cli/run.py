@@ -22,10 +22,10 @@ def run(
     no_progress: options.NoProgress = False,
 ) -> None:
     """Run a suite and write its report."""
-    options.require_seeds(seeds)
+    count = options.read_seeds(seeds)
     loaded = load(find(suite))
-    if seeds is not None:
-        loaded = msgspec.structs.replace(loaded, seeds=seeds)
+    if count is not None:
+        loaded = msgspec.structs.replace(loaded, seeds=count)
     wanted = loaded.device if device is None else device
     loaded = msgspec.structs.replace(loaded, device=options.resolve_device(wanted))
     execute(loaded, out, resume=resume, quiet=quiet, no_progress=no_progress)

@@ -72,28 +72,34 @@ def stability(
             "scale": scale,
         }
     )
-    options.require_seeds(seeds)
+    count = options.read_seeds(seeds)
     suite = override(load(find("stability")), chosen)
-    if seeds is not None:
-        suite = msgspec.structs.replace(suite, seeds=seeds)
+    if count is not None:
+        suite = msgspec.structs.replace(suite, seeds=count)
     if device is not None:
         suite = msgspec.structs.replace(suite, device=options.resolve_device(device))
     if matrices is not None:
         given = {"--d": d, "--spectrum": spectrum, "--gap": gap}
-        suite = _with_matrices(
-            suite, matrices, seeds, [name for name, words in given.items() if words]
-        )
+        _refuse([name for name, words in given.items() if words])
+        suite = _with_matrices(suite, matrices, count, quiet=quiet)
     execute(suite, out, resume=resume, quiet=quiet, no_progress=no_progress)
 
 
-def _with_matrices(suite: Suite, file: Path, limit: int | None, given: list[str]) -> Suite:
-    """The suite with the user's matrices in place of its spectra."""
+def _refuse(given: list[str]) -> None:
     if given:
         raise InputError(f"{given[0]} does not go with --matrices: the file decides it")
+
+
+def _with_matrices(suite: Suite, file: Path, limit: int | None, *, quiet: bool) -> Suite:
+    """The suite with the user's matrices in place of its spectra."""
     from eigbench.data.matrices import load_matrices  # late: NumPy
 
     loaded = load_matrices(file)
-    for note in loaded.notes:
+    if not str(file).isprintable():
+        raise InputError(
+            f"--matrices: {str(file)!r} is not a name that a suite can hold; rename it"
+        )
+    for note in () if quiet else loaded.notes:
         typer.echo(f"eigbench: {note}", err=True)
     counts = {str(n): len(stack) for n, stack in loaded.by_size.items()}
     if limit is not None:

@@ -48,7 +48,9 @@ def load_matrices(path: Path) -> LoadedMatrices:
         raise
     except Exception as error:
         # Each library has errors of its own for a damaged file, or for one that wants to execute.
-        raise InputError(f"cannot read {path}: {_first_sentence(error)}") from error
+        kind = path.suffix.lower()
+        reason = f"not a valid {kind} file ({_first_sentence(error)})"
+        raise InputError(f"cannot read {path}: {reason}") from error
     if not arrays:
         raise InputError(f"{path} holds no matrices")
     notes: list[str] = []
@@ -66,13 +68,16 @@ def _checked(name: str, array: NDArray[Any], notes: list[str]) -> Floats:
         raise InputError(f"{name} has shape {array.shape}; matrices must be square: (..., n, n)")
     if array.dtype.kind not in "fiub":
         raise InputError(f"{name} is of type {array.dtype}; matrices must hold real numbers")
-    matrices = array.astype(np.float64).reshape(-1, *array.shape[-2:])
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
+        matrices = array.astype(np.float64).reshape(-1, *array.shape[-2:])
     if not np.isfinite(matrices).all():
         count = int((~np.isfinite(matrices)).sum())
         raise InputError(f"{name} holds {count} values that are NaN or infinite")
     transposed = matrices.swapaxes(-1, -2)
     largest = np.abs(matrices).max(axis=(-2, -1))
-    asymmetry = np.abs(matrices - transposed).max(axis=(-2, -1)) / np.where(largest > 0, largest, 1)
+    # Halves, so that neither a difference nor a sum overflows.
+    difference = np.abs(matrices / 2 - transposed / 2).max(axis=(-2, -1))
+    asymmetry = difference / np.where(largest > 0, largest / 2, 1)
     worst = int(asymmetry.argmax())
     if asymmetry[worst] > SYMMETRY_TOLERANCE:
         raise InputError(
@@ -81,7 +86,7 @@ def _checked(name: str, array: NDArray[Any], notes: list[str]) -> Floats:
         )
     if asymmetry[worst] > 0:
         notes.append(f"{name}: symmetrised, (M + Mᵀ)/2; asymmetry was {asymmetry[worst]:.1e}")
-    return (matrices + transposed) / 2
+    return matrices / 2 + transposed / 2
 
 
 def _first_sentence(error: Exception) -> str:
@@ -90,15 +95,21 @@ def _first_sentence(error: Exception) -> str:
 
 
 def _npy(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
-    yield "", np.load(path, allow_pickle=False)
+    with path.open("rb") as file:
+        yield "", np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _npz(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"cannot read {path}: not an .npz archive")
-    with np.load(path, allow_pickle=False) as archive:
-        for key in archive.files:
-            yield f"[{key}]", archive[key]
+    # Not np.load: it takes any kind of file, and leaves a damaged archive open.
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.namelist():
+            if not member.endswith(".npy"):
+                raise InputError(
+                    f"cannot read {path}: it holds {member!r}; an .npz holds .npy files only"
+                )
+            with archive.open(member) as file:
+                array = np.lib.format.read_array(file, allow_pickle=False)
+            yield f"[{member.removesuffix('.npy')}]", array
 
 
 def _pt(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -6,6 +6,7 @@ Nothing here imports torch, so that a wrong value is refused before anything slo
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,13 @@ def _one_of(names: Callable[[], Iterable[str]]) -> Callable[[Any], str | None]:
     return accept
 
 
+def _matching(pattern: str) -> Callable[[Any], str | None]:
+    def accept(value: Any) -> str | None:
+        return value if isinstance(value, str) and re.fullmatch(pattern, value) else None
+
+    return accept
+
+
 def _spectra() -> tuple[str, ...]:
     from eigbench.spectra import SPECTRA  # late: NumPy
 
@@ -103,3 +111,19 @@ AXES = {
         _numeric("ratio", "ratio", "numbers q with 0 < q < 1", _real(lambda q: 0 < q < 1)),
     )
 }
+
+SEEDS = _numeric("seeds", "--seeds", "whole numbers from 1 to 1000000", _whole(1, 10**6))
+SEED = _numeric("seed", "seed", "whole numbers from 0 on", _whole(0, 2**31))
+THRESHOLD = _numeric(
+    "threshold", "threshold", "numbers t with 0 < t < 1", _real(lambda t: 0 < t < 1)
+)
+DEVICE = _numeric(
+    "device",
+    "--device",
+    "cpu, cuda, cuda:N (N from 0) or auto",
+    _matching(r"cpu|auto|cuda(:\d{1,4})?"),
+)
+NAME = _numeric(
+    "name", "name", "letters, digits, '.', '-' and '_', a letter or digit first",
+    _matching(r"[A-Za-z0-9][\w.-]{0,99}"),
+)  # fmt: skip

@@ -89,8 +89,9 @@ def require_free(folder: Path) -> None:
         raise InputError(f"{folder} holds a run already; add --resume, or choose another --out")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; --out takes a folder")
-    # An interrupted start may have left the lock.
-    if folder.exists() and any(entry.name != ".lock" for entry in folder.iterdir()):
+    # A start that was killed may have left the lock, or a part of a file.
+    ours = {".lock", f".{SUITE}.part", f".{ENVIRONMENT}.part"}
+    if folder.exists() and any(entry.name not in ours for entry in folder.iterdir()):
         raise InputError(f"{folder} is not empty; --out takes a new or empty folder")
 
 
@@ -117,7 +118,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _require_same(folder: Path, suite: Suite) -> None:
-    if (folder / SUITE).read_text(encoding="utf-8") != to_toml(suite):
+    if (folder / SUITE).read_bytes() != to_toml(suite).encode():
         raise InputError(
             f"{folder} holds a run of another suite (see {SUITE} in it); "
             "repeat its options to resume it, or choose another --out"
@@ -145,7 +146,7 @@ def _sessions(folder: Path) -> list[Session]:
         return []
     try:
         return msgspec.json.decode(path.read_bytes(), type=Environment).sessions
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
 
 
@@ -158,12 +159,14 @@ def _read_records(path: Path) -> tuple[list[Record], int]:
     for position, line in enumerate(lines, start=1):
         try:
             record = decode(line)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise InputError(f"{path}, line {position}: not a record ({error})") from error
         if record.schema != SCHEMA:
             raise InputError(
                 f"{path}, line {position}: schema {record.schema}; this eigbench reads {SCHEMA}"
             )
+        if record.id != record.case.id:
+            raise InputError(f"{path}, line {position}: the case is not the one of its id")
         records.append(record)
     return records, len(content) - len(torn)
 

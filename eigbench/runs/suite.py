@@ -12,7 +12,7 @@ import msgspec
 import tomli_w
 
 from eigbench.errors import InputError
-from eigbench.runs.axes import AXES
+from eigbench.runs.axes import AXES, DEVICE, NAME, SEED, SEEDS, THRESHOLD, Axis
 from eigbench.runs.case import Case, SeriesCase, StabilityCase
 
 Kind = Literal["stability", "series"]
@@ -100,31 +100,50 @@ def load(path: Path) -> Suite:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a valid suite: {error}") from error
+    except RecursionError:
+        raise InputError(f"{path} is not a valid suite: it is nested too deep") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
 def check(suite: Suite) -> Suite:
-    """Refuse values that no axis takes."""
-    for place, axes in [
-        ("axes", suite.axes),
-        *((f"grids[{i}]", g) for i, g in enumerate(suite.grids)),
-    ]:
-        for name, values in _given(axes).items():
-            if not values:
-                raise InputError(f"{place}.{name} is empty")
-            for value in values if name in AXES else []:
-                try:
-                    AXES[name].read(value)
-                except InputError as error:
-                    raise InputError(f"{place}.{name}: {error}") from None
+    """Refuse values that nothing takes, with their place in the suite."""
+    for name, axis in (("name", NAME), ("device", DEVICE), ("seeds", SEEDS), ("seed", SEED)):
+        _read(name, axis, getattr(suite, name))
+    _read("threshold", THRESHOLD, suite.threshold)
+    if not suite.grids:
+        raise InputError("there are no grids; a suite has one [[grids]] or more")
+    _check_axes("axes", suite.axes)
     for position, grid in enumerate(suite.grids):
+        place = f"grids[{position}]"
+        _check_axes(place, grid)
         missing = _required(grid) - set(_given(suite.axes)) - set(_given(grid))
         if missing:
-            raise InputError(f"grids[{position}] has no {', '.join(sorted(missing))}")
-    if suite.seeds < 1 or suite.seed < 0:
-        raise InputError("seeds must be 1 or more, and seed 0 or more")
+            raise InputError(f"{place} has no {', '.join(sorted(missing))}")
+        unknown = [name for name in grid.narrow if name not in AXES]
+        if unknown:
+            raise InputError(
+                f"{place}.narrow: {unknown[0]!r} is no axis; axes are {', '.join(AXES)}"
+            )
+    for size, count in suite.matrices.count.items() if suite.matrices else ():
+        _read("matrices.count", AXES["d"], size)
+        _read(f"matrices.count.{size}", SEEDS, count)
     return suite
+
+
+def _check_axes(place: str, axes: Axes) -> None:
+    for name, values in _given(axes).items():
+        if not values:
+            raise InputError(f"{place}.{name} is empty")
+        for value in values:
+            _read(f"{place}.{name}", AXES[name], value)
+
+
+def _read(place: str, axis: Axis, value: Any) -> None:
+    try:
+        axis.read(value)
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
 
 
 def override(suite: Suite, options: Mapping[str, list[Any]]) -> Suite:

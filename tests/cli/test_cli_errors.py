@@ -157,7 +157,7 @@ def test_in_a_process_of_its_own(cwd: Path, command: str) -> None:
 
 def test_bytes_that_are_no_text(cwd: Path) -> None:
     complaint = call_apart("stability", "--matrices", "\udcff.npy", cwd=cwd).complaint
-    assert "cannot read" in complaint
+    assert "\\udcff.npy" in complaint
     assert list(cwd.iterdir()) == []
 
 
@@ -345,9 +345,22 @@ def test_a_file_name_that_is_no_text(cwd: Path) -> None:
     assert outcome.code in {0, 2}
 
 
-def test_a_complaint_is_one_line_whatever_is_in_it(cwd: Path) -> None:
-    complaint = _refused(cwd, "stability", "--method", "a\nb\r\u2028c\x0b\x1cd", "--d", "4")
-    assert "--method" in complaint
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["stability", "--method", "{}"],
+        ["stability", "{}"],
+        ["stability", "--{}"],
+        ["stability", "--matrices", "{}.npy"],
+        ["report", "{}"],
+        ["run", "{}"],
+        ["{}"],
+    ],
+    ids=" ".join,
+)
+def test_a_complaint_is_one_line_whatever_is_in_it(cwd: Path, line: list[str]) -> None:
+    complaint = _refused(cwd, *(word.format("a\nb\r\u2028c\x0b\x1cd\x85e") for word in line))
+    assert "Traceback" not in complaint
 
 
 def test_input_that_is_right_is_not_refused(cwd: Path) -> None:

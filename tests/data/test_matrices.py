@@ -193,6 +193,12 @@ def test_the_largest_numbers_stay_finite(tmp_path: Path, largest: float) -> None
     assert _finite_and_symmetric(path) in {None, 2}
 
 
+@pytest.mark.parametrize("smallest", [5e-324, 1.5e-323, 1e-310])
+def test_the_smallest_numbers_are_read_as_they_are(tmp_path: Path, smallest: float) -> None:
+    path = _write(tmp_path / "mine.npy", np.full((2, 2), smallest))
+    assert np.array_equal(load_matrices(path).by_size[2][0], np.full((2, 2), smallest))
+
+
 @pytest.mark.parametrize(
     "matrix",
     [np.array([[1, 1.5e308], [-1.5e308, 1]]), np.full((2, 2), np.longdouble("1e400"))],
