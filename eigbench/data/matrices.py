@@ -77,7 +77,7 @@ def _checked(name: str, array: NDArray[Any], notes: list[str]) -> Floats:
     largest = np.abs(matrices).max(axis=(-2, -1))
     # Halves, so that neither a difference nor a sum overflows.
     difference = np.abs(matrices / 2 - transposed / 2).max(axis=(-2, -1))
-    asymmetry = difference / np.where(largest > 0, largest / 2, 1)
+    asymmetry = difference / np.where(largest / 2 > 0, largest / 2, 1)
     worst = int(asymmetry.argmax())
     if asymmetry[worst] > SYMMETRY_TOLERANCE:
         raise InputError(
@@ -86,7 +86,8 @@ def _checked(name: str, array: NDArray[Any], notes: list[str]) -> Floats:
         )
     if asymmetry[worst] > 0:
         notes.append(f"{name}: symmetrised, (M + Mᵀ)/2; asymmetry was {asymmetry[worst]:.1e}")
-    return matrices / 2 + transposed / 2
+    # Where the two agree they are left alone: halving would round the smallest numbers.
+    return np.where(matrices == transposed, matrices, matrices / 2 + transposed / 2)
 
 
 def _first_sentence(error: Exception) -> str:
