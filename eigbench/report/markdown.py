@@ -16,7 +16,8 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table that reads as well in a terminal as on a code host; numbers to the right."""
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(headers)
     alignment = ["left", *("right" if all(map(_numeric, c)) else "left" for c in columns[1:])]
-    return tabulate(rows, headers, tablefmt="pipe", colalign=alignment, disable_numparse=True)
+    text: str = tabulate(rows, headers, tablefmt="pipe", colalign=alignment, disable_numparse=True)
+    return text
 
 
 def _numeric(cell: str) -> bool:
