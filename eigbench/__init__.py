@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eigbench import methods
-    from eigbench.functional import eigh
+    from eigbench.functional import eigh, matrix_function
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "eigh", "methods"]
+__all__ = ["__version__", "eigh", "matrix_function", "methods"]
 
 
 def __getattr__(name: str) -> Any:
-    # Late, because eigh imports torch, which takes seconds, and the command line must not.
+    # Late, because these two import torch, which takes seconds, and the command line must not.
     # `methods` needs no torch and becomes an attribute by being imported.
-    if name == "eigh":
-        globals()["eigh"] = import_module("eigbench.functional").eigh
-        return globals()["eigh"]
+    if name in ("eigh", "matrix_function"):
+        globals()[name] = getattr(import_module("eigbench.functional"), name)
+        return globals()[name]
     if name == "methods":
         return import_module("eigbench.methods")
     raise AttributeError(f"module 'eigbench' has no attribute {name!r}")

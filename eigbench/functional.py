@@ -1,4 +1,4 @@
-"""`eigbench.eigh`: any method, called as `torch.linalg.eigh` is."""
+"""`eigbench.eigh` and `eigbench.matrix_function`: any method, called as torch's own are."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ from typing import Any
 
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs
+from eigbench.methods.base import Eigenpairs, Method
+from eigbench.methods.functions import Identity, InverseSquareRoot, SpectralFunction
 from eigbench.methods.registry import configured, load_built_in
 
 load_built_in()
+
+FUNCTIONS: dict[str, SpectralFunction] = {
+    "inverse-square-root": InverseSquareRoot(),
+    "identity": Identity(),
+}
+"""The spectral functions that have a name."""
 
 
 def eigh(M: Tensor, UPLO: str = "L", *, method: str = "hybrid", **parameters: Any) -> Eigenpairs:
@@ -25,11 +32,38 @@ def eigh(M: Tensor, UPLO: str = "L", *, method: str = "hybrid", **parameters: An
     """
     if UPLO not in ("L", "U", "l", "u"):
         raise ValueError(f"UPLO must be 'L' or 'U', not {UPLO!r}")
+    return _method_for(M, method, parameters).eigh(M)
+
+
+def matrix_function(
+    M: Tensor, function: SpectralFunction | str, *, method: str = "spectral", **parameters: Any
+) -> Tensor:
+    """A function of symmetric matrices, `f(M) = V diag(f(λ)) Vᵀ`, with the gradient of a method.
+
+    `(..., n, n)` for `M` `(..., n, n)` in float32 or float64 on any device. `M` must be
+    symmetric, and the gradient is a symmetric matrix. `function` is "inverse-square-root" or
+    "identity", or a `eigbench.methods.functions.SpectralFunction`. By default the gradient is
+    the exact one at any gap, zero included (Daleckii–Krein), with which there are no second
+    derivatives; those that other methods have are theirs.
+
+    `parameters` are the method's own. Raises `ValueError` for an unknown function, method or
+    parameter, or a shape that is not square, and `TypeError` for a dtype or device that the
+    method does not take.
+    """
+    if isinstance(function, str):
+        if function not in FUNCTIONS:
+            raise ValueError(f"unknown function {function!r}; there are {', '.join(FUNCTIONS)}")
+        function = FUNCTIONS[function]
+    return _method_for(M, method, parameters).matrix_function(M, function.like(M))
+
+
+def _method_for(M: Tensor, method: str, parameters: dict[str, Any]) -> Method:
+    """The method with these parameters, once it is clear that it can take `M`."""
     shape = M.shape
     if len(shape) < 2 or shape[-1] != shape[-2]:
-        raise ValueError(f"eigh takes square matrices (..., n, n), not shape {tuple(shape)}")
+        raise ValueError(f"M must be square matrices (..., n, n), not shape {tuple(shape)}")
     chosen = configured(method, **parameters)
     reason = chosen.refusal(M)
     if reason is not None:
         raise TypeError(reason)
-    return chosen.eigh(M)
+    return chosen

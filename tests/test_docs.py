@@ -50,11 +50,12 @@ def test_readme_names_every_method_and_command() -> None:
 
 def test_readme_python_runs() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
-    code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0]
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
     M = torch.eye(4)
     namespace: dict[str, Any] = {"M": M}
     exec(compile(code, "docs", "exec", dont_inherit=True), namespace)  # noqa: S102
     assert torch.equal(namespace["eigenvalues"], torch.ones(4))
+    assert torch.equal(namespace["whitening"], torch.eye(4))
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/guide.md", "docs/adding-a-method.md"])

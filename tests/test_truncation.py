@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs
-from eigbench.truncation import ENERGY_KEPT, RAYLEIGH_MISMATCH, REASONS, algorithm_1
+from eigbench.truncation import (
+    ENERGY_KEPT,
+    RAYLEIGH_MISMATCH,
+    REASONS,
+    RULES,
+    _rayleigh_quotients,
+    algorithm_1,
+    kept_mask,
+    truncate,
+)
 
 NONE, EIGENVALUE, RAYLEIGH, ENERGY = REASONS
 
@@ -152,3 +161,115 @@ def test_rank_is_what_counting_gives(
             break
         counted += 1
     assert rank == max(counted, 1)
+
+
+def quotients_of_the_loop(M: Tensor, vectors: Tensor) -> Tensor:
+    """Algorithm 1 as it is printed: deflate, take the quotient, go on."""
+    quotients = []
+    for v in vectors.unbind(-1):
+        image = torch.einsum("bij,bj->bi", M, v)
+        quotients.append((v * image).sum(-1) / (v * v).sum(-1))
+        M = M - image[:, :, None] * v[:, None, :]
+    return torch.stack(quotients, -1)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 16, 64])
+def test_quotients_are_those_of_the_loop(n: int) -> None:
+    generator = torch.Generator().manual_seed(n)
+    X, noise = (torch.randn(3, n, n, generator=generator, dtype=torch.float64) for _ in range(2))
+    M = X @ X.mT / n
+    orthonormal = torch.linalg.eigh(M).eigenvectors.flip(-1)
+    # As power iteration leaves them: neither of length 1 nor orthogonal.
+    skewed = orthonormal + 0.3 * noise / n**0.5
+    # The smallest quotients of the loop carry rounding errors of the largest eigenvalue.
+    scale = torch.linalg.matrix_norm(M, 2).max().item()
+    for vectors in (orthonormal, skewed):
+        found, truth = _rayleigh_quotients(M, vectors), quotients_of_the_loop(M, vectors)
+        torch.testing.assert_close(found, truth, rtol=1e-12, atol=1e-12 * scale)
+
+
+@pytest.mark.parametrize("spoiled", [torch.nan, torch.inf])
+@pytest.mark.parametrize("place", [0, 7, 15])
+def test_a_vector_that_is_not_finite_does_not_reach_those_before_it(
+    place: int, spoiled: float
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(1, 16, 16, generator=generator, dtype=torch.float64)
+    M = X @ X.mT
+    vectors = torch.linalg.eigh(M).eigenvectors.flip(-1)
+    whole = _rayleigh_quotients(M, vectors)
+    vectors[0, 3, place] = spoiled
+    found = _rayleigh_quotients(M, vectors)
+    torch.testing.assert_close(found[0, :place], whole[0, :place], rtol=1e-12, atol=1e-12)
+    assert torch.isnan(found[0, place])
+
+
+def test_a_matrix_that_is_not_finite_keeps_one_pair() -> None:
+    M, pairs = diagonal(0.1, 0.2, 0.3, 0.4)
+    assert kept(M * torch.nan, pairs, energy=2.0) == [(1, RAYLEIGH)]
+
+
+def ranks(rule: str, *values: float, epsilon: float = 0.15, **limits: float) -> tuple[int, str]:
+    M, pairs = diagonal(*values)
+    rank, reason = truncate(rule, M, pairs, epsilon, **limits)
+    assert rank.dtype == reason.dtype == torch.int64
+    return int(rank), REASONS[int(reason)]
+
+
+def test_rules_by_name() -> None:
+    assert RULES == ("algorithm-1", "none", "released")
+    assert ranks("algorithm-1", 0.1, 0.2, 0.3, 0.4) == (3, EIGENVALUE)
+    assert ranks("algorithm-1", 0.1, 0.2, 0.3, 0.4, energy=0.65) == (1, ENERGY)
+    assert ranks("none", 0.1, 0.2, 0.3, 0.4) == (4, NONE)
+    assert ranks("none", -1.0, torch.nan) == (2, NONE)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((0.2, 0.3, 0.4), (1, NONE)),  # nothing small: the leading pair alone
+        ((0.1, 0.3, 0.4), (3, EIGENVALUE)),  # down to the first small one, which is kept
+        ((0.1, 0.15, 0.4), (2, EIGENVALUE)),  # equal to ε counts as small
+        ((0.1, 0.1, 0.1), (1, EIGENVALUE)),
+        ((0.4,), (1, NONE)),
+    ],
+)
+def test_the_released_rule(values: tuple[float, ...], expected: tuple[int, str]) -> None:
+    assert ranks("released", *values) == expected
+    # As the released program counts, `ZCANormOrg`.
+    counter = 1
+    for place, value in enumerate(sorted(values, reverse=True)):
+        if value <= 0.15:
+            counter = place + 1
+            break
+    assert counter == expected[0]
+
+
+def test_an_unknown_rule_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown truncation 'half'; there are algorithm-1, none"):
+        ranks("half", 1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_mask_of_kept_pairs_ascends(dtype: torch.dtype) -> None:
+    eigenvalues = torch.zeros(2, 2, 3, dtype=dtype)
+    mask = kept_mask(torch.tensor([[1, 2], [3, 0]]), eigenvalues)
+    assert mask.dtype == dtype
+    assert mask.tolist() == [[[0, 0, 1], [0, 1, 1]], [[1, 1, 1], [0, 0, 0]]]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rules_take_any_batch_and_vmap(rule: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    X = torch.randn(2, 3, 5, 5, generator=generator, dtype=torch.float64)
+    M = X @ X.mT
+    pairs = Eigenpairs(*torch.linalg.eigh(M))
+    rank, reason = truncate(rule, M, pairs, 0.5)
+    assert rank.shape == reason.shape == (2, 3)
+
+    def one(M: Tensor, values: Tensor, V: Tensor) -> Tensor:
+        return torch.stack(truncate(rule, M, Eigenpairs(values, V), 0.5))
+
+    apart = torch.func.vmap(torch.func.vmap(one))(M, *pairs)
+    assert torch.equal(apart[..., 0], rank)
+    assert torch.equal(apart[..., 1], reason)

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eigbench.measure.differentiate import Derivative, differentiate, on_device
+from eigbench.measure.differentiate import Derivative, differentiate
 from eigbench.measure.measurement import Measurement, as_list
 from eigbench.measure.problem import Problem, UserMatrices, pose, rounding_noise
+from eigbench.methods.base import Eigenpairs
 from eigbench.methods.registry import configured
 from eigbench.runs.case import StabilityCase
 from eigbench.spectra import Floats, relative_gaps
@@ -30,49 +31,39 @@ def measure_stability(case: StabilityCase, user: UserMatrices) -> Measurement:
     dtype = getattr(torch, case.dtype)
     precision = torch.finfo(dtype).eps
     disturbed = rounding_noise(problem.matrices, precision, case.seed)
-    # Both in one call: the second half differs from the first by a rounding error.
-    both = np.concatenate([problem.matrices, disturbed])
+    # Both in one call, `(2, seeds, n, n)`: the second differs from the first by rounding errors.
+    both = np.stack([problem.matrices, disturbed])
     M = torch.tensor(both, dtype=dtype, device=case.device)
-    W = torch.tensor(np.concatenate([problem.W, problem.W]), dtype=dtype, device=case.device)
-    function = on_device(_twice(problem.function), M)
-    derivative = differentiate(configured(case.method, **case.parameters), M, function, W)
+    W = torch.tensor(problem.W, dtype=dtype, device=case.device)
+    method = configured(case.method, **case.parameters)
+    derivative = differentiate(method, M, problem.function, W)
 
-    count = len(problem.matrices)
-    first, second = _halves(derivative, count)
+    first, second = _part(derivative, 0), _part(derivative, 1)
     samples = {
         **_spectrum_metrics(problem),
-        **_forward_metrics(M[:count], first, problem, case.epsilon),
+        **_forward_metrics(M[0], first, problem, case.epsilon),
         "function_finite": _function_finite(problem, first),
         **_gradient_metrics(first, problem),
         **_bound_metrics(first, problem, case.iterations or PAPER_ITERATIONS),
         **_reproduction_metrics(first, second),
-        "rounding_floor": _rounding_floor(problem, M[:count]),
+        "rounding_floor": _rounding_floor(problem, M[0]),
     }
     labels: dict[str, list[str]] = {}
     if case.loss == "whitening":
-        rank, reasons = _truncation(M[:count], first, case.epsilon)
+        rank, reasons = _truncation(M[0], first, case.epsilon)
         samples["rank_kept"], labels["truncated_by"] = rank, reasons
     return Measurement({name: as_list(values) for name, values in samples.items()}, labels)
 
 
-def _twice(function: Any) -> Any:
-    """The function for a batch that holds every matrix twice."""
-    if not hasattr(function, "chosen"):
-        return function
-    return type(function)(np.concatenate([function.chosen, function.chosen]))
-
-
-def _halves(derivative: Derivative, count: int) -> tuple[Derivative, Derivative]:
-    def part(chosen: slice) -> Derivative:
-        values, vectors = derivative.pairs
-        return Derivative(
-            type(derivative.pairs)(values[chosen], vectors[chosen]),
-            derivative.gradient[chosen],
-            derivative.by_eigenvalues[chosen],
-            derivative.by_eigenvectors[chosen],
-        )
-
-    return part(slice(None, count)), part(slice(count, None))
+def _part(derivative: Derivative, index: int) -> Derivative:
+    """One of the two batches `(seeds, n, n)` of a derivative `(2, seeds, n, n)`."""
+    values, vectors = derivative.pairs
+    return Derivative(
+        Eigenpairs(values[index], vectors[index]),
+        derivative.gradient[index],
+        derivative.by_eigenvalues[index],
+        derivative.by_eigenvectors[index],
+    )
 
 
 def _spectrum_metrics(problem: Problem) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,10 +32,14 @@ class Method(abc.ABC):
     source: ClassVar[str]
     dtypes: ClassVar[frozenset[torch.dtype]] = frozenset({torch.float32, torch.float64})
     device_types: ClassVar[frozenset[str]] = frozenset({"cpu", "cuda"})
-    exact_forward: ClassVar[bool] = True
-    """Whether the eigenpairs are exact to rounding, as a decomposition's are."""
-    exact_gradient: ClassVar[bool] = False
-    """Whether the rule is the analytic gradient, exact where eigenvalues are well separated."""
+    differentiates: ClassVar[Literal["eigenpairs", "functions"]] = "eigenpairs"
+    """What has a gradient: the eigenpairs, or only functions of M through `matrix_function`.
+
+    A method of the second kind gives eigenpairs too, but raises when a gradient reaches the
+    eigenvectors.
+    """
+    truncation: ClassVar[str] = "algorithm-1"
+    """The rule of `eigbench.truncation` by which a whitening layer truncates unless told."""
 
     @abc.abstractmethod
     def eigh(self, M: Tensor) -> Eigenpairs:

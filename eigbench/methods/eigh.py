@@ -18,7 +18,6 @@ class Eigh(Method):
     name: ClassVar[str] = "eigh"
     summary: ClassVar[str] = "torch.linalg.eigh with its analytic gradient"
     source: ClassVar[str] = "torch; Ionescu et al., ICCV 2015 (Eq. 1 and 23 of the paper)"
-    exact_gradient: ClassVar[bool] = True
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`."""

@@ -6,7 +6,7 @@ alike: the float64 truth and a method under test share the definition of f, not 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 Array = Any  # numpy.ndarray or torch.Tensor: the arithmetic is the same
@@ -26,9 +26,13 @@ class SpectralFunction(Protocol):
         """
         ...
 
+    def like(self, M: Any) -> SpectralFunction:  # noqa: ARG002
+        """The same function with its constants in the dtype and on the device of a tensor `M`."""
+        return self
+
 
 @dataclass(frozen=True)
-class InverseSquareRoot:
+class InverseSquareRoot(SpectralFunction):
     """`M^(−1/2)`: ZCA whitening. `M` must be positive definite."""
 
     def values(self, eigenvalues: Array) -> Array:
@@ -43,7 +47,7 @@ class InverseSquareRoot:
 
 
 @dataclass(frozen=True)
-class Identity:
+class Identity(SpectralFunction):
     """`M` itself, put together again from its eigenpairs."""
 
     def values(self, eigenvalues: Array) -> Array:
@@ -57,7 +61,7 @@ class Identity:
 
 
 @dataclass(frozen=True, eq=False)
-class Projector:
+class Projector(SpectralFunction):
     """The projector on chosen eigenvectors: `f` is 1 on them and 0 on the others.
 
     `chosen` `(..., n)` holds 1 and 0, over the ascending order. Only gaps between a chosen and
@@ -76,3 +80,50 @@ class Projector:
         gap = eigenvalues[..., :, None] - eigenvalues[..., None, :]
         # Where nothing rises the gap may be anything, zero included: there it is divided by 1.
         return rise / (gap * (rise != 0) + (rise == 0))
+
+    def like(self, M: Any) -> Projector:
+        """With `chosen` as a tensor like `M`."""
+        return replace(self, chosen=_tensor_like(self.chosen, M))
+
+
+@dataclass(frozen=True, eq=False)
+class Truncated(SpectralFunction):
+    """`function` on the kept eigenpairs and 0 on the others, as after Algorithm 1's truncation.
+
+    `kept` `(..., n)` holds 1 and 0, over the ascending order, and is a constant: the cut does not
+    move with M. `function` must be defined at the kept eigenvalues and at 1, which stands in for
+    each dropped one; a dropped eigenvalue may be anything finite, zero or negative included.
+    """
+
+    function: SpectralFunction
+    kept: Array
+
+    def values(self, eigenvalues: Array) -> Array:
+        """`f(λ)` where kept, else exactly 0."""
+        return self.kept * self.function.values(self._defined(eigenvalues))
+
+    def divided_differences(self, eigenvalues: Array) -> Array:
+        """Those of f between two kept, 0 between two dropped, `±f(λ)/(λi − λj)` across the cut."""
+        row, column = self.kept[..., :, None], self.kept[..., None, :]
+        inside = self.function.divided_differences(self._defined(eigenvalues))
+        values = self.values(eigenvalues)
+        rise = values[..., :, None] - values[..., None, :]
+        gap = eigenvalues[..., :, None] - eigenvalues[..., None, :]
+        cut = row != column
+        # Off the cut the gap may be anything, zero included: there it is divided by 1.
+        return row * column * inside + cut * rise / (gap * cut + (row == column))
+
+    def like(self, M: Any) -> Truncated:
+        """With `kept`, and the constants of `function`, as tensors like `M`."""
+        return replace(self, function=self.function.like(M), kept=_tensor_like(self.kept, M))
+
+    def _defined(self, eigenvalues: Array) -> Array:
+        """The eigenvalues with 1 for each dropped one, where f need not be defined."""
+        # Before f is applied, not after: autograd would multiply the 0 by an infinite f′.
+        return eigenvalues * self.kept + (1 - self.kept)
+
+
+def _tensor_like(array: Array, M: Any) -> Any:
+    import torch  # late: the truth in NumPy needs none
+
+    return torch.as_tensor(array).to(M)

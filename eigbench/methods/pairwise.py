@@ -21,6 +21,7 @@ from torch import Tensor
 
 from eigbench.methods.arithmetic import choose_arithmetic
 from eigbench.methods.base import Eigenpairs
+from eigbench.methods.calling import composing, eager_twin
 
 
 class CoefficientRule(Protocol):
@@ -66,29 +67,10 @@ class _Composable(torch.autograd.Function):
         return V @ core @ V.mT, None
 
 
-class _Eager(torch.autograd.Function):
-    """The same with the older calling convention, which saves a tenth of the time at n = 64."""
-
-    @staticmethod
-    def forward(ctx: Any, M: Tensor, rule: CoefficientRule) -> tuple[Tensor, Tensor]:
-        eigenvalues, eigenvectors = torch.linalg.eigh(M)
-        ctx.rule = rule
-        ctx.save_for_backward(eigenvalues, eigenvectors)
-        return eigenvalues, eigenvectors
-
-    backward = _Composable.backward
-
-
-def _always() -> bool:
-    return True
-
-
-# torch has no public name for this. Without it every call takes the composable way.
-_transforms_active = getattr(torch._C, "_are_functorch_transforms_active", _always)
+_Eager = eager_twin(_Composable)
 
 
 def pairwise_eigh(M: Tensor, rule: CoefficientRule) -> Eigenpairs:
     """Decompose symmetric `M` `(..., n, n)`, with the gradient that `rule`'s table gives."""
-    composable = torch.compiler.is_compiling() or _transforms_active()
-    function = _Composable if composable else _Eager
+    function = _Composable if composing() else _Eager
     return Eigenpairs(*function.apply(M, rule))

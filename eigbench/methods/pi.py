@@ -18,16 +18,17 @@ class PowerIteration(Method):
 
     Autograd follows the K iterations, which is Eq. 3. Neither eigenvalues nor eigenvectors are
     exact, and the deflated remainder of a rank-deficient matrix is rounding noise or zero: then
-    the result is not finite. Starts come from `seed`, the same for every matrix of a batch.
+    the result is not finite. Starts come from `seed`, the same for every matrix of a batch. With
+    `seed=None` each call draws fresh ones, for each matrix its own, from torch's generator, as
+    the paper does: `torch.manual_seed` or a restored generator state gives them again.
     """
 
     name: ClassVar[str] = "pi"
     summary: ClassVar[str] = "power iteration with deflation, forward and backward"
     source: ClassVar[str] = "Wang et al., NeurIPS 2019, Eq. 2 and 3"
-    exact_forward: ClassVar[bool] = False
 
     iterations: int = 19
-    seed: int = 0
+    seed: int | None = 0
 
     def __post_init__(self) -> None:
         require_iterations(self.iterations)
@@ -50,9 +51,12 @@ class PowerIteration(Method):
         return Eigenpairs(eigenvalues, eigenvectors)
 
 
-def _starts(M: Tensor, seed: int) -> list[Tensor]:
-    """One random unit vector `(n, 1)` for each deflation step."""
-    starts = torch.tensor(_unit_vectors(M.shape[-1], seed), dtype=M.dtype, device=M.device)
+def _starts(M: Tensor, seed: int | None) -> list[Tensor]:
+    """One random unit vector `(..., n, 1)` for each deflation step."""
+    if seed is None:
+        starts = torch.nn.functional.normalize(torch.randn_like(M), dim=-2)
+    else:
+        starts = torch.tensor(_unit_vectors(M.shape[-1], seed), dtype=M.dtype, device=M.device)
     return list(torch.split(starts, 1, dim=-1))
 
 

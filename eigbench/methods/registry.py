@@ -13,13 +13,16 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "eigbench.methods"
 
-# In the order in which tables list them: the analytic pair, the rival, the paper's method.
+# In the order in which tables list them: the analytic pair, the rival, the paper's method, its
+# reference; then what is exact for functions alone, and a baseline as it was released.
 _BUILT_IN = {
     "eigh": "eigbench.methods.eigh:Eigh",
     "svd": "eigbench.methods.svd:Svd",
     "pi": "eigbench.methods.pi:PowerIteration",
     "hybrid": "eigbench.methods.hybrid:Hybrid",
     "hybrid-loop": "eigbench.methods.hybrid_loop:HybridLoop",
+    "spectral": "eigbench.methods.spectral:Spectral",
+    "svd-released": "eigbench.methods.svd_released:SvdReleased",
 }
 
 

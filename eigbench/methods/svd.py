@@ -23,7 +23,6 @@ class Svd(Method):
     name: ClassVar[str] = "svd"
     summary: ClassVar[str] = "torch.linalg.svd with its analytic gradient"
     source: ClassVar[str] = "torch; Ionescu et al., ICCV 2015 (Eq. 1 and 23 of the paper)"
-    exact_gradient: ClassVar[bool] = True
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`."""

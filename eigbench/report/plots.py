@@ -13,15 +13,19 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-# Okabe and Ito (2008), told apart with every common colour vision deficiency; a marker each too.
+# Okabe and Ito (2008), and a wine red of Tol (2021): told apart with every common colour vision
+# deficiency; a marker each too. "bn" is batch normalisation, which layers are compared with.
 STYLES = {
     "eigh": ("#0072B2", "o", "-"),
     "svd": ("#56B4E9", "s", "--"),
     "pi": ("#D55E00", "^", "-"),
     "hybrid": ("#009E73", "D", "-"),
     "hybrid-loop": ("#CC79A7", "v", ":"),
+    "spectral": ("#E69F00", "P", "-"),
+    "svd-released": ("#882255", "<", "--"),
+    "bn": ("#000000", "X", "-"),
 }
-_OTHERS = (("#E69F00", "P", "-."), ("#000000", "X", "-."), ("#999999", "*", "-."))
+_OTHERS = (("#332288", "*", "-."), ("#BBBBBB", "h", "-."), ("#999933", ">", "-."))
 DOTS_PER_INCH = 110
 
 
@@ -55,8 +59,10 @@ def legend_below(figure: Any, axes: Sequence[Any]) -> None:
     for panel in axes:
         handles, labels = panel.get_legend_handles_labels()
         entries.update(zip(labels, handles, strict=True))
+    longest = max(map(len, entries), default=0)
+    columns = max(1, min(6, int(figure.get_figwidth() / (0.6 + 0.08 * longest))))  # inches
     figure.legend(
-        list(entries.values()), list(entries), loc="outside lower center", ncols=6, fontsize=9
+        list(entries.values()), list(entries), loc="outside lower center", ncols=columns, fontsize=9
     )
 
 

@@ -1,0 +1,77 @@
+"""Where power iteration starts: from a seed, or afresh at each call."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+import eigbench
+from tests.methods.matrices import gradient, relative, separated
+
+
+def eigenvalues(M: Tensor, seed: int | None) -> Tensor:
+    """After two iterations, which still show where they started."""
+    return eigbench.eigh(M, method="pi", iterations=2, seed=seed).eigenvalues
+
+
+def test_starts_belong_to_the_seed() -> None:
+    M = separated(4)
+    starts = [eigenvalues(M, seed) for seed in (0, 0, 1)]
+    assert torch.equal(starts[0], starts[1])
+    assert not torch.equal(starts[0], starts[2])
+
+
+def test_a_seed_leaves_torch_s_generator_alone() -> None:
+    before = torch.get_rng_state()
+    eigenvalues(separated(4), 0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_without_a_seed_each_call_starts_afresh() -> None:
+    M = separated(4)
+    assert not torch.equal(eigenvalues(M, None), eigenvalues(M, None))
+
+
+def test_without_a_seed_each_matrix_has_its_own_starts() -> None:
+    twice = separated(4).expand(2, 4, 4)
+    assert not torch.equal(*eigenvalues(twice, None))
+    assert torch.equal(*eigenvalues(twice, 0))
+
+
+def test_fresh_starts_come_again_with_torch_s_generator() -> None:
+    M = separated(4)
+    torch.manual_seed(5)
+    first = eigenvalues(M, None)
+    state = torch.get_rng_state()
+    second = eigenvalues(M, None)
+    torch.set_rng_state(state)
+    assert torch.equal(eigenvalues(M, None), second)
+    torch.manual_seed(5)
+    assert torch.equal(eigenvalues(M, None), first)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fresh_starts_converge_to_the_same_pairs(dtype: torch.dtype) -> None:
+    M = separated(5, (3,), dtype)
+
+    def eigh(M: Tensor) -> eigbench.methods.base.Eigenpairs:
+        return eigbench.eigh(M, method="pi", iterations=120, seed=None)
+
+    values, V = eigh(M)
+    assert values.dtype == V.dtype == dtype
+    rounding = 50 * torch.finfo(dtype).eps
+    torch.testing.assert_close(values, torch.linalg.eigvalsh(M), rtol=0, atol=rounding)
+    # Condition number 16 and gaps of a half: some hundred roundings at most.
+    assert relative(gradient(eigh, M), gradient(torch.linalg.eigh, M)) < 4 * rounding
+
+
+def test_fresh_starts_compile_whole() -> None:
+    torch.compiler.reset()
+    M = separated(4, (2,)).requires_grad_()
+    compiled = torch.compile(eigenvalues, fullgraph=True, backend="aot_eager")
+    torch.manual_seed(3)
+    found = compiled(M, None)
+    assert torch.isfinite(torch.autograd.grad(found.sum(), M)[0]).all()
+    torch.manual_seed(3)
+    assert not torch.equal(compiled(M, None), compiled(M, None))
