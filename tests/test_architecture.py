@@ -15,7 +15,9 @@ PACKAGE = Path(eigbench.__file__).parent
 LEVELS = [
     ("errors",),
     ("methods",),
-    ("functional", "data", "spectra", "losses", "truncation"),
+    ("architectures", "functional", "data", "spectra", "losses", "truncation"),
+    ("layers",),
+    ("networks",),
     ("runs",),
     ("measure",),
     ("report",),
