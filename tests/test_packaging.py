@@ -16,7 +16,11 @@ import pytest
 import eigbench
 
 ROOT = Path(eigbench.__file__).parents[1]
-SUITES = {"stability.toml", "paper-table1.toml"}
+SUITES = {
+    *("stability.toml", "paper-table1.toml", "train-short.toml"),
+    *("paper-table2.toml", "paper-table3.toml", "paper-table4a.toml", "paper-table4b.toml"),
+    *("paper-table4c.toml", "paper-table5.toml", "paper-figure2.toml", "paper-figure4.toml"),
+}
 LIST_SUITES = """
 import eigbench
 from eigbench.data.mini import train_images
@@ -46,7 +50,7 @@ def _require_working(installed: Path, cwd: Path) -> None:
     file, images, *suites = _printed(LIST_SUITES, installed, cwd)
     assert Path(file).is_relative_to(installed)
     assert images == "10"
-    assert {line.split()[0] for line in suites} == {"stability", "paper-table1"}
+    assert {f"{line.split()[0]}.toml" for line in suites} == SUITES
     for line in suites:
         assert Path(line.split()[1]).is_relative_to(installed / "eigbench" / "suites")
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import typer
 
 from eigbench.cli.options import resolve_folder
-from eigbench.cli.progress import progress
+from eigbench.cli.progress import Observer, progress
 from eigbench.errors import EXIT_INTERRUPTED
 from eigbench.runs import store
+from eigbench.runs.case import TrainCase
 from eigbench.runs.suite import Suite, cases
 
 
@@ -24,20 +25,26 @@ def execute(
 
     from eigbench.measure import measurer  # late: torch
     from eigbench.report import write_report
+    from eigbench.runs.checkpoints import Checkpoints
     from eigbench.runs.environment import describe
     from eigbench.runs.runner import run
 
     todo = cases(suite)
-    measure = measurer(suite)
+    observer = Observer()
+
+    def watch(case: TrainCase, step: int, steps: int, loss: float) -> None:
+        observer.step(case, step, steps, loss)  # of the progress that is shown by then
+
+    measure = measurer(suite, Checkpoints(folder), watch)
     interrupted = False
     session = describe(suite.device, suite.seed)
     with store.open_run(folder, suite, session, resume=resume) as writer:
         shown = not (quiet or no_progress)
         if shown:
             _say(f"eigbench: {suite.title or suite.name} → {folder}")
-        with progress(len(todo), len(writer.done), show=shown) as observe:
+        with progress(len(todo), len(writer.done), show=shown) as observer:
             try:
-                run(todo, measure, writer, observe)
+                run(todo, measure, writer, observer)
             except KeyboardInterrupt:
                 interrupted = True
     try:

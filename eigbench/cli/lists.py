@@ -9,7 +9,7 @@ from typing import Any
 from typer.core import TyperCommand
 
 from eigbench.errors import InputError
-from eigbench.runs.axes import AXES
+from eigbench.runs.axes import AXES, SETTINGS, Axis
 
 # A word that starts so is a value, though options start with a dash too: -3, -.5, -inf
 _NEGATIVE = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
@@ -54,14 +54,23 @@ def axis_values(options: dict[str, list[str] | None]) -> dict[str, list[Any]]:
     chosen: dict[str, list[Any]] = {}
     for name, words in options.items():
         for word in words or []:
-            try:
-                value = AXES[name].read(word)
-            except InputError as error:
-                raise InputError(f"{AXES[name].option}: {error}") from None
+            value = _read(AXES[name], word)
             values = chosen.setdefault(name, [])
             if value not in values:
                 values.append(value)
     return chosen
+
+
+def setting_values(options: dict[str, str | None]) -> dict[str, Any]:
+    """The checked value of each setting of a training that was given."""
+    return {name: _read(SETTINGS[name], word) for name, word in options.items() if word is not None}
+
+
+def _read(axis: Axis, word: str) -> Any:
+    try:
+        return axis.read(word)
+    except InputError as error:
+        raise InputError(f"{axis.option}: {error}") from None
 
 
 def _is_value(word: str) -> bool:

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from eigbench.errors import InputError
@@ -23,7 +24,9 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that wa
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the report's path, no more.")]
 NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress.")]
 Device = Annotated[str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:N or auto.")]
-Seeds = Annotated[str | None, typer.Option(metavar="N", help="Random matrices per case.")]
+Seeds = Annotated[
+    str | None, typer.Option(metavar="N", help="Random matrices per case; trials per cell.")
+]
 
 
 def resolve_device(name: str) -> str:
@@ -55,6 +58,16 @@ def read_seeds(word: str | None) -> int | None:
         return int(SEEDS.read(word))
     except InputError as error:
         raise InputError(f"--seeds: {error}") from None
+
+
+def with_seeds_and_device(suite: Suite, seeds: str | None, device: str | None) -> Suite:
+    """The suite with these in place of its own, where they are given."""
+    count = read_seeds(seeds)
+    if count is not None:
+        suite = msgspec.structs.replace(suite, seeds=count)
+    if device is not None:
+        suite = msgspec.structs.replace(suite, device=resolve_device(device))
+    return suite
 
 
 def resolve_folder(out: Path | None, suite: Suite, *, resume: bool) -> Path:

@@ -72,16 +72,12 @@ def stability(
             "scale": scale,
         }
     )
-    count = options.read_seeds(seeds)
     suite = override(load(find("stability")), chosen)
-    if count is not None:
-        suite = msgspec.structs.replace(suite, seeds=count)
-    if device is not None:
-        suite = msgspec.structs.replace(suite, device=options.resolve_device(device))
+    suite = options.with_seeds_and_device(suite, seeds, device)
     if matrices is not None:
         given = {"--d": d, "--spectrum": spectrum, "--gap": gap}
         _refuse([name for name, words in given.items() if words])
-        suite = _with_matrices(suite, matrices, count, quiet=quiet)
+        suite = _with_matrices(suite, matrices, options.read_seeds(seeds), quiet=quiet)
     execute(suite, out, resume=resume, quiet=quiet, no_progress=no_progress)
 
 
@@ -105,5 +101,5 @@ def _with_matrices(suite: Suite, file: Path, limit: int | None, *, quiet: bool) 
     if limit is not None:
         counts = {n: min(count, limit) for n, count in counts.items()}
     remembered = Matrices(file=str(file), sha256=loaded.sha256, count=counts)
-    grids = [grid for grid in suite.grids if grid.kind == "stability"]
+    grids = [grid for grid in suite.grids if grid.kind != "series"]
     return msgspec.structs.replace(suite, matrices=remembered, grids=grids)

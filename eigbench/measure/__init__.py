@@ -4,19 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eigbench.errors import InputError
-from eigbench.runs.case import Case, SeriesCase
+from eigbench.runs.case import Case, SeriesCase, TrainCase
 from eigbench.runs.suite import Matrices, Suite
 
 if TYPE_CHECKING:
     from eigbench.measure.measurement import Measurement
     from eigbench.measure.problem import UserMatrices
+    from eigbench.measure.training import Checkpoints, Watch
 
 
-def measurer(suite: Suite) -> Callable[[Case], Measurement]:
-    """The function that measures each case of `suite`, whatever its kind."""
+class NoCheckpoints:
+    """Keeps nothing: a trial that is interrupted starts again."""
+
+    def load(self, case_id: str) -> dict[str, Any] | None:  # noqa: ARG002
+        """Nothing."""
+        return None
+
+    def save(self, case_id: str, state: dict[str, Any]) -> None:
+        """Forget it."""
+
+    def discard(self, case_id: str) -> None:
+        """Nothing to do."""
+
+
+def _unwatched(_case: TrainCase, _step: int, _steps: int, _loss: float) -> None:
+    pass
+
+
+def measurer(
+    suite: Suite, checkpoints: Checkpoints | None = None, watch: Watch = _unwatched
+) -> Callable[[Case], Measurement]:
+    """The function that measures each case of `suite`, whatever its kind.
+
+    A training keeps its state in `checkpoints` and tells `watch` of every step. `InputError` if
+    the matrices or images of the suite cannot be had.
+    """
+    if suite.training is not None:
+        return _training_measurer(suite, checkpoints or NoCheckpoints(), watch)
     from eigbench.measure.series import measure_series
     from eigbench.measure.stability import measure_stability
 
@@ -25,7 +52,24 @@ def measurer(suite: Suite) -> Callable[[Case], Measurement]:
     def measure(case: Case) -> Measurement:
         if isinstance(case, SeriesCase):
             return measure_series(case)
+        assert not isinstance(case, TrainCase)  # noqa: S101  # such a suite has a `training`
         return measure_stability(case, user)
+
+    return measure
+
+
+def _training_measurer(
+    suite: Suite, checkpoints: Checkpoints, watch: Watch
+) -> Callable[[Case], Measurement]:
+    from eigbench.measure.training import measure_training
+    from eigbench.measure.trial import image_sets
+
+    assert suite.training is not None  # noqa: S101
+    images = image_sets(suite.training)
+
+    def measure(case: Case) -> Measurement:
+        assert isinstance(case, TrainCase)  # noqa: S101
+        return measure_training(case, images, checkpoints, watch)
 
     return measure
 

@@ -11,7 +11,7 @@ import numpy as np
 from eigbench.losses import LOSSES, exact_gradient, weights
 from eigbench.methods.functions import SpectralFunction
 from eigbench.runs.case import StabilityCase
-from eigbench.runs.suite import FILE_SPECTRUM
+from eigbench.runs.grids import FILE_SPECTRUM
 from eigbench.spectra import SPECTRA, Floats, Sample, decompose, draw
 
 UserMatrices = Mapping[int, Floats]

@@ -1,4 +1,4 @@
-"""The axes of a stability grid: which values each takes, on the command line as in a suite file.
+"""The axes of a grid: which values each takes, on the command line as in a suite file.
 
 Nothing here imports torch, so that a wrong value is refused before anything slow happens.
 """
@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from eigbench.architectures import MODELS
 from eigbench.errors import InputError
 from eigbench.methods.registry import available
+from eigbench.runs.training import LAYERS, PRECISIONS, SCHEDULES
 
 LARGEST_D = 4096
 DTYPES = ("float32", "float64")
@@ -87,6 +89,12 @@ def _losses() -> tuple[str, ...]:
     return tuple(LOSSES)
 
 
+def _truncations() -> tuple[str, ...]:
+    from eigbench.truncation import RULES  # late: torch
+
+    return tuple(RULES)
+
+
 def _named(name: str, option: str, names: Callable[[], Iterable[str]]) -> Axis:
     return Axis(name, option, lambda: ", ".join(names()), _one_of(names))
 
@@ -108,9 +116,31 @@ AXES = {
         _numeric("iterations", "--iterations", "whole numbers from 1 on", _whole(1, 10**6)),
         _named("loss", "--loss", _losses),
         _numeric("start", "start", "whole numbers from 0 on", _whole(0, 2**31)),
+        _named("layer", "--layer", lambda: LAYERS),
+        _named("model", "--model", lambda: MODELS),
+        _numeric("components", "--components", "whole numbers from 1 to 64", _whole(1, 64)),
+        _numeric("energy", "--energy", "numbers e with 0 < e ≤ 1", _real(lambda e: 0 < e <= 1)),
+        _named("truncation", "--truncation", _truncations),
         _numeric("ratio", "ratio", "numbers q with 0 < q < 1", _real(lambda q: 0 < q < 1)),
     )
 }
+
+_COUNT = ("whole numbers from 1 on", _whole(1, 10**9))
+
+SETTINGS = {
+    setting.name: setting
+    for setting in (
+        _numeric("train_images", "--train-images", *_COUNT),
+        _numeric("width", "--width", *_COUNT),
+        _numeric("epochs", "--epochs", *_COUNT),
+        _numeric("steps", "--steps", *_COUNT),
+        _numeric("batch", "--batch", "whole numbers from 2 on", _whole(2, 10**6)),
+        _numeric("learning_rate", "--lr", "numbers above 0", _real(lambda rate: rate > 0)),
+        _named("schedule", "--schedule", lambda: SCHEDULES),
+        _named("precision", "--precision", lambda: PRECISIONS),
+    )
+}
+"""What all trainings of a run share, as it is typed on the command line."""
 
 SEEDS = _numeric("seeds", "--seeds", "whole numbers from 1 to 1000000", _whole(1, 10**6))
 SEED = _numeric("seed", "seed", "whole numbers from 0 on", _whole(0, 2**31))

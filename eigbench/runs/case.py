@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Self
 
 import msgspec
 
@@ -42,6 +43,58 @@ class StabilityCase(CaseBase, tag="stability", tag_field="kind", frozen=True, kw
         return self.parameters.get("iterations")
 
 
+class TrainCase(CaseBase, tag="train", tag_field="kind", frozen=True, kw_only=True):
+    """One training from scratch: one layer, one method, one seed, one recipe."""
+
+    layer: str
+    """"zca", "pca", "bn" (batch normalisation) or "none": after the first convolution."""
+    method: str
+    """How the layer differentiates its decomposition; "bn" or "none" where there is none."""
+    parameters: dict[str, int]
+    d: int | None
+    """Channels of a group (zca)."""
+    components: int | None
+    """Eigenvectors kept (pca)."""
+    energy: float | None
+    """Share of the variance kept (pca)."""
+    epsilon: float | None
+    truncation: str | None
+    """Rule of truncation (zca); None is the method's own."""
+    model: str
+    width: int
+    """Channels of the first stage of blocks; the paper's network has 64."""
+    data: str
+    """The name of the image set; its record holds a hash of the pixels."""
+    train_images: int | None
+    """How many training images are used, validation included; None is all."""
+    test_images: int | None
+    epochs: int
+    steps: int | None
+    """Stop after so many steps, if the epochs have not ended before."""
+    batch: int
+    learning_rate: float
+    schedule: str
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    label_smoothing: float
+    augment: bool
+    precision: str
+    deterministic: bool
+    seed: int
+    device: str
+
+    @property
+    def iterations(self) -> int | None:
+        """K, for a method that has it."""
+        return self.parameters.get("iterations")
+
+    @property
+    def cell(self) -> Self:
+        """The case without its seed: what the trials of one cell of a table have in common."""
+        return msgspec.structs.replace(self, seed=0)
+
+
 FIGURE_1_POWERS = (1, 2, 4, 6, 8, 10, 14, 19, 24, 29, 40, 60, 80, 100)
 """The powers k at which a series case holds qᵏ, in the order of its record."""
 
@@ -57,4 +110,4 @@ class SeriesCase(CaseBase, tag="series", tag_field="kind", frozen=True, kw_only=
     dtype: str
 
 
-Case = StabilityCase | SeriesCase
+Case = StabilityCase | SeriesCase | TrainCase

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from eigbench.errors import InputError
 from eigbench.runs.environment import Session
+from eigbench.runs.files import write_whole
 from eigbench.runs.record import SCHEMA, Record, decode, encode
 from eigbench.runs.suite import Suite, load, to_toml
 
@@ -177,10 +178,3 @@ def _recover(path: Path) -> list[Record]:
     if path.exists() and path.stat().st_size > length:
         os.truncate(path, length)
     return records
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)

@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import tomli_w
 
 from eigbench.errors import InputError
 from eigbench.runs.axes import AXES, DEVICE, NAME, SEED, SEEDS, THRESHOLD, Axis
-from eigbench.runs.case import Case, SeriesCase, StabilityCase
-
-Kind = Literal["stability", "series"]
-
-FILE_SPECTRUM = "file"
-"""The spectrum of the user's own matrices, which come from a file instead of a family."""
-
-
-class Axes(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The values that each axis takes. An axis left out takes the suite's values."""
-
-    method: list[str] | None = None
-    d: list[int] | None = None
-    spectrum: list[str] | None = None
-    gap: list[float] | None = None
-    scale: list[float] | None = None
-    dtype: list[str] | None = None
-    epsilon: list[float] | None = None
-    iterations: list[int] | None = None
-    loss: list[str] | None = None
-    start: list[int] | None = None
-    """Seeds of a method's own random numbers, such as power iteration's starts."""
-    ratio: list[float] | None = None
-
-
-class Grid(Axes, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One cross product of axes."""
-
-    about: str = ""
-    kind: Kind = "stability"
-    narrow: list[str] = []
-    """Axes of which this grid needs few values: an option narrows them to those it names, and
-    replaces them only where that leaves none."""
+from eigbench.runs.case import Case
+from eigbench.runs.grids import REQUIRED, Axes, Grid, Kind, given, grid_cases, kind_of
+from eigbench.runs.training import Scale, Training, changed
 
 
 class Matrices(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -70,6 +39,12 @@ class Suite(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defau
     axes: Axes = msgspec.field(default_factory=Axes)
     grids: list[Grid] = []
     matrices: Matrices | None = None
+    training: Training | None = None
+    compare: str = ""
+    """The table or figure of the paper that a training suite repeats, such as "table-2"."""
+    scale: str = ""
+    """The scale that was applied; a suite with `scales` and none applied is at its own."""
+    scales: dict[str, Scale] = {}
 
 
 def shipped() -> dict[str, Path]:
@@ -115,24 +90,33 @@ def check(suite: Suite) -> Suite:
         raise InputError("there are no grids; a suite has one [[grids]] or more")
     _check_axes("axes", suite.axes)
     for position, grid in enumerate(suite.grids):
-        place = f"grids[{position}]"
-        _check_axes(place, grid)
-        missing = _required(grid) - set(_given(suite.axes)) - set(_given(grid))
-        if missing:
-            raise InputError(f"{place} has no {', '.join(sorted(missing))}")
-        unknown = [name for name in grid.narrow if name not in AXES]
-        if unknown:
-            raise InputError(
-                f"{place}.narrow: {unknown[0]!r} is no axis; axes are {', '.join(AXES)}"
-            )
+        _check_grid(f"grids[{position}]", suite, grid)
     for size, count in suite.matrices.count.items() if suite.matrices else ():
         _read("matrices.count", AXES["d"], size)
         _read(f"matrices.count.{size}", SEEDS, count)
+    for name in suite.scales:
+        try:
+            at_scale(suite, name)
+        except InputError as error:
+            raise InputError(f"scales.{name}: {error}") from None
     return suite
 
 
+def _check_grid(place: str, suite: Suite, grid: Grid) -> None:
+    _check_axes(place, grid)
+    kind = kind_of(suite, grid)
+    if kind == "train" and suite.training is None:
+        raise InputError(f"{place} trains, but the suite has no [training]")
+    missing = REQUIRED[kind] - set(given(suite.axes)) - set(given(grid))
+    if missing:
+        raise InputError(f"{place} has no {', '.join(sorted(missing))}")
+    unknown = [name for name in grid.narrow if name not in AXES]
+    if unknown:
+        raise InputError(f"{place}.narrow: {unknown[0]!r} is no axis; axes are {', '.join(AXES)}")
+
+
 def _check_axes(place: str, axes: Axes) -> None:
-    for name, values in _given(axes).items():
+    for name, values in given(axes).items():
         if not values:
             raise InputError(f"{place}.{name} is empty")
         for value in values:
@@ -155,85 +139,44 @@ def override(suite: Suite, options: Mapping[str, list[Any]]) -> Suite:
             own = getattr(grid, name) or getattr(suite.axes, name)
             kept = [value for value in own or [] if value in values]
             changes[name] = kept if name in grid.narrow and kept else values
-        is_grid_of_axes = grid.kind == "stability"
+        is_grid_of_axes = kind_of(suite, grid) != "series"
         grids.append(msgspec.structs.replace(grid, **changes) if is_grid_of_axes else grid)
     return msgspec.structs.replace(suite, grids=grids)
 
 
+def at_scale(suite: Suite, name: str) -> Suite:
+    """The suite at one of its scales; what the others would be is left out."""
+    if name not in suite.scales or suite.training is None:
+        known = ", ".join(suite.scales) or "none"
+        raise InputError(f"suite {suite.name!r} has no scale {name!r}; it has: {known}")
+    scale = suite.scales[name]
+    return msgspec.structs.replace(
+        suite,
+        seeds=scale.seeds or suite.seeds,
+        training=changed(suite.training, scale.training),
+        scale=name,
+        scales={},
+    )
+
+
 def to_toml(suite: Suite) -> str:
     """The resolved suite as TOML, the same text for the same suite."""
-    return tomli_w.dumps(msgspec.to_builtins(suite))
+    return tomli_w.dumps(_without_none(msgspec.to_builtins(suite)))
+
+
+def _without_none(table: dict[str, Any]) -> dict[str, Any]:
+    """TOML has no null: what is left out is None."""
+    return {
+        name: _without_none(value) if isinstance(value, dict) else value
+        for name, value in table.items()
+        if value is not None
+    }
 
 
 def cases(suite: Suite) -> list[Case]:
     """Every case of the suite, in order, each once."""
-    unique: dict[str, Case] = {}
-    for grid in suite.grids:
-        build = _series_cases if grid.kind == "series" else _stability_cases
-        for case in build(suite, grid):
-            unique.setdefault(case.id, case)
-    return list(unique.values())
-
-
-def _given(axes: Axes) -> dict[str, list[Any]]:
-    """The axes that have values."""
-    names = Axes.__struct_fields__
-    return {name: getattr(axes, name) for name in names if getattr(axes, name) is not None}
-
-
-def _required(grid: Grid) -> set[str]:
-    """The axes without which a grid has no cases."""
-    series = {"ratio", "dtype"}
-    return series if grid.kind == "series" else set(Axes.__struct_fields__) - {"ratio"}
-
-
-def _series_cases(suite: Suite, grid: Grid) -> Iterator[Case]:
-    values = {**_given(suite.axes), **_given(grid)}
-    for ratio, dtype in itertools.product(values["ratio"], values["dtype"]):
-        yield SeriesCase(ratio=ratio, threshold=suite.threshold, dtype=dtype)
-
-
-def _stability_cases(suite: Suite, grid: Grid) -> Iterator[Case]:
-    values = {**_given(suite.axes), **_given(grid)}
-    # The method varies fastest, so that a partial run compares methods on the same cases.
-    names = ("dtype", "epsilon", "scale", "loss", "gap", "iterations", "start", "method")
-    for (spectrum, d, seeds), *point in itertools.product(
-        _families(suite, values), *(values[name] for name in names)
-    ):
-        dtype, epsilon, scale, loss, gap, iterations, start, method = point
-        yield StabilityCase(
-            method=method,
-            parameters=_taken(method, {"iterations": iterations, "seed": start}),
-            d=d,
-            spectrum=spectrum,
-            gap=gap if _takes_gap(spectrum) else None,
-            scale=scale,
-            dtype=dtype,
-            epsilon=epsilon,
-            loss=loss,
-            seeds=seeds,
-            seed=suite.seed,
-            device=suite.device,
-            matrices=suite.matrices.sha256[:16] if suite.matrices else None,
-        )
-
-
-def _families(suite: Suite, values: Mapping[str, list[Any]]) -> list[tuple[str, int, int]]:
-    """Spectrum, d and number of matrices: the suite's own, or those of the user's file."""
-    if suite.matrices is None:
-        return [(s, d, suite.seeds) for s in values["spectrum"] for d in values["d"]]
-    return [(FILE_SPECTRUM, int(d), count) for d, count in suite.matrices.count.items()]
-
-
-def _taken(method: str, parameters: dict[str, int]) -> dict[str, int]:
-    """Those of the parameters that the method has."""
-    from eigbench.methods.registry import get  # late: torch
-
-    names = get(method).parameter_names()
-    return {name: value for name, value in parameters.items() if name in names}
-
-
-def _takes_gap(spectrum: str) -> bool:
-    from eigbench.spectra import SPECTRA  # late: NumPy
-
-    return spectrum in SPECTRA and SPECTRA[spectrum].uses_gap
+    found = [case for grid in suite.grids for case in grid_cases(suite, grid)]
+    if suite.kind == "train":
+        # Every cell of every grid once before any has its second trial.
+        found.sort(key=lambda case: getattr(case, "seed", 0))
+    return list({case.id: case for case in found}.values())

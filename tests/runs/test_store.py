@@ -274,30 +274,6 @@ def test_the_lock_is_given_back_after_an_error(folder: Path) -> None:
     assert _resume(folder) == (IDS, [])
 
 
-# Whole files
-
-
-def test_a_file_is_written_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "file"
-    store.write_whole(path, b"old")
-
-    def full(self: Path, content: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(content[:1])
-        raise OSError("the disk is full")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
-        with pytest.raises(OSError, match="full"):
-            store.write_whole(path, b"new")
-    assert path.read_bytes() == b"old"
-    store.write_whole(path, b"new")
-    assert path.read_bytes() == b"new"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
-
-
 def test_the_suite_on_disk_is_the_resolved_one(folder: Path) -> None:
     assert (folder / "suite.toml").read_text(encoding="utf-8") == to_toml(SUITE)
 

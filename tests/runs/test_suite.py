@@ -15,9 +15,8 @@ from eigbench.errors import InputError
 from eigbench.methods.registry import available
 from eigbench.runs.axes import AXES, LARGEST_D
 from eigbench.runs.case import Case, SeriesCase, StabilityCase
+from eigbench.runs.grids import Axes, Grid
 from eigbench.runs.suite import (
-    Axes,
-    Grid,
     Matrices,
     Suite,
     cases,
@@ -38,11 +37,18 @@ def _stability(suite: Suite) -> list[StabilityCase]:
 # What ships
 
 
-def test_two_suites_ship() -> None:
-    assert set(shipped()) == {"stability", "paper-table1"}
+PAPER_TRAININGS = (
+    *("paper-table2", "paper-table3", "paper-table4a", "paper-table4b", "paper-table4c"),
+    *("paper-table5", "paper-figure2", "paper-figure4"),
+)
+SHIPPED = ("stability", "paper-table1", "train-short", *PAPER_TRAININGS)
 
 
-@pytest.mark.parametrize("name", ["stability", "paper-table1"])
+def test_these_suites_ship() -> None:
+    assert set(shipped()) == set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_suite_loads_and_repeats_nothing(name: str) -> None:
     suite = load(find(name))
     assert suite.name == name
@@ -63,7 +69,7 @@ def test_the_stability_suite_varies_every_axis() -> None:
     taken["start"] = {case.parameters.get("seed") for case in stability} - {None}
     taken["iterations"] -= {None}
     taken["ratio"] = {case.ratio for case in planned if isinstance(case, SeriesCase)}
-    assert set(taken) == set(AXES)
+    assert set(taken) == set(AXES) - {"model", "layer", "components", "energy", "truncation"}
     for name, values in taken.items():
         assert len(values) >= 2, name
     assert taken["d"] == {4, 8, 16, 32, 64}
@@ -287,6 +293,11 @@ ACCEPTED: dict[str, tuple[list[Any], list[Any]]] = {
     "dtype": (["float32", "float64"], ["float16", "bfloat16", "double", 64]),
     "spectrum": (["gap", "cifar-conv"], ["file", "Gap", 1]),
     "loss": (["whitening"], ["mse", None]),
+    "model": (["resnet18", "resnet50"], ["resnet34", "", None]),
+    "layer": (["bn", "zca", "pca", "none"], ["ZCA", "ln", None]),
+    "components": ([1, 64, "16"], [0, 65, 1.5, True, None]),
+    "energy": ([1, 0.99, "1e-3"], [0, 1.01, -1, float("nan"), None]),
+    "truncation": (["algorithm-1", "none", "released"], ["", "off", None]),
 }
 
 

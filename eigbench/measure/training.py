@@ -1,0 +1,147 @@
+"""A training from scratch, to its end or to the step at which it breaks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch._C import _LinAlgError as LinAlgError
+
+from eigbench.measure.measurement import Measurement
+from eigbench.measure.peak import PeakMemory
+from eigbench.measure.trial import ImageSets, Trial, determinism
+from eigbench.runs.case import TrainCase
+
+SECONDS_BETWEEN_CHECKPOINTS = 20.0
+NORMS_SHOWN = 3
+
+Watch = Callable[[TrainCase, int, int, float], None]
+"""Called after each step with the case, the steps done and planned, and the loss."""
+
+
+class Checkpoints(Protocol):
+    """Where the state of the trial in flight is kept, by the case's id."""
+
+    def load(self, case_id: str) -> dict[str, Any] | None:
+        """What was saved last, or None."""
+        ...
+
+    def save(self, case_id: str, state: dict[str, Any]) -> None:
+        """Replace what was saved before."""
+        ...
+
+    def discard(self, case_id: str) -> None:
+        """Forget the case."""
+        ...
+
+
+class _Diverged(Exception):
+    """The training cannot go on. The message says what broke and at which step."""
+
+
+def measure_training(
+    case: TrainCase, images: ImageSets, checkpoints: Checkpoints, watch: Watch
+) -> Measurement:
+    """Train one network; every series holds one value a step or an epoch.
+
+    A training that breaks is a result: its series end where it broke, and `cause` says why. It
+    breaks when the loss or a gradient is not finite, or a decomposition does not converge. The
+    test set is read once, after the last step.
+    """
+    with determinism(case):
+        trial = Trial(case, images)
+        memory = PeakMemory(trial.device)
+        saved = checkpoints.load(case.id)
+        if saved is not None:
+            trial.restore(saved)
+        cause = ""
+        try:
+            _train(trial, checkpoints, watch)
+        except _Diverged as broke:
+            cause = str(broke)
+        test = [] if cause else [trial.evaluate(trial.test)[0]]
+        checkpoints.discard(case.id)
+    samples = {
+        **trial.history.series,
+        "test_error": test,
+        "peak_bytes": [float(memory.peak_bytes())],
+        "steps_planned": [float(trial.steps)],
+    }
+    labels = {
+        "outcome": ["diverged" if cause else "finished"],
+        "cause": [cause],
+        "data": [images.train.name, images.train.sha256],
+        "peak_of": [memory.of],
+    }
+    return Measurement(samples, labels)
+
+
+def _train(trial: Trial, checkpoints: Checkpoints, watch: Watch) -> None:
+    saved_at = time.monotonic()
+    while trial.step < trial.steps:
+        loss = _step(trial)
+        trial.step += 1
+        if trial.step % trial.epoch_steps == 0 or trial.step == trial.steps:
+            error, validation_loss = trial.evaluate(trial.validation)
+            trial.history.note(
+                validation_error=error, validation_loss=validation_loss, epoch_steps=trial.step
+            )
+        watch(trial.case, trial.step, trial.steps, loss)
+        if time.monotonic() - saved_at >= SECONDS_BETWEEN_CHECKPOINTS:
+            checkpoints.save(trial.case.id, trial.state())
+            saved_at = time.monotonic()
+
+
+def _step(trial: Trial) -> float:
+    """One step: forward, backward, update; returns the loss. Raises `_Diverged`."""
+    images, labels = trial.next_batch()
+    history = trial.history
+    started = _clock(trial.device)
+    try:
+        with trial.autocast():
+            scores = trial.network(images)
+        loss_tensor = trial.criterion(scores.to(trial.dtype), labels)
+        trial.optimiser.zero_grad()
+        loss_tensor.backward()
+    except LinAlgError as error:
+        reason = next(iter(str(error).splitlines()), "no message")
+        raise _Diverged(_cause(trial, f"decomposition did not converge: {reason}")) from error
+    loss: float = loss_tensor.item()
+    parameters = [p.grad for p in trial.network.parameters() if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(parameters).item()
+    if math.isfinite(loss) and math.isfinite(norm):
+        trial.optimiser.step()
+        trial.scheduler.step()
+    seconds = _clock(trial.device) - started
+    history.note(
+        loss=loss,
+        gradient_norm=norm,
+        layer_gradient_norm=trial.probe.gradient_norm(),
+        step_seconds=seconds,
+        **trial.probe.spectrum(),
+    )
+    if not math.isfinite(loss):
+        raise _Diverged(_cause(trial, "loss not finite"))
+    if not math.isfinite(norm):
+        raise _Diverged(_cause(trial, "gradient not finite"))
+    return loss
+
+
+def _cause(trial: Trial, what: str) -> str:
+    """What broke, at which step (from 0), and what stood before it."""
+    losses = [loss for loss in trial.history.series["loss"] if math.isfinite(loss)]
+    norms = trial.history.series["gradient_norm"][: trial.step][-NORMS_SHOWN:]
+    last = f"{losses[-1]:.4g}" if losses else "none"
+    before = ", ".join(f"{norm:.3g}" for norm in norms) or "none"
+    stood = f"last finite loss {last}; gradient norms before it {before}"
+    return f"{what} at step {trial.step}; {stood}"
+
+
+def _clock(device: torch.device) -> float:
+    """Seconds, once the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -1,0 +1,172 @@
+"""One training in progress: its network, recipe and data, and how it is saved and resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eigbench.architectures import STEM_CHANNELS
+from eigbench.data.augment import (
+    batches,
+    channel_statistics,
+    crop_generator,
+    normalise,
+    random_crop_flip,
+)
+from eigbench.data.images import ImageSet, limited, load_images, split_validation
+from eigbench.errors import InputError
+from eigbench.layers import PCADenoising2d, ZCAWhitening2d
+from eigbench.measure.history import History
+from eigbench.measure.optimiser import make_optimiser
+from eigbench.measure.probe import Probe
+from eigbench.networks import build
+from eigbench.runs.case import TrainCase
+from eigbench.runs.training import Training
+
+VALIDATION_SHARE = 0.1
+"""5,000 of CIFAR's 50,000, as in He et al. (2016, §4.2). Nothing is chosen by it here: it shows
+how a training goes without reading the test set."""
+
+EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True)
+class ImageSets:
+    """The images that a suite uses; validation is not held out yet."""
+
+    train: ImageSet
+    test: ImageSet
+
+
+def image_sets(training: Training) -> ImageSets:
+    """Read the images of a suite; `InputError` if they cannot be had, or are too few."""
+    train, test = load_images(training.data, "train"), load_images(training.data, "test")
+    if training.train_images is not None:
+        train = limited(train, training.train_images)
+    if training.test_images is not None:
+        test = limited(test, training.test_images)
+    left = len(split_validation(train, VALIDATION_SHARE, seed=0)[0])
+    if left < training.batch:
+        raise InputError(
+            f"batch: {training.batch} is more than the {left} images that there are to train on"
+        )
+    return ImageSets(train, test)
+
+
+class Trial:
+    """A network and everything that its next step depends on."""
+
+    def __init__(self, case: TrainCase, images: ImageSets) -> None:
+        self.case = case
+        self.device = torch.device(case.device)
+        train, validation = split_validation(images.train, VALIDATION_SHARE, seed=case.seed)
+        self.statistics = channel_statistics(train)
+        self.train, self.validation, self.test = (
+            part.to(self.device) for part in (train, validation, images.test)
+        )
+        self.epoch_steps = len(train) // case.batch
+        planned = case.epochs * self.epoch_steps
+        self.steps = planned if case.steps is None else min(case.steps, planned)
+        self.dtype = torch.float64 if case.precision == "float64" else torch.float32
+
+        torch.manual_seed(case.seed)
+        classes = len(images.train.classes)
+        network = build(case.model, classes, make_layer(case), case.width)
+        self.network = network.to(device=self.device, dtype=self.dtype)
+        self.probe = Probe(self.network)
+        self.optimiser, self.scheduler = make_optimiser(case, self.network, self.steps)
+        self.criterion = nn.CrossEntropyLoss(label_smoothing=case.label_smoothing)
+        self.history = History()
+        self.step = 0
+        self._order: tuple[int, list[Tensor]] = (-1, [])
+
+    def next_batch(self) -> tuple[Tensor, Tensor]:
+        """Images and labels of the next step: a function of seed and step alone."""
+        epoch, position = divmod(self.step, self.epoch_steps)
+        if self._order[0] != epoch:
+            order = batches(len(self.train), self.case.batch, self.case.seed, epoch, drop_last=True)
+            self._order = (epoch, list(order))
+        chosen = self._order[1][position].to(self.device)
+        pixels, labels = self.train.pixels[chosen], self.train.labels[chosen]
+        if self.case.augment:
+            pixels = random_crop_flip(pixels, crop_generator(self.case.seed, self.step))
+        return self.prepared(pixels), labels
+
+    def prepared(self, pixels: Tensor) -> Tensor:
+        """Pixels as the network takes them."""
+        return normalise(pixels, *self.statistics, self.dtype)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Half precision where the case asks for it; the weights stay in float32."""
+        if self.case.precision == "bfloat16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    @torch.no_grad()
+    def evaluate(self, images: ImageSet) -> tuple[float, float]:
+        """Share of wrong answers, and mean loss, in evaluation mode."""
+        self.network.eval()
+        wrong = torch.zeros((), device=self.device, dtype=torch.float64)
+        loss = torch.zeros_like(wrong)
+        for pixels, labels in _chunks(images):
+            with self.autocast():
+                scores = self.network(self.prepared(pixels)).to(self.dtype)
+            wrong += (scores.argmax(dim=1) != labels).sum()
+            loss += nn.functional.cross_entropy(scores, labels, reduction="sum")
+        self.network.train()
+        return (wrong / len(images)).item(), (loss / len(images)).item()
+
+    def state(self) -> dict[str, Any]:
+        """All that a later process needs to take the next step as this one would."""
+        return {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "random": torch.get_rng_state(),
+            "history": self.history.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.step = state["step"]
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        torch.set_rng_state(state["random"])
+        self.history.restore(state["history"])
+
+
+def make_layer(case: TrainCase) -> nn.Module:
+    """The module of a case's slot."""
+    if case.layer == "bn":
+        return nn.BatchNorm2d(STEM_CHANNELS)
+    if case.layer == "none":
+        return nn.Identity()
+    options: dict[str, Any] = {"method": case.method, "eps": case.epsilon, **case.parameters}
+    if case.layer == "zca":
+        return ZCAWhitening2d(
+            STEM_CHANNELS, group_size=case.d, truncation=case.truncation, **options
+        )
+    return PCADenoising2d(STEM_CHANNELS, components=case.components, energy=case.energy, **options)
+
+
+@contextmanager
+def determinism(case: TrainCase) -> Iterator[None]:
+    """Deterministic kernels while a case that asks for them is trained."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(case.deterministic or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _chunks(images: ImageSet) -> Iterator[tuple[Tensor, Tensor]]:
+    pixels = torch.split(images.pixels, EVALUATION_BATCH)
+    yield from zip(pixels, torch.split(images.labels, EVALUATION_BATCH), strict=True)

@@ -1,0 +1,130 @@
+"""Grids: the axes of a suite, and the cases that each kind of grid spans."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from eigbench.runs.case import Case, SeriesCase, StabilityCase
+from eigbench.runs.training import taken, train_cases
+
+if TYPE_CHECKING:
+    from eigbench.runs.suite import Suite
+
+Kind = Literal["stability", "series", "train"]
+
+FILE_SPECTRUM = "file"
+"""The spectrum of the user's own matrices, which come from a file instead of a family."""
+
+
+class Axes(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The values that each axis takes. An axis left out takes the suite's values."""
+
+    method: list[str] | None = None
+    d: list[int] | None = None
+    spectrum: list[str] | None = None
+    gap: list[float] | None = None
+    scale: list[float] | None = None
+    dtype: list[str] | None = None
+    epsilon: list[float] | None = None
+    iterations: list[int] | None = None
+    loss: list[str] | None = None
+    start: list[int] | None = None
+    """Seeds of a method's own random numbers, such as power iteration's starts."""
+    ratio: list[float] | None = None
+    model: list[str] | None = None
+    layer: list[str] | None = None
+    components: list[int] | None = None
+    energy: list[float] | None = None
+    truncation: list[str] | None = None
+
+
+class Grid(Axes, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One cross product of axes."""
+
+    about: str = ""
+    kind: Kind | None = None
+    """The suite's own, unless this grid asks something else."""
+    narrow: list[str] = []
+    """Axes of which this grid needs few values: an option narrows them to those it names, and
+    replaces them only where that leaves none."""
+
+
+REQUIRED: dict[Kind, frozenset[str]] = {
+    "series": frozenset({"ratio", "dtype"}),
+    "stability": frozenset(
+        {"method", "d", "spectrum", "gap", "scale", "dtype"}
+        | {"epsilon", "iterations", "loss", "start"}
+    ),
+    "train": frozenset({"model", "layer", "method", "d", "epsilon", "iterations"}),
+}
+"""The axes without which a grid of a kind has no cases."""
+
+
+def given(axes: Axes) -> dict[str, list[Any]]:
+    """The axes that have values."""
+    names = Axes.__struct_fields__
+    return {name: getattr(axes, name) for name in names if getattr(axes, name) is not None}
+
+
+def kind_of(suite: Suite, grid: Grid) -> Kind:
+    """What a grid asks: its own kind, or the suite's."""
+    return grid.kind or suite.kind
+
+
+def grid_cases(suite: Suite, grid: Grid) -> Iterator[Case]:
+    """The cases of one grid, in order."""
+    values = {**given(suite.axes), **given(grid)}
+    kind = kind_of(suite, grid)
+    if kind == "series":
+        yield from _series_cases(suite, values)
+    elif kind == "stability":
+        yield from _stability_cases(suite, values)
+    elif suite.training is not None:
+        seeds = range(suite.seed, suite.seed + suite.seeds)
+        yield from train_cases(suite.training, values, seeds, suite.device)
+
+
+def _series_cases(suite: Suite, values: Mapping[str, list[Any]]) -> Iterator[Case]:
+    for ratio, dtype in itertools.product(values["ratio"], values["dtype"]):
+        yield SeriesCase(ratio=ratio, threshold=suite.threshold, dtype=dtype)
+
+
+def _stability_cases(suite: Suite, values: Mapping[str, list[Any]]) -> Iterator[Case]:
+    # The method varies fastest, so that a partial run compares methods on the same cases.
+    names = ("dtype", "epsilon", "scale", "loss", "gap", "iterations", "start", "method")
+    for (spectrum, d, seeds), *point in itertools.product(
+        _families(suite, values), *(values[name] for name in names)
+    ):
+        dtype, epsilon, scale, loss, gap, iterations, start, method = point
+        yield StabilityCase(
+            method=method,
+            parameters=taken(method, {"iterations": iterations, "seed": start}),
+            d=d,
+            spectrum=spectrum,
+            gap=gap if _takes_gap(spectrum) else None,
+            scale=scale,
+            dtype=dtype,
+            epsilon=epsilon,
+            loss=loss,
+            seeds=seeds,
+            seed=suite.seed,
+            device=suite.device,
+            matrices=suite.matrices.sha256[:16] if suite.matrices else None,
+        )
+
+
+def _families(suite: Suite, values: Mapping[str, list[Any]]) -> list[tuple[str, int, int]]:
+    """Spectrum, d and number of matrices: the suite's own, or those of the user's file."""
+    if suite.matrices is None:
+        return [(s, d, suite.seeds) for s in values["spectrum"] for d in values["d"]]
+    return [(FILE_SPECTRUM, int(d), count) for d, count in suite.matrices.count.items()]
+
+
+def _takes_gap(spectrum: str) -> bool:
+    from eigbench.spectra import SPECTRA  # late: NumPy
+
+    return spectrum in SPECTRA and SPECTRA[spectrum].uses_gap

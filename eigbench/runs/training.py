@@ -1,0 +1,145 @@
+"""What all trainings of a suite share: data, recipe, and the scales that shorten them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from eigbench.architectures import STEM_CHANNELS
+from eigbench.errors import InputError
+from eigbench.runs.case import TrainCase
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+
+LAYERS = ("bn", "zca", "pca", "none")
+SCHEDULES = ("steps", "one-cycle", "constant")
+PRECISIONS = ("float32", "float64", "bfloat16")
+
+
+class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Data and recipe. The defaults are those of the paper's released program."""
+
+    data: str = "mini"
+    """"mini", the set that ships with the package; "cifar10", "cifar100"; or a folder of images."""
+    train_images: Count | None = None
+    test_images: Count | None = None
+    width: Count = 64
+    epochs: Count = 350
+    steps: Count | None = None
+    batch: Annotated[int, msgspec.Meta(ge=2)] = 128
+    learning_rate: Positive = 0.1
+    schedule: Literal["steps", "one-cycle", "constant"] = "steps"
+    """"steps": a tenth after each 2/7 of the run, which is every 100 of the paper's 350 epochs."""
+    momentum: Share = 0.9
+    nesterov: bool = False
+    weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 5e-4
+    label_smoothing: Share = 0.0
+    augment: bool = True
+    precision: Literal["float32", "float64", "bfloat16"] = "float32"
+    deterministic: bool = False
+
+
+class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A way to shorten a suite for a machine: fewer trials, and a changed recipe."""
+
+    about: str = ""
+    seeds: Count | None = None
+    training: dict[str, Any] = {}
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {
+        "learning_rate": 0.1,
+        "schedule": "steps",
+        "momentum": 0.9,
+        "nesterov": False,
+        "weight_decay": 5e-4,
+        "label_smoothing": 0.0,
+    },
+    "modern": {
+        "learning_rate": 0.2,
+        "schedule": "one-cycle",
+        "momentum": 0.9,
+        "nesterov": True,
+        "weight_decay": 5e-4,
+        "label_smoothing": 0.1,
+    },
+}
+"""How to train; "modern" also takes bfloat16 where there is CUDA."""
+
+
+def changed(training: Training, changes: Mapping[str, Any]) -> Training:
+    """The training with some settings changed; `InputError` for an unknown or wrong one."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    try:
+        return msgspec.convert({**msgspec.to_builtins(training), **given}, Training)
+    except msgspec.ValidationError as error:
+        raise InputError(f"training: {error}") from error
+
+
+def data_name(source: str) -> str:
+    """What a data set is called in a case: its own name, or the folder's."""
+    return "cifar10-mini" if source == "mini" else Path(source).resolve().name
+
+
+def train_cases(
+    training: Training, values: Mapping[str, list[Any]], seeds: range, device: str
+) -> Iterator[TrainCase]:
+    """The trials of one grid: every cell once, then every cell again with the next seed."""
+    shared = {
+        name: getattr(training, name) for name in Training.__struct_fields__ if name != "data"
+    }
+    cells = list(_cells(values))
+    for seed, cell in itertools.product(seeds, cells):
+        yield TrainCase(**cell, **shared, data=data_name(training.data), seed=seed, device=device)
+
+
+def _cells(values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """What varies between the cells of a grid. Axes that a layer does not have are left out."""
+    axes = ("model", "layer", "d", "components", "energy", "truncation", "epsilon", "iterations")
+    seen = []
+    for point in itertools.product(*(values.get(axis) or [None] for axis in axes)):
+        given = dict(zip(axes, point, strict=True))
+        for method in values["method"]:
+            cell = _cell(given, method)
+            if cell not in seen:
+                seen.append(cell)
+                yield cell
+
+
+def _cell(given: Mapping[str, Any], method: str) -> dict[str, Any]:
+    layer = given["layer"]
+    if layer == "zca" and STEM_CHANNELS % given["d"]:
+        fitting = ", ".join(str(n) for n in range(1, 65) if STEM_CHANNELS % n == 0)
+        raise InputError(
+            f"d: {given['d']} does not divide the {STEM_CHANNELS} channels after the first "
+            f"convolution; what does: {fitting}"
+        )
+    decomposes = layer in ("zca", "pca")
+    if decomposes and not given["epsilon"] > 0:
+        raise InputError(f"epsilon: {given['epsilon']:g} is not valid; a layer needs one above 0")
+    return {
+        "model": given["model"],
+        "layer": layer,
+        "method": method if decomposes else layer,
+        "parameters": taken(method, {"iterations": given["iterations"]}) if decomposes else {},
+        "d": given["d"] if layer == "zca" else None,
+        "components": given["components"] if layer == "pca" else None,
+        "energy": given["energy"] if layer == "pca" else None,
+        "epsilon": given["epsilon"] if decomposes else None,
+        "truncation": given["truncation"] if layer == "zca" else None,
+    }
+
+
+def taken(method: str, parameters: dict[str, int]) -> dict[str, int]:
+    """Those of the parameters that the method has."""
+    from eigbench.methods.registry import get  # late: torch
+
+    names = get(method).parameter_names()
+    return {name: value for name, value in parameters.items() if name in names}

@@ -1,0 +1,246 @@
+"""A training records what it did, breaks honestly, and goes on where it was killed."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from eigbench.errors import InputError
+from eigbench.measure import training
+from eigbench.measure.history import BY_STEP
+from eigbench.measure.measurement import Measurement
+from eigbench.measure.optimiser import make_optimiser
+from eigbench.measure.training import measure_training
+from eigbench.measure.trial import Trial, image_sets
+from eigbench.methods.svd import Svd
+from eigbench.runs.case import TrainCase
+from eigbench.runs.training import Training
+from tests.measure import small
+
+# 30 images, of which each class keeps back one or two; batches of 8.
+STEPS_AN_EPOCH = 3
+
+
+def _measure(case: TrainCase, **changes: Any) -> Measurement:
+    arguments: dict[str, Any] = {
+        "images": small.image_sets(),
+        "checkpoints": small.Kept(),
+        "watch": small.unwatched,
+    }
+    return measure_training(case, **{**arguments, **changes})
+
+
+def _numbers(measurement: Measurement) -> dict[str, Any]:
+    """All that must be the same in a second run: everything but times and memory."""
+    changing = ("step_seconds", "peak_bytes")
+    return {k: v for k, v in measurement.samples.items() if k not in changing} | dict(
+        measurement.labels
+    )
+
+
+@pytest.mark.parametrize("layer", ["bn", "none", "zca", "pca"])
+def test_every_series_has_one_value_a_step_or_an_epoch(layer: str) -> None:
+    samples, labels = _measure(small.case(layer=layer))
+    decomposes = layer in ("zca", "pca")
+    for name in BY_STEP:
+        spectral = name in ("rank_kept", "mean_neighbour_ratio", "smallest_relative_gap")
+        assert len(samples[name]) == (0 if spectral and not decomposes else 2 * STEPS_AN_EPOCH)
+        assert all(map(math.isfinite, samples[name]))
+    assert samples["epoch_steps"] == [STEPS_AN_EPOCH, 2 * STEPS_AN_EPOCH]
+    assert samples["steps_planned"] == [2 * STEPS_AN_EPOCH]
+    for name in ("validation_error", "test_error"):
+        assert all(0 <= share <= 1 for share in samples[name])
+    assert len(samples["validation_error"]) == len(samples["validation_loss"]) == 2
+    assert len(samples["test_error"]) == 1
+    assert samples["peak_bytes"][0] > 1e6
+    assert labels["outcome"] == ["finished"]
+    assert labels["cause"] == [""]
+    assert labels["data"] == ["noise", small.images().sha256]
+
+
+def test_the_numbers_are_those_of_the_seed_alone() -> None:
+    first = _numbers(_measure(small.case()))
+    assert _numbers(_measure(small.case())) == first
+    assert _numbers(_measure(small.case(seed=1)))["loss"] != first["loss"]
+
+
+def test_the_first_loss_and_gradient_are_those_of_plain_torch() -> None:
+    """The recorded numbers, from the same network and batch, without our loop."""
+    case = small.case(augment=False)
+    trial = Trial(case, small.image_sets())
+    network = copy.deepcopy(trial.network)
+    pixels, labels = trial.next_batch()
+    stem: list[torch.Tensor] = []
+    network.stem.register_forward_hook(lambda _m, _i, output: stem.append(output))
+    loss = torch.nn.functional.cross_entropy(network(pixels), labels)
+    at_stem, *gradients = torch.autograd.grad(loss, [stem[0], *network.parameters()])
+    samples, _ = _measure(case)
+    assert samples["loss"][0] == pytest.approx(loss.item(), rel=1e-5)
+    norm = math.sqrt(sum(float((g.double() ** 2).sum()) for g in gradients))
+    assert samples["gradient_norm"][0] == pytest.approx(norm, rel=1e-4)
+    assert samples["layer_gradient_norm"][0] == pytest.approx(at_stem.norm().item(), rel=1e-4)
+
+
+def test_steps_stop_a_training_early() -> None:
+    samples, _ = _measure(small.case(steps=4))
+    assert len(samples["loss"]) == 4
+    assert samples["epoch_steps"] == [STEPS_AN_EPOCH, 4]
+
+
+def test_the_test_set_is_read_once_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[int, int]] = []
+    evaluate = Trial.evaluate
+
+    def spy(self: Trial, images: Any) -> tuple[float, float]:
+        read.append((self.step, len(images)))
+        return evaluate(self, images)
+
+    monkeypatch.setattr(Trial, "evaluate", spy)
+    _measure(small.case())
+    assert [step for step, count in read if count == 10] == [2 * STEPS_AN_EPOCH]
+    assert len(read) == 3
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4, 6])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "hybrid", "schedule": "one-cycle"},
+        {"method": "pi"},  # draws its starts from torch's generator
+        {"method": "spectral", "nesterov": True, "schedule": "constant"},
+        {"layer": "pca", "method": "hybrid"},
+        {"layer": "bn"},
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values())),
+)
+def test_a_killed_training_ends_with_the_numbers_of_one_that_was_not(
+    changes: dict[str, Any], stop: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = small.case(**changes)
+    whole = _numbers(_measure(case))
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    kept = small.Kept()
+    with pytest.raises(KeyboardInterrupt):
+        _measure(case, checkpoints=kept, watch=small.stop_after(stop))
+    if stop > 1:
+        assert kept.states[case.id]["step"] == stop - 1  # the step in flight is lost
+    torch.manual_seed(12345)  # another process has another state
+    assert _numbers(_measure(case, checkpoints=kept)) == whole
+    assert kept.states == {}
+
+
+def test_a_loss_that_is_not_finite_is_a_result() -> None:
+    samples, labels = _measure(small.case(layer="bn", learning_rate=1e25, momentum=0.0))
+    assert labels["outcome"] == ["diverged"]
+    assert samples["test_error"] == []
+    last = len(samples["loss"]) - 1
+    assert 0 < last < 2 * STEPS_AN_EPOCH
+    assert all(map(math.isfinite, samples["loss"][:last]))
+    ends = samples["loss"][last], samples["gradient_norm"][last]
+    assert not all(map(math.isfinite, ends))
+    assert f"not finite at step {last}; last finite loss {samples['loss'][last - 1]:.4g}" in (
+        labels["cause"][0]
+    )
+    assert f"{samples['gradient_norm'][last - 1]:.3g}" in labels["cause"][0]
+
+
+def test_a_gradient_that_is_not_finite_is_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    decompose = Svd.eigh
+
+    def explode(self: Svd, M: torch.Tensor) -> Any:
+        pairs = decompose(self, M)
+        if pairs.eigenvalues.requires_grad:
+            pairs.eigenvalues.register_hook(lambda gradient: gradient * math.nan)
+        return pairs
+
+    monkeypatch.setattr(Svd, "eigh", explode)
+    samples, labels = _measure(small.case(method="svd"))
+    assert labels["outcome"] == ["diverged"]
+    assert labels["cause"][0].startswith("gradient not finite at step 0; last finite loss ")
+    assert labels["cause"][0].endswith("gradient norms before it none")
+    assert len(samples["loss"]) == 1
+    assert math.isnan(samples["gradient_norm"][0])
+
+
+def test_a_decomposition_that_fails_is_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    decompose = Svd.eigh
+
+    def fail(self: Svd, M: torch.Tensor) -> Any:
+        calls.append(M)
+        if len(calls) == 3:
+            raise torch.linalg.LinAlgError("the algorithm failed\nmore words")
+        return decompose(self, M)
+
+    monkeypatch.setattr(Svd, "eigh", fail)
+    samples, labels = _measure(small.case(method="svd"))
+    assert labels["cause"][0].startswith(
+        "decomposition did not converge: the algorithm failed at step 2; last finite loss "
+    )
+    assert len(samples["loss"]) == 2
+    assert samples["test_error"] == []
+
+
+def test_other_errors_are_not_taken_for_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Svd, M: torch.Tensor) -> Any:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(Svd, "eigh", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        _measure(small.case(method="svd"))
+
+
+@pytest.mark.parametrize("precision", ["float64", "bfloat16"])
+def test_precisions(precision: str) -> None:
+    reference, other = (_measure(small.case(precision=p)) for p in ("float32", precision))
+    assert other.labels["outcome"] == ["finished"]
+    assert reference.samples["gradient_norm"] != other.samples["gradient_norm"]
+    first, second = reference.samples["loss"][0], other.samples["loss"][0]
+    assert second == pytest.approx(first, rel=1e-5 if precision == "float64" else 0.05)
+
+
+def test_determinism_is_given_back() -> None:
+    _measure(small.case(deterministic=True, steps=1))
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_the_papers_schedule_is_a_tenth_every_100_of_350_epochs() -> None:
+    case = small.case(epochs=350, schedule="steps", learning_rate=0.1)
+    steps = 350 * 4
+    optimiser, scheduler = make_optimiser(case, torch.nn.Linear(1, 1), steps)
+    rates = []
+    for _ in range(steps):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        scheduler.step()
+    by_epoch = rates[::4]
+    for epoch, rate in enumerate(by_epoch):
+        assert rate == pytest.approx(0.1 * 0.1 ** (epoch // 100)), epoch
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "constant"])
+def test_schedules_end_where_they_should(schedule: str) -> None:
+    case = small.case(schedule=schedule, learning_rate=0.2)
+    optimiser, scheduler = make_optimiser(case, torch.nn.Linear(1, 1), 50)
+    rates = []
+    for _ in range(50):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        scheduler.step()
+    if schedule == "constant":
+        assert set(rates) == {0.2}
+    else:
+        assert max(rates) == pytest.approx(0.2, rel=0.01)
+        assert rates[0] < 0.01
+        assert rates[-1] < 0.001
+
+
+def test_too_few_images_are_refused() -> None:
+    with pytest.raises(InputError, match="batch: 1024 is more than the 360 images"):
+        image_sets(Training(train_images=400, batch=1024))
+    with pytest.raises(InputError, match="5000 images of cifar10-mini cannot be taken"):
+        image_sets(Training(train_images=5000))

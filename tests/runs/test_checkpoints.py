@@ -1,0 +1,76 @@
+"""Checkpoints hold weights only, and are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from eigbench.errors import InputError
+from eigbench.runs.checkpoints import FOLDER, Checkpoints
+
+STATE = {"step": 3, "weights": {"w": torch.arange(3.0)}, "milestones": [1, 2], "rate": 0.1}
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.load("case") is None
+    checkpoints.save("case", STATE)
+    loaded = Checkpoints(tmp_path).load("case")
+    assert loaded is not None
+    assert torch.equal(loaded.pop("weights")["w"], torch.arange(3.0))
+    assert loaded == {"step": 3, "milestones": [1, 2], "rate": 0.1}
+    assert checkpoints.load("another") is None
+
+
+def test_the_last_one_to_go_takes_the_folder_along(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("a", STATE)
+    checkpoints.save("b", STATE)
+    checkpoints.discard("a")
+    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["b.pt"]
+    checkpoints.discard("b")
+    checkpoints.discard("b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("case", STATE)
+    path = tmp_path / FOLDER / "case.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"case\.pt is damaged .*; remove it") as caught:
+        checkpoints.load("case")
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
+    class Command:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {tmp_path / 'executed'}",)
+
+    (tmp_path / FOLDER).mkdir()
+    torch.save({"step": Command()}, tmp_path / FOLDER / "case.pt")
+    with pytest.raises(InputError, match="damaged"):
+        Checkpoints(tmp_path).load("case")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_save_that_fails_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("case", STATE)
+
+    def full(self: Path, content: bytes) -> int:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="full"):
+            checkpoints.save("case", {**STATE, "step": 4})
+    loaded = checkpoints.load("case")
+    assert loaded is not None
+    assert loaded["step"] == 3
