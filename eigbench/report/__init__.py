@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eigbench.runs.store import REPORT, read_run, write_whole
+from eigbench.runs.files import write_whole
+from eigbench.runs.store import REPORT, read_run
 
 
 def write_report(folder: Path) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from eigbench.report import claims, failures, figures, series, tables
 from eigbench.report.rows import Row, comparable, stability_rows
+from eigbench.report.training.body import Body
 from eigbench.report.verdict import verdict
 from eigbench.runs.case import SeriesCase
 from eigbench.runs.record import Record
@@ -17,12 +18,17 @@ def compose(run: Run, folder: Path) -> tuple[str, str]:
     """The markdown of a run, and its verdict alone. Figures are written into `folder`."""
     rows = stability_rows(run.records)
     series_records = [r for r in run.records if isinstance(r.case, SeriesCase)]
-    sentences = verdict(rows, _iterations(run)) + series.verdict(series_records)
+    training = Body(run)
+    sentences = [
+        *training.verdict(), *verdict(rows, _iterations(run)), *series.verdict(series_records)
+    ]  # fmt: skip
     sections = [
         f"# {run.suite.title or run.suite.name}",
+        *training.opening(),
         *_partial(run),
         "## Verdict",
         "\n".join(f"- {sentence}" for sentence in sentences) or "Nothing was measured.",
+        *training.sections(folder),
         *(_stability(run, rows, folder) if rows else []),
         *series.sections(series_records, folder),
         *failures.sections(run.records),

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from eigbench.report.markdown import axis_value, table
 from eigbench.report.rows import Row, stability_rows
-from eigbench.runs.case import SeriesCase, StabilityCase
+from eigbench.report.training.naming import PLACE, word
+from eigbench.runs.case import SeriesCase, TrainCase
 from eigbench.runs.record import Record
 
 
@@ -18,6 +19,10 @@ def sections(records: Iterable[Record]) -> list[str]:
     for row in stability_rows(records):
         for reason, count in _reasons(row):
             failed[row.case.method, reason].append((row.record, count))
+    for record in records:
+        if isinstance(record.case, TrainCase) and record.status == "failed":
+            reason = record.reason or "no reason recorded"
+            failed[record.case.method, reason].append((record, 1))
     skipped: dict[tuple[str, str], list[tuple[Record, int]]] = defaultdict(list)
     for record in records:
         if record.status == "skipped":
@@ -62,6 +67,11 @@ def _example(found: list[tuple[Record, int]]) -> str:
     case = found[0][0].case
     if isinstance(case, SeriesCase):
         return f"q = {case.ratio:g}, {case.dtype}"
+    if isinstance(case, TrainCase):
+        words = [
+            word(axis, getattr(case, axis)) for axis in PLACE if getattr(case, axis) is not None
+        ]
+        return f"{', '.join(words)}, seed {case.seed} (`{case.id}`)"
     gap = "" if case.gap is None else f", gap {axis_value(case.gap)}"
     return (
         f"{case.spectrum}, d = {case.d}{gap}, {case.loss}, {case.dtype}, "
@@ -70,4 +80,4 @@ def _example(found: list[tuple[Record, int]]) -> str:
 
 
 def _method(record: Record) -> str:
-    return record.case.method if isinstance(record.case, StabilityCase) else "series"
+    return "series" if isinstance(record.case, SeriesCase) else record.case.method

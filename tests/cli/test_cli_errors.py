@@ -168,7 +168,7 @@ def test_bytes_that_are_no_text(cwd: Path) -> None:
 def test_unknown_suite(cwd: Path, name: str) -> None:
     complaint = _refused(cwd, "run", name)
     assert repr(name) in complaint
-    assert "stability, train-short" in complaint
+    assert "stability, train-short, train-stress" in complaint
 
 
 def _changed(old: str, new: str) -> str:
