@@ -89,7 +89,9 @@ def test_a_suite_of_the_paper_runs_on_a_folder(cwd: Path, pictures: Path) -> Non
         *("--out", "run"),
     )
     assert outcome.code == 0, outcome
-    assert [r["case"]["method"] for r in _records(cwd / "run")] == ["bn", "pi", "svd", "hybrid"]
+    assert [r["case"]["method"] for r in _records(cwd / "run")] == [
+        "bn", "pi", "svd", "hybrid", "spectral",
+    ]  # fmt: skip
     assert 'scale = "smoke"' in (cwd / "run" / "suite.toml").read_text("utf-8")
 
 
