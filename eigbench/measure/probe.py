@@ -38,10 +38,11 @@ class Probe:
         latest = getattr(self._layer, "latest", None)
         if latest is None:
             return {}
-        rank = latest.rank.double().mean().item()
+        nothing = float("nan")
+        # Of a map that is not finite no rank can be told.
+        rank = latest.rank.double().mean().item() if latest.map.isfinite().all() else nothing
         covariance = latest.covariance.double()
         if not torch.isfinite(covariance).all():
-            nothing = float("nan")
             return _spectrum(rank, nothing, nothing)
         values = torch.linalg.eigvalsh(covariance)
         ratios = values[:, :-1] / values[:, 1:]

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
-from torch._C import _LinAlgError as LinAlgError
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
+from eigbench.measure.allocator import keep_freed_memory
 from eigbench.measure.measurement import Measurement
 from eigbench.measure.peak import PeakMemory
 from eigbench.measure.trial import ImageSets, Trial, determinism
@@ -51,6 +52,8 @@ def measure_training(
     breaks when the loss or a gradient is not finite, or a decomposition does not converge. The
     test set is read once, after the last step.
     """
+    if case.device == "cpu":
+        keep_freed_memory()
     with determinism(case):
         trial = Trial(case, images)
         memory = PeakMemory(trial.device)

@@ -102,39 +102,44 @@ def train_cases(
 
 def _cells(values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
     """What varies between the cells of a grid. Axes that a layer does not have are left out."""
-    axes = ("model", "layer", "d", "components", "energy", "truncation", "epsilon", "iterations")
-    seen = []
-    for point in itertools.product(*(values.get(axis) or [None] for axis in axes)):
-        given = dict(zip(axes, point, strict=True))
-        for method in values["method"]:
-            cell = _cell(given, method)
-            if cell not in seen:
-                seen.append(cell)
-                yield cell
+    absent = dict.fromkeys(("d", "components", "energy", "truncation", "epsilon"))
+    for model, layer in itertools.product(values["model"], values["layer"]):
+        shared = {**absent, "model": model, "layer": layer}
+        if layer in ("zca", "pca"):
+            yield from ({**shared, **cell} for cell in _decomposing(layer, values))
+        else:
+            yield {**shared, "method": layer, "parameters": {}}
 
 
-def _cell(given: Mapping[str, Any], method: str) -> dict[str, Any]:
-    layer = given["layer"]
-    if layer == "zca" and STEM_CHANNELS % given["d"]:
-        fitting = ", ".join(str(n) for n in range(1, 65) if STEM_CHANNELS % n == 0)
-        raise InputError(
-            f"d: {given['d']} does not divide the {STEM_CHANNELS} channels after the first "
-            f"convolution; what does: {fitting}"
-        )
-    decomposes = layer in ("zca", "pca")
-    if decomposes and not given["epsilon"] > 0:
-        raise InputError(f"epsilon: {given['epsilon']:g} is not valid; a layer needs one above 0")
-    return {
-        "model": given["model"],
-        "layer": layer,
-        "method": method if decomposes else layer,
-        "parameters": taken(method, {"iterations": given["iterations"]}) if decomposes else {},
-        "d": given["d"] if layer == "zca" else None,
-        "components": given["components"] if layer == "pca" else None,
-        "energy": given["energy"] if layer == "pca" else None,
-        "epsilon": given["epsilon"] if decomposes else None,
-        "truncation": given["truncation"] if layer == "zca" else None,
-    }
+def _decomposing(layer: str, values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    sizes = list(_whitened(values) if layer == "zca" else _denoised(values))
+    names = ("epsilon", "iterations", "method")
+    for size, *point in itertools.product(sizes, *(values[name] for name in names)):
+        epsilon, iterations, method = point
+        if not epsilon > 0:
+            raise InputError(f"epsilon: {epsilon:g} is not valid; a layer needs one above 0")
+        parameters = taken(method, {"iterations": iterations})
+        yield {**size, "epsilon": epsilon, "method": method, "parameters": parameters}
+
+
+def _whitened(values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """Groups of channels, and how their eigenpairs are truncated."""
+    for d, truncation in itertools.product(values["d"], values.get("truncation", [None])):
+        if STEM_CHANNELS % d:
+            fitting = [n for n in range(1, STEM_CHANNELS + 1) if STEM_CHANNELS % n == 0]
+            raise InputError(
+                f"d: {d} does not divide the {STEM_CHANNELS} channels after the first "
+                f"convolution; these do: {', '.join(map(str, fitting))}"
+            )
+        yield {"d": d, "truncation": truncation}
+
+
+def _denoised(values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+    """What is kept: a number of eigenvectors, or a share of the variance."""
+    kept = [{name: value} for name in ("components", "energy") for value in values.get(name, [])]
+    if not kept:
+        raise InputError("components and energy: layer pca needs values of one of them")
+    yield from kept
 
 
 def taken(method: str, parameters: dict[str, int]) -> dict[str, int]:

@@ -278,4 +278,6 @@ def test_a_run_of_another_version_is_refused(small: Path, monkeypatch: pytest.Mo
 def test_the_shipped_suite_is_beside_the_source(cwd: Path) -> None:
     """The tests' own processes find the suites, whatever their working directory."""
     assert (ROOT / "suites" / "stability.toml").is_file()
-    assert call_apart("run", "nope", cwd=cwd).complaint.endswith("stability, train-short, train-stress")
+    assert call_apart("run", "nope", cwd=cwd).complaint.endswith(
+        "stability, train-short, train-stress"
+    )

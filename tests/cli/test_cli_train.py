@@ -74,7 +74,12 @@ def test_every_option_reaches_its_case(cwd: Path, pictures: Path) -> None:
     }  # fmt: skip
     for case in (zca, pca):
         assert {name: case[name] for name in shared} == shared
-    assert (zca["layer"], zca["d"], zca["truncation"], zca["components"]) == ("zca", 8, "none", None)
+    assert (zca["layer"], zca["d"], zca["truncation"], zca["components"]) == (
+        "zca",
+        8,
+        "none",
+        None,
+    )
     assert (pca["layer"], pca["d"], pca["components"], pca["energy"]) == ("pca", None, 5, None)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from eigbench.errors import InputError
 from eigbench.measure import training
@@ -142,8 +143,9 @@ def test_a_loss_that_is_not_finite_is_a_result() -> None:
     assert all(map(math.isfinite, samples["loss"][:last]))
     ends = samples["loss"][last], samples["gradient_norm"][last]
     assert not all(map(math.isfinite, ends))
-    assert f"not finite at step {last}; last finite loss {samples['loss'][last - 1]:.4g}" in (
-        labels["cause"][0]
+    assert (
+        f"not finite at step {last}; last finite loss {samples['loss'][last - 1]:.4g}"
+        in (labels["cause"][0])
     )
     assert f"{samples['gradient_norm'][last - 1]:.3g}" in labels["cause"][0]
 
@@ -154,7 +156,8 @@ def test_a_gradient_that_is_not_finite_is_a_result(monkeypatch: pytest.MonkeyPat
     def explode(self: Svd, M: torch.Tensor) -> Any:
         pairs = decompose(self, M)
         if pairs.eigenvalues.requires_grad:
-            pairs.eigenvalues.register_hook(lambda gradient: gradient * math.nan)
+            values: Any = pairs.eigenvalues
+            values.register_hook(lambda gradient: gradient * math.nan)
         return pairs
 
     monkeypatch.setattr(Svd, "eigh", explode)
@@ -173,7 +176,7 @@ def test_a_decomposition_that_fails_is_a_result(monkeypatch: pytest.MonkeyPatch)
     def fail(self: Svd, M: torch.Tensor) -> Any:
         calls.append(M)
         if len(calls) == 3:
-            raise torch.linalg.LinAlgError("the algorithm failed\nmore words")
+            raise LinAlgError("the algorithm failed\nmore words")
         return decompose(self, M)
 
     monkeypatch.setattr(Svd, "eigh", fail)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from eigbench.errors import InputError
 from eigbench.methods.registry import available
 from eigbench.runs.axes import AXES, LARGEST_D
-from eigbench.runs.case import Case, SeriesCase, StabilityCase
+from eigbench.runs.case import SeriesCase, StabilityCase
 from eigbench.runs.grids import Axes, Grid
 from eigbench.runs.suite import (
     Matrices,
@@ -320,7 +320,7 @@ def test_words_and_numbers_mean_the_same() -> None:
 
 
 def test_a_case_is_frozen() -> None:
-    case: Case = cases(making.suite())[0]
+    case = _stability(making.suite())[0]
     with pytest.raises(AttributeError):
         case.dtype = "float64"  # type: ignore[misc]
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -44,6 +44,18 @@ def test_every_cell_has_its_first_trial_before_any_has_its_second() -> None:
     assert len({case.id for case in planned}) == 10
 
 
+def test_denoising_keeps_a_number_of_eigenvectors_or_a_share_of_the_variance() -> None:
+    grid = Grid(layer=["pca"], method=["hybrid"], components=[2, 4], energy=[0.9])
+    planned = _cases(_suite(grids=[grid], seeds=1))
+    assert [(case.components, case.energy) for case in planned] == [
+        (2, None),
+        (4, None),
+        (None, 0.9),
+    ]
+    with pytest.raises(InputError, match="layer pca needs values of one of them"):
+        cases(_suite(grids=[Grid(layer=["pca"], method=["hybrid"])]))
+
+
 def test_a_layer_takes_only_the_axes_that_it_has() -> None:
     grid = Grid(layer=["bn", "none", "zca", "pca"], method=["hybrid"], energy=[0.9, 0.99])
     planned = _cases(_suite(grids=[grid], seeds=1))

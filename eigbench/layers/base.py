@@ -1,0 +1,208 @@
+"""What the layers share: everything but the map that each makes of a covariance."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from eigbench.errors import InputError
+from eigbench.layers import composable, fused
+from eigbench.layers.distributed import in_company
+from eigbench.layers.folding import fold
+from eigbench.layers.mapping import Mapped
+from eigbench.methods.base import Method
+from eigbench.methods.calling import composing
+from eigbench.methods.registry import configured, load_built_in
+
+load_built_in()
+
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+# A compiler leaves what is exchanged between processes as it is, and compiles the rest.
+_apart_from_compilers: Callable[..., tuple[Tensor, Tensor, Mapped]] = torch.compiler.disable(
+    fused.normalise
+)  # type: ignore[no-untyped-call]
+
+
+class Latest(NamedTuple):
+    """What the last forward pass in training decomposed, detached.
+
+    `covariance` `(G, d, d)`, εI included (of the standardised channels where the layer
+    standardises), the `rank` `(G,)` that was kept of it, and the `map` `(G, d, d)` that came out.
+    """
+
+    covariance: Tensor
+    rank: Tensor
+    map: Tensor
+
+
+class SpectralLayer2d(nn.Module, abc.ABC):
+    """`y = γ·T(x − μ) + β` on groups of channels, with a map T of their covariance.
+
+    In training μ is the batch's mean and T is made of its covariance by `map_of`; in evaluation
+    both are the running ones, which start at 0 and I (Algorithm 1 of Wang et al., NeurIPS 2019,
+    lines 12 and 13). Input and output are `(N, C, H, W)`, alike in dtype and memory format;
+    statistics are in float32, for float64 in float64, with autocast off.
+    """
+
+    running_mean: Tensor
+    running_map: Tensor
+
+    def __init__(  # noqa: PLR0913 - what every layer's own parameters include
+        self,
+        channels: int,
+        group_size: int,
+        *,
+        eps: float,
+        momentum: float,
+        affine: bool,
+        sync: bool,
+    ) -> None:
+        super().__init__()
+        require_whole("channels", channels)
+        require_whole("group_size", group_size)
+        if channels % group_size:
+            fitting = [d for d in range(1, channels + 1) if channels % d == 0]
+            raise InputError(
+                f"group_size {group_size} does not divide {channels} channels; "
+                f"these do: {', '.join(map(str, fitting))}"
+            )
+        require_share("eps", eps, with_zero=False)
+        require_share("momentum", momentum, with_zero=True)
+        self.channels, self.group_size = channels, group_size
+        self.eps, self.momentum, self.affine, self.sync = eps, momentum, affine, sync
+        self.weight = nn.Parameter(torch.empty(channels)) if affine else None
+        self.bias = nn.Parameter(torch.empty(channels)) if affine else None
+        groups = channels // group_size
+        self.register_buffer("running_mean", torch.empty(channels))
+        self.register_buffer("running_map", torch.empty(groups, group_size, group_size))
+        self.latest: Latest | None = None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start again: γ = 1, β = 0, running mean 0, running map I."""
+        if self.weight is not None and self.bias is not None:
+            nn.init.ones_(self.weight)
+            nn.init.zeros_(self.bias)
+        self.running_mean.zero_()
+        self.running_map.copy_(torch.eye(self.group_size))
+
+    @abc.abstractmethod
+    def map_of(self, covariance: Tensor) -> Mapped:
+        """The map of covariances `(G, d, d)`, without εI, differentiable by the layer's method."""
+
+    def forward(self, X: Tensor) -> Tensor:
+        """`(N, C, H, W)` to the same; `ValueError` for other shapes, `TypeError` for other dtypes.
+
+        In training it also moves the running statistics and sets `latest`, the latter except
+        under `torch.func`, whose tensors do not outlive a call.
+        """
+        self._require_images(X)
+        dtype = torch.float64 if X.dtype == torch.float64 else torch.float32
+        with torch.autocast(X.device.type, enabled=False):
+            weight, bias = self._affine(X, dtype)
+            if not self.training:
+                mean, linear = self.running_mean.to(dtype), self.running_map.to(dtype)
+                return composable.transform(X, mean, linear, weight, bias)
+            output, mean, mapped = self._normalise(X, weight, bias)
+            self._keep(mean.detach(), Mapped(*(part.detach() for part in mapped)))
+            return output
+
+    def fold_into(self, conv: nn.Conv2d) -> nn.Conv2d:
+        """One convolution that gives what this layer in evaluation gives after `conv`.
+
+        The result is new, with a bias. Each group of channels must lie within one group of the
+        convolution, else `ValueError`; so too in training, where the map changes with the batch.
+        """
+        if self.training:
+            raise ValueError("a layer folds as it evaluates: call eval() first")
+        weight, bias = self._affine(self.running_map, torch.float64)
+        linear = self.running_map.double() * weight.view(-1, self.group_size, 1)
+        return fold(conv, linear, self.running_mean.double(), bias)
+
+    def extra_repr(self) -> str:
+        """What `print` shows."""
+        return (
+            f"{self.channels}, group_size={self.group_size}, eps={self.eps}, "
+            f"momentum={self.momentum}, affine={self.affine}, sync={self.sync}"
+        )
+
+    def _affine(self, like: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """γ and β `(C,)` in `dtype`."""
+        if self.weight is None or self.bias is None:
+            ones = torch.ones(self.channels, dtype=dtype, device=like.device)
+            return ones, torch.zeros_like(ones)
+        return self.weight.to(dtype), self.bias.to(dtype)
+
+    def _normalise(self, X: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Mapped]:
+        if self.sync and in_company():
+            return _apart_from_compilers(
+                X, weight, bias, fused.Settings(self.map_of, self.group_size, sync=True)
+            )
+        if composing():
+            return composable.normalise(X, weight, bias, self.map_of, self.group_size)
+        return fused.normalise(
+            X, weight, bias, fused.Settings(self.map_of, self.group_size, sync=False)
+        )
+
+    @torch.no_grad()
+    def _keep(self, mean: Tensor, mapped: Mapped) -> None:
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+        self.running_map.lerp_(mapped.linear.to(self.running_map.dtype), self.momentum)
+        if torch.compiler.is_compiling() or not composing():
+            self.latest = Latest(mapped.matrix, mapped.rank, mapped.linear)
+
+    def _require_images(self, X: Tensor) -> None:
+        shape = tuple(X.shape)
+        if len(shape) != 4 or shape[1] != self.channels:
+            raise InputError(f"the input must be (N, {self.channels}, H, W), not {shape}")
+        if X.dtype not in _DTYPES:
+            name = str(X.dtype).removeprefix("torch.")
+            raise TypeError(f"the input must be of a floating type, not {name}")
+        values = shape[0] * shape[2] * shape[3]
+        if values == 0 or (self.training and values == 1):
+            has = "none" if values == 0 else "1"
+            raise InputError(
+                f"the layer needs more than 1 value per channel in training, and 1 in evaluation; "
+                f"an input of shape {shape} has {has}"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # `latest` belongs to a forward pass, not to the layer: copies start without it.
+        return {**self.__dict__, "latest": None}
+
+
+def configured_for_layer(method: str, parameters: dict[str, Any], *, sync: bool) -> Method:
+    """The method, where `pi` starts at random in each call as in the paper, unless told a seed."""
+    if method == "pi":
+        parameters = {"seed": None, **parameters}
+        if sync and parameters["seed"] is None:
+            raise InputError("sync=True needs the same starts in every process: give pi a seed")
+    return configured(method, **parameters)
+
+
+def require_applicable(method: Method, M: Tensor) -> None:
+    """`TypeError` where the method does not take `M`'s dtype or device."""
+    reason = method.refusal(M)
+    if reason is not None:
+        raise TypeError(reason)
+
+
+def require_whole(name: str, value: object) -> None:
+    """Refuse what is not a whole number from 1 on."""
+    if type(value) is not int or value < 1:
+        raise InputError(f"{name} must be a whole number, 1 or more, not {value!r}")
+
+
+def require_share(name: str, value: Any, *, with_zero: bool) -> None:
+    """Refuse what is not a number from 0, or above 0, to 1."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and (0 < value <= 1 or (value == 0 and with_zero)):
+        return
+    least = "from 0" if with_zero else "above 0"
+    raise InputError(f"{name} must be a number {least} to 1, not {value!r}")

@@ -1,0 +1,178 @@
+"""A whole layer as one autograd function, which keeps its input and small matrices only.
+
+With `x̃ = x − μ`, the covariance `Σ = (1/n) Σ x̃ x̃ᵀ` of a group, its map `T = rule(Σ)` and the
+output `y = γ·T x̃ + β`, the backward pass of `W = ∂L/∂y` is
+
+    C = Σ W x̃ᵀ,   ∂L/∂γ = (C Tᵀ)[i,i],   ∂L/∂β = Σ W,   ∂L/∂T = γ·C,
+    ∂L/∂Σ by the method's own gradient from ∂L/∂T,
+    ∂L/∂x = (γT)ᵀ W + (1/n)(∂L/∂Σ + ∂L/∂Σᵀ) x̃ − (γT)ᵀ (Σ W)/n.
+
+The path through μ is the last term: `Σ x̃ = 0`, so Σ does not depend on μ to first order.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from eigbench.layers import composable
+from eigbench.layers.chunks import Chunks
+from eigbench.layers.distributed import pool, sum_over_processes
+from eigbench.layers.mapping import Mapped, Rule
+from eigbench.layers.statistics import Blocks, moments, products
+
+
+class Settings(NamedTuple):
+    """A layer's `rule`, its `group_size`, and whether statistics are those of all processes."""
+
+    rule: Rule
+    group_size: int
+    sync: bool
+
+
+class _Normalise(torch.autograd.Function):
+    """Forward and backward in two passes over memory each."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, X: Tensor, weight: Tensor, bias: Tensor, settings: Settings
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        rule, d, sync = settings
+        own, chunks = moments(X, weight.dtype, d)
+        count, mean, scatter = pool(own) if sync else own
+        covariance = scatter / count
+        with torch.enable_grad():
+            # The small graph from covariance to map is the method's; it lives on the context.
+            mapped = rule(covariance.requires_grad_(ctx.needs_input_grad[0]))
+        linear = mapped.linear.detach()
+        ctx.settings, ctx.count, ctx.centring = settings, count, chunks.centring
+        ctx.covariance, ctx.linear = covariance, mapped.linear
+        ctx.save_for_backward(X, weight, bias, mean)
+        outputs = (mean, linear, mapped.matrix.detach(), mapped.rank)
+        ctx.mark_non_differentiable(*outputs)
+        scaled = linear * _by_row(weight, linear)
+        return _transformed(X, mean, scaled, bias, chunks), *outputs
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        device = gradients[0].device.type
+        with torch.autocast(device, enabled=False):
+            if torch.is_grad_enabled():
+                return *_differentiable_gradients(ctx, gradients[0]), None
+            return *_gradients(ctx, gradients[0]), None
+
+
+def normalise(
+    X: Tensor, weight: Tensor, bias: Tensor, settings: Settings
+) -> tuple[Tensor, Tensor, Mapped]:
+    """Output, mean and map of a layer in training; only the output is differentiable."""
+    output, mean, *mapped = _Normalise.apply(X, weight, bias, settings)
+    return output, mean, Mapped(*mapped)
+
+
+def _by_row(weight: Tensor, linear: Tensor) -> Tensor:
+    """`(C,)` as `(G, d, 1)`: a factor of each row of the map."""
+    return weight.view(linear.shape[0], linear.shape[1], 1)
+
+
+def _without_centring(linear: Tensor, mean: Tensor, constant: Tensor) -> Tensor:
+    """The constant with which `linear · x` is what `linear · (x − mean) + constant` was."""
+    return constant - (linear @ _by_row(mean, linear)).view(-1)
+
+
+def _transformed(
+    X: Tensor, mean: Tensor, linear: Tensor, constant: Tensor, chunks: Chunks
+) -> Tensor:
+    """`linear · (X − mean) + constant`, in the dtype and memory format of `X`."""
+    if not chunks.centring:
+        constant = _without_centring(linear, mean, constant)
+    output = torch.empty_like(X)
+    reading, writing = chunks.buffer(X), chunks.buffer(X)
+    blocks = Blocks(linear, constant, chunks.matrices)
+    for chunk, out in chunks.split(X, output):
+        target = chunks.target(out, writing)
+        blocks.write(chunks.centred(chunk, mean, reading), target)
+        chunks.commit(out, writing)
+    return output
+
+
+def _gradients(ctx: Any, W: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+    X, weight, _, mean = ctx.saved_tensors
+    linear = ctx.linear.detach()
+    chunks = Chunks(X, weight.dtype, centring=ctx.centring)
+    C, total = _correlations(X, W, mean, chunks, linear.shape[-1])
+    by_weight = (C * linear).sum(-1).view(-1)
+    if not ctx.needs_input_grad[0]:
+        return None, by_weight, total
+    rows = _by_row(weight, linear)
+    by_map, by_mean = rows * C, total
+    if ctx.settings.sync:
+        by_map, by_mean = sum_over_processes(by_map, by_mean)
+    (by_covariance,) = torch.autograd.grad(ctx.linear, ctx.covariance, by_map, retain_graph=True)
+    direct = (linear * rows).mT
+    through = (by_covariance + by_covariance.mT) / ctx.count
+    constant = -(direct @ _by_row(by_mean / ctx.count, linear)).view(-1)
+    return _by_input(X, W, mean, chunks, (direct, through, constant)), by_weight, total
+
+
+def _correlations(
+    X: Tensor, W: Tensor, mean: Tensor, chunks: Chunks, d: int
+) -> tuple[Tensor, Tensor]:
+    """`C = Σ w x̃ᵀ` `(G, d, d)` and `Σ w` `(C,)`."""
+    centring, reading = chunks.buffer(X), chunks.buffer(X)
+    correlations, totals = [], []
+    for chunk, w in chunks.split(X, W):
+        matrices = chunks.read(w, reading)
+        totals.append(matrices.sum(2).sum(0))
+        correlations.append(products(matrices, chunks.centred(chunk, mean, centring), d))
+    C, total = torch.stack(correlations).sum(0), torch.stack(totals).sum(0)
+    if not chunks.centring:
+        C = C - _by_row(total, C) @ _by_row(mean, C).mT
+    return C, total
+
+
+def _by_input(
+    X: Tensor,
+    W: Tensor,
+    mean: Tensor,
+    chunks: Chunks,
+    maps: tuple[Tensor, Tensor, Tensor],
+) -> Tensor:
+    """`direct · w + through · (x − mean) + constant`, in the dtype and memory format of `X`."""
+    direct, through, constant = maps
+    if not chunks.centring:
+        constant = _without_centring(through, mean, constant)
+    found = torch.empty_like(X)
+    centring, reading, writing = (chunks.buffer(X) for _ in range(3))
+    by_output = Blocks(direct, constant, chunks.matrices)
+    by_input = Blocks(through, torch.zeros_like(constant), chunks.matrices)
+    for chunk, w, out in chunks.split(X, W, found):
+        target = chunks.target(out, writing)
+        by_output.write(chunks.read(w, reading), target)
+        by_input.add(chunks.centred(chunk, mean, centring), target)
+        chunks.commit(out, writing)
+    return found
+
+
+def _differentiable_gradients(ctx: Any, W: Tensor) -> tuple[Tensor | None, ...]:
+    """The same by plain operations, so that autograd can go through them once more."""
+    if ctx.settings.sync:
+        raise NotImplementedError("with sync=True there are no second derivatives")
+    X, weight, bias, _ = ctx.saved_tensors
+    mean, covariance = composable.covariance_of(X, ctx.linear.shape[-1], weight.dtype)
+    # The very numbers of the forward pass, with the derivative of the plain operations: a
+    # method that is sensitive to rounding must not decompose another matrix here.
+    covariance = ctx.covariance.detach() + (covariance - covariance.detach())
+    linear = ctx.settings.rule(covariance).linear
+    if not torch.allclose(linear, ctx.linear, rtol=1e-3, atol=1e-6, equal_nan=True):
+        raise NotImplementedError(
+            "second derivatives need a method that decomposes the same matrix twice alike; "
+            "this one draws at random: give it a seed"
+        )
+    output = composable.transform(X, mean, linear, weight, bias)
+    needed = ctx.needs_input_grad[:3]
+    inputs = [x for x, need in zip((X, weight, bias), needed, strict=True) if need]
+    found = iter(torch.autograd.grad(output, inputs, W, create_graph=True))
+    return tuple(next(found) if need else None for need in needed)

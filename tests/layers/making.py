@@ -1,0 +1,119 @@
+"""Layers, images and independent gradients that the tests of layers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eigbench.layers import PCADenoising2d, ZCAWhitening2d
+
+CHANNELS = 8
+
+CONVERGED: dict[str, dict[str, Any]] = {
+    "svd": {},
+    "eigh": {},
+    "hybrid": {"iterations": 200},
+    "spectral": {},
+    "svd-released": {},
+    "pi": {"iterations": 100, "seed": 0},
+}
+"""Each method with enough iterations for its gradient to be the analytic one on `images`."""
+
+LAYERS: dict[str, Callable[..., Any]] = {
+    "zca-2": lambda **k: ZCAWhitening2d(CHANNELS, 2, **k),
+    "zca-4": lambda **k: ZCAWhitening2d(CHANNELS, 4, **k),
+    "zca-all": lambda **k: ZCAWhitening2d(CHANNELS, **k),
+    "pca-components": lambda **k: PCADenoising2d(CHANNELS, components=3, **k),
+    "pca-energy": lambda **k: PCADenoising2d(CHANNELS, energy=0.9, **k),
+}
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def images(
+    samples: int = 3,
+    height: int = 4,
+    width: int = 5,
+    *,
+    dtype: torch.dtype = torch.float64,
+    mean: float = 0.5,
+    seed: int = 0,
+) -> Tensor:
+    """`(N, 8, H, W)` whose channels are mixed, so that eigenvalues are well apart."""
+    draw = generator(seed)
+    n = samples * height * width
+    latent, _ = torch.linalg.qr(
+        torch.randn(max(n, CHANNELS), CHANNELS, generator=draw, dtype=torch.float64)
+    )
+    spread = 1.6 ** -torch.arange(CHANNELS, dtype=torch.float64)
+    mixing, _ = torch.linalg.qr(
+        torch.randn(CHANNELS, CHANNELS, generator=draw, dtype=torch.float64)
+    )
+    flat = (mixing * spread) @ latent[:n].T * n**0.5 + mean
+    shaped: Tensor = flat.view(CHANNELS, samples, height, width).transpose(0, 1)
+    return shaped.contiguous().to(dtype)
+
+
+def randomise(layer: nn.Module, seed: int = 1) -> None:
+    """Random γ and β, as after some training."""
+    draw = generator(seed)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            drawn = torch.rand(parameter.shape, generator=draw, dtype=torch.float64)
+            parameter.copy_(drawn + 0.5)
+
+
+def made(name: str, method: str = "hybrid", **parameters: Any) -> Any:
+    """The layer in float64 with random γ and β."""
+    layer = LAYERS[name](method=method, **parameters).double()
+    randomise(layer)
+    return layer
+
+
+def cotangent(like: Tensor, seed: int = 2) -> Tensor:
+    return torch.randn(like.shape, generator=generator(seed), dtype=torch.float64).to(like.dtype)
+
+
+def gradients(layer: nn.Module, X: Tensor) -> tuple[Tensor, ...]:
+    """∂L/∂X, ∂L/∂γ, ∂L/∂β for a fixed cotangent."""
+    X = X.clone(memory_format=torch.preserve_format).requires_grad_()
+    Y = layer(X)
+    found: tuple[Tensor, ...] = torch.autograd.grad(Y, [X, *layer.parameters()], cotangent(Y))
+    return found
+
+
+def slopes(gradient: Tensor, directions: Tensor) -> Tensor:
+    """The derivatives along each of the directions that a gradient says."""
+    return directions.flatten(1) @ gradient.detach().flatten()
+
+
+def central_differences(
+    loss: Callable[[], Tensor], x: Tensor, directions: Tensor, step: float = 1e-5
+) -> Tensor:
+    """The derivatives of a loss along directions of `x`, which is moved in place and restored."""
+    start = x.clone()
+    found = []
+    for direction in directions:
+        ends = []
+        for way in (step, -step):
+            x.copy_(start + way * direction)
+            ends.append(float(loss()))
+        found.append((ends[0] - ends[1]) / (2 * step))
+    x.copy_(start)
+    return torch.tensor(found, dtype=x.dtype)
+
+
+def directions(like: Tensor, count: int = 6, seed: int = 5) -> Tensor:
+    """Random directions: a wrong gradient agrees with the truth along none of them."""
+    return torch.randn(count, *like.shape, generator=generator(seed), dtype=torch.float64)
+
+
+def relative(found: Tensor, truth: Tensor) -> float:
+    """‖found − truth‖/‖truth‖, in float64."""
+    found, truth = found.detach().double(), truth.detach().double()
+    return float(torch.linalg.vector_norm(found - truth) / torch.linalg.vector_norm(truth))
