@@ -25,9 +25,10 @@ class Moments(NamedTuple):
 def moments(X: Tensor, dtype: torch.dtype, d: int) -> tuple[Moments, Chunks]:
     """Moments of `X` `(N, C, H, W)` in `dtype` for groups of d channels, and how to go on.
 
-    The chunks say whether X must be centred. It need not be where every mean is small beside the deviation: then products of X itself, less
-    those of the mean, lose no digits, and the copies of centring are saved here and later. That is
-    asked on a CPU only, where looking at a value does not wait for a device.
+    The chunks say whether X must be centred. It need not be where every mean is small beside the
+    deviation: then products of X itself, less those of the mean, lose no digits, and the copies of
+    centring are saved here and later. That is asked on a CPU only, where looking at a value does
+    not wait for a device.
     """
     chunks = Chunks(X, dtype, centring=False)
     if X.device.type == "cpu" and chunks.direct(X):
