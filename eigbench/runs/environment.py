@@ -14,7 +14,7 @@ import msgspec
 
 import eigbench
 
-_PACKAGES = ("torch", "numpy", "matplotlib", "msgspec")
+_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "matplotlib", "msgspec")
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -74,8 +74,14 @@ def test_records_of_any_subset_make_a_report(run: Path) -> None:
         assert "## Verdict" in (run / "report.md").read_text("utf-8")
 
 
-def test_the_committed_sample_is_what_its_records_say(tmp_path: Path) -> None:
-    sample = Path(__file__).parents[2] / "reports" / "stability"
+SAMPLES = Path(__file__).parents[2] / "reports"
+
+
+@pytest.mark.parametrize(
+    "name", ["stability", "train-short", "train-stress", "paper-table2", "paper-table5"]
+)
+def test_a_committed_sample_is_what_its_records_say(tmp_path: Path, name: str) -> None:
+    sample = SAMPLES / name
     for name in ("suite.toml", "environment.json", "records.jsonl"):
         shutil.copy(sample / name, tmp_path)
     write_report(tmp_path)
