@@ -5,6 +5,10 @@ class InputError(ValueError):
     """The user's input is wrong. The message is one line: what, where, and what would be right."""
 
 
+class RunStopped(InputError):
+    """The run cannot go on, through no fault of its case in flight: nothing is recorded of it."""
+
+
 class NotApplicable(Exception):
     """A case that this method, spectrum or loss cannot take: a skipped row, with this reason."""
 

@@ -12,6 +12,7 @@ from eigbench.cli.progress import Observer, progress
 from eigbench.errors import EXIT_INTERRUPTED
 from eigbench.runs import store
 from eigbench.runs.case import TrainCase
+from eigbench.runs.record import Record
 from eigbench.runs.suite import Suite, cases
 
 
@@ -35,16 +36,23 @@ def execute(
     def watch(case: TrainCase, step: int, steps: int, loss: float) -> None:
         observer.step(case, step, steps, loss)  # of the progress that is shown by then
 
-    measure = measurer(suite, Checkpoints(folder), watch)
+    def recorded(record: Record) -> None:
+        checkpoints.discard(record.id)
+        observer(record)
+
+    checkpoints = Checkpoints(folder)
+    measure = measurer(suite, checkpoints, watch)
     interrupted = False
     session = describe(suite.device, suite.seed)
     with store.open_run(folder, suite, session, resume=resume) as writer:
+        for case_id in writer.done:
+            checkpoints.discard(case_id)  # of a case whose record was the last thing written
         shown = not (quiet or no_progress)
         if shown:
             _say(f"eigbench: {suite.title or suite.name} → {folder}")
         with progress(len(todo), len(writer.done), show=shown) as observer:
             try:
-                run(todo, measure, writer, observer)
+                run(todo, measure, writer, recorded)
             except KeyboardInterrupt:
                 interrupted = True
     try:

@@ -11,8 +11,12 @@ from eigbench.cli import options
 from eigbench.cli.execute import execute
 from eigbench.cli.lists import axis_values, setting_values
 from eigbench.errors import InputError
+from eigbench.runs.axes import AXES
 from eigbench.runs.suite import Suite, find, load, override
 from eigbench.runs.training import RECIPES, changed
+
+DEFAULT_LAYERS = ["bn", "zca"]
+LAYER_OF_AXIS = {"d": "zca", "truncation": "zca", "components": "pca", "energy": "pca"}
 
 List = list[str] | None
 Word = str | None
@@ -105,22 +109,16 @@ def train(
 
 
 def _with_cells(suite: Suite, chosen: dict[str, list[Any]]) -> Suite:
-    """The suite's grids, each for the layers that were asked for."""
-    layers = chosen.pop("layer", None)
-    suite = override(suite, chosen)
-    if layers is None:
-        return suite
+    """The suite's grid, with the layers and the axes that were asked for."""
+    layers = chosen.get("layer", DEFAULT_LAYERS)
+    for axis, layer in LAYER_OF_AXIS.items():
+        if axis in chosen and layer not in layers:
+            raise InputError(f"{AXES[axis].option} is for --layer {layer}, which is not asked for")
     if "pca" in layers and not chosen.keys() & {"components", "energy"}:
         raise InputError("--layer pca needs --components or --energy, for example --energy 0.99")
-    baseline, decomposing = suite.grids
-    plain = [name for name in layers if name in ("bn", "none")]
-    whitened = [name for name in layers if name not in ("bn", "none")]
-    grids = [
-        msgspec.structs.replace(grid, layer=names)
-        for grid, names in ((baseline, plain), (decomposing, whitened))
-        if names
-    ]
-    return msgspec.structs.replace(suite, grids=grids)
+    fits_the_paper = set(layers) <= set(DEFAULT_LAYERS) and "model" not in chosen
+    compare = suite.compare if fits_the_paper else ""
+    return override(msgspec.structs.replace(suite, compare=compare), chosen)
 
 
 def _with_settings(suite: Suite, recipe: str | None, settings: dict[str, Any]) -> Suite:
@@ -133,4 +131,10 @@ def _with_settings(suite: Suite, recipe: str | None, settings: dict[str, Any]) -
         training = changed(training, RECIPES[recipe])
         if recipe == "modern" and suite.device.startswith("cuda"):
             training = changed(training, {"precision": "bfloat16"})
-    return msgspec.structs.replace(suite, training=changed(training, settings))
+    if settings.get("steps") and not settings.get("epochs"):
+        # Steps alone decide; an epoch has one at least.
+        settings = {**settings, "epochs": settings["steps"]}
+    training = changed(training, settings)
+    is_cifar10 = training.data in ("mini", "cifar10")
+    compare = suite.compare if is_cifar10 else ""
+    return msgspec.structs.replace(suite, training=training, compare=compare)

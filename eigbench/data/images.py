@@ -104,7 +104,7 @@ def split_validation(
     if not chosen.any():
         raise InputError(
             f"a share of {share} of {len(images)} {images.name} images leaves none to validate on; "
-            "give a larger share or more images"
+            "more images, or a larger share, would"
         )
     training, validation = np.flatnonzero(~chosen), np.flatnonzero(chosen)
     return images.select(torch.from_numpy(training)), images.select(torch.from_numpy(validation))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -72,8 +73,8 @@ class SpectralLayer2d(nn.Module, abc.ABC):
                 f"group_size {group_size} does not divide {channels} channels; "
                 f"these do: {', '.join(map(str, fitting))}"
             )
-        require_share("eps", eps, with_zero=False)
-        require_share("momentum", momentum, with_zero=True)
+        require_number("eps", eps, "above 0", lambda value: value > 0)
+        require_number("momentum", momentum, "from 0 to 1", lambda value: 0 <= value <= 1)
         self.channels, self.group_size = channels, group_size
         self.eps, self.momentum, self.affine, self.sync = eps, momentum, affine, sync
         self.weight = nn.Parameter(torch.empty(channels)) if affine else None
@@ -199,10 +200,8 @@ def require_whole(name: str, value: object) -> None:
         raise InputError(f"{name} must be a whole number, 1 or more, not {value!r}")
 
 
-def require_share(name: str, value: Any, *, with_zero: bool) -> None:
-    """Refuse what is not a number from 0, or above 0, to 1."""
+def require_number(name: str, value: Any, accepts: str, inside: Callable[[float], bool]) -> None:
+    """Refuse what is not a finite number inside a range."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and (0 < value <= 1 or (value == 0 and with_zero)):
-        return
-    least = "from 0" if with_zero else "above 0"
-    raise InputError(f"{name} must be a number {least} to 1, not {value!r}")
+    if not (number and math.isfinite(value) and inside(value)):
+        raise InputError(f"{name} must be a number {accepts}, not {value!r}")

@@ -13,7 +13,7 @@ from eigbench.layers.base import (
     SpectralLayer2d,
     configured_for_layer,
     require_applicable,
-    require_share,
+    require_number,
     require_whole,
 )
 from eigbench.layers.mapping import Mapped
@@ -121,6 +121,6 @@ def _leading(channels: int, components: int | None, energy: float | None) -> Lea
             raise InputError(f"components must be at most {channels} channels, not {components}")
         return LeadingNumber(components)
     assert energy is not None  # noqa: S101 - for the type checker: one of the two was given
-    require_share("energy", energy, with_zero=False)
+    require_number("energy", energy, "above 0, up to 1", lambda value: 0 < value <= 1)
     # All of it is all of them: a sum's rounding must not drop the last.
     return LeadingNumber(channels) if energy == 1 else LeadingEnergy(channels, energy)

@@ -26,9 +26,6 @@ class NoCheckpoints:
     def save(self, case_id: str, state: dict[str, Any]) -> None:
         """Forget it."""
 
-    def discard(self, case_id: str) -> None:
-        """Nothing to do."""
-
 
 def _unwatched(_case: TrainCase, _step: int, _steps: int, _loss: float) -> None:
     pass

@@ -1,9 +1,11 @@
-"""Memory that a training step frees stays with the process, for the next step."""
+"""Memory that a step frees stays with the process for the next step, not for the next trial."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+import gc
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 NEVER, NONE = -1, 0
@@ -22,3 +24,10 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return bool(mallopt(M_MMAP_MAX, NONE) and mallopt(M_TRIM_THRESHOLD, NEVER))
+
+
+def give_back_freed_memory() -> None:
+    """Have glibc give back what is free by now, so that the next measurement starts without it."""
+    gc.collect()
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

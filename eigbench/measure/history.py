@@ -12,11 +12,12 @@ BY_STEP = (
     "step_seconds",
     "rank_kept",
     "mean_neighbour_ratio",
+    "neighbour_ratio_above_epsilon",
     "smallest_relative_gap",
 )
 BY_EPOCH = ("validation_error", "validation_loss", "epoch_steps")
-DIGITS = 7
-"""Significant digits of a recorded value: all that float32 has."""
+DIGITS = 9
+"""Significant digits of a recorded value: as many as tell all numbers of float32 apart."""
 
 
 class History:

@@ -31,6 +31,7 @@ def _scheduler(case: TrainCase, optimiser: SGD, steps: int) -> LRScheduler:
         return OneCycleLR(optimiser, case.learning_rate, total_steps=total, cycle_momentum=False)
     if case.schedule == "steps":
         share = PAPER_DECAY_EPOCHS / PAPER_EPOCHS
-        count = int(1 / share)
-        return MultiStepLR(optimiser, [round(share * (i + 1) * steps) for i in range(count)], 0.1)
+        ends = [round(share * (i + 1) * steps) for i in range(int(1 / share))]
+        # An end before the first step would be taken at once.
+        return MultiStepLR(optimiser, [end for end in ends if end > 0], 0.1)
     return LambdaLR(optimiser, lambda _step: 1.0)

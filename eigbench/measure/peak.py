@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from eigbench.measure.allocator import give_back_freed_memory
+
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
@@ -26,6 +28,7 @@ class PeakMemory:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         else:
+            give_back_freed_memory()
             with contextlib.suppress(OSError):
                 _CLEAR.write_text("5", encoding="ascii")  # proc(5): resets VmHWM
 

@@ -34,10 +34,6 @@ class Checkpoints(Protocol):
         """Replace what was saved before."""
         ...
 
-    def discard(self, case_id: str) -> None:
-        """Forget the case."""
-        ...
-
 
 class _Diverged(Exception):
     """The training cannot go on. The message says what broke and at which step."""
@@ -55,8 +51,8 @@ def measure_training(
     if case.device == "cpu":
         keep_freed_memory()
     with determinism(case):
+        memory = PeakMemory(torch.device(case.device))
         trial = Trial(case, images)
-        memory = PeakMemory(trial.device)
         saved = checkpoints.load(case.id)
         if saved is not None:
             trial.restore(saved)
@@ -66,7 +62,6 @@ def measure_training(
         except _Diverged as broke:
             cause = str(broke)
         test = [] if cause else [trial.evaluate(trial.test)[0]]
-        checkpoints.discard(case.id)
     samples = {
         **trial.history.series,
         "test_error": test,
@@ -76,7 +71,7 @@ def measure_training(
     labels = {
         "outcome": ["diverged" if cause else "finished"],
         "cause": [cause],
-        "data": [images.train.name, images.train.sha256],
+        "data": [images.train.name, images.train.sha256, images.test.sha256],
         "peak_of": [memory.of],
     }
     return Measurement(samples, labels)
@@ -101,7 +96,6 @@ def _train(trial: Trial, checkpoints: Checkpoints, watch: Watch) -> None:
 def _step(trial: Trial) -> float:
     """One step: forward, backward, update; returns the loss. Raises `_Diverged`."""
     images, labels = trial.next_batch()
-    history = trial.history
     started = _clock(trial.device)
     try:
         with trial.autocast():
@@ -109,17 +103,17 @@ def _step(trial: Trial) -> float:
         loss_tensor = trial.criterion(scores.to(trial.dtype), labels)
         trial.optimiser.zero_grad()
         loss_tensor.backward()
+        trial.optimiser.step()
+        trial.scheduler.step()
     except LinAlgError as error:
         reason = next(iter(str(error).splitlines()), "no message")
         raise _Diverged(_cause(trial, f"decomposition did not converge: {reason}")) from error
-    loss: float = loss_tensor.item()
-    parameters = [p.grad for p in trial.network.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(parameters).item()
-    if math.isfinite(loss) and math.isfinite(norm):
-        trial.optimiser.step()
-        trial.scheduler.step()
+    # What follows is diagnosis. A step that was not finite has spoiled the weights by now, but it
+    # is the last one.
     seconds = _clock(trial.device) - started
-    history.note(
+    loss: float = loss_tensor.item()
+    norm = trial.gradient_norm()
+    trial.history.note(
         loss=loss,
         gradient_norm=norm,
         layer_gradient_norm=trial.probe.gradient_norm(),

@@ -19,11 +19,11 @@ from eigbench.data.augment import (
     random_crop_flip,
 )
 from eigbench.data.images import ImageSet, limited, load_images, split_validation
-from eigbench.errors import InputError
+from eigbench.errors import InputError, RunStopped
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
 from eigbench.measure.history import History
 from eigbench.measure.optimiser import make_optimiser
-from eigbench.measure.probe import Probe
+from eigbench.measure.probe import Probe, norm_of
 from eigbench.networks import build
 from eigbench.runs.case import TrainCase
 from eigbench.runs.training import Training
@@ -46,14 +46,18 @@ class ImageSets:
 def image_sets(training: Training) -> ImageSets:
     """Read the images of a suite; `InputError` if they cannot be had, or are too few."""
     train, test = load_images(training.data, "train"), load_images(training.data, "test")
-    if training.train_images is not None:
-        train = limited(train, training.train_images)
-    if training.test_images is not None:
-        test = limited(test, training.test_images)
-    left = len(split_validation(train, VALIDATION_SHARE, seed=0)[0])
+    try:
+        if training.train_images is not None:
+            train = limited(train, training.train_images)
+        if training.test_images is not None:
+            test = limited(test, training.test_images)
+        left = len(split_validation(train, VALIDATION_SHARE, seed=0)[0])
+    except InputError as error:
+        raise InputError(f"train_images (--train-images), test_images: {error}") from None
     if left < training.batch:
         raise InputError(
-            f"batch: {training.batch} is more than the {left} images that there are to train on"
+            f"batch (--batch): {training.batch} is more than the {left} images that are left to "
+            "train on"
         )
     return ImageSets(train, test)
 
@@ -63,6 +67,7 @@ class Trial:
 
     def __init__(self, case: TrainCase, images: ImageSets) -> None:
         self.case = case
+        self._data = [images.train.sha256, images.test.sha256]
         self.device = torch.device(case.device)
         train, validation = split_validation(images.train, VALIDATION_SHARE, seed=case.seed)
         self.statistics = channel_statistics(train)
@@ -78,7 +83,7 @@ class Trial:
         classes = len(images.train.classes)
         network = build(case.model, classes, make_layer(case), case.width)
         self.network = network.to(device=self.device, dtype=self.dtype)
-        self.probe = Probe(self.network)
+        self.probe = Probe(self.network, case.epsilon)
         self.optimiser, self.scheduler = make_optimiser(case, self.network, self.steps)
         self.criterion = nn.CrossEntropyLoss(label_smoothing=case.label_smoothing)
         self.history = History()
@@ -121,24 +126,35 @@ class Trial:
         self.network.train()
         return (wrong / len(images)).item(), (loss / len(images)).item()
 
+    def gradient_norm(self) -> float:
+        """Norm of the gradient of all parameters."""
+        return norm_of(p.grad for p in self.network.parameters() if p.grad is not None)
+
     def state(self) -> dict[str, Any]:
         """All that a later process needs to take the next step as this one would."""
+        on_cuda = self.device.type == "cuda"
         return {
+            "data": self._data,
             "step": self.step,
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(self.device) if on_cuda else None,
             "history": self.history.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
+        """Go on from what `state` gave; `RunStopped` if it was made with other images."""
+        if state["data"] != self._data:
+            raise RunStopped("the images have changed since this run was started; start a new one")
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scheduler.load_state_dict(state["scheduler"])
         torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"], self.device)
         self.history.restore(state["history"])
 
 

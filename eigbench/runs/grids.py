@@ -59,9 +59,14 @@ REQUIRED: dict[Kind, frozenset[str]] = {
         {"method", "d", "spectrum", "gap", "scale", "dtype"}
         | {"epsilon", "iterations", "loss", "start"}
     ),
-    "train": frozenset({"model", "layer", "method", "d", "epsilon", "iterations"}),
+    "train": frozenset({"model", "layer"}),
 }
 """The axes without which a grid of a kind has no cases."""
+
+
+_DECOMPOSING = frozenset({"method", "epsilon", "iterations"})
+REQUIRED_BY_LAYER = {"zca": _DECOMPOSING | {"d"}, "pca": _DECOMPOSING}
+"""What a grid of trainings needs besides, for the layers that decompose."""
 
 
 def given(axes: Axes) -> dict[str, list[Any]]:

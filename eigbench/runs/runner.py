@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from eigbench.errors import NotApplicable
+from eigbench.errors import NotApplicable, RunStopped
 from eigbench.runs.case import Case
 from eigbench.runs.record import SCHEMA, Record, number
 from eigbench.runs.store import Writer
@@ -57,6 +57,8 @@ def attempt(case: Case, measure: Measure, session: int = 0) -> Record:
         samples, labels = measure(case)
     except NotApplicable as reason:
         return record("skipped", reason=str(reason))
+    except RunStopped:
+        raise
     # Whatever a method raises is a row of the table.
     except Exception as error:  # noqa: BLE001
         return record("failed", reason=f"{type(error).__name__}: {_first_line(error)}")

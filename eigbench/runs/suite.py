@@ -13,7 +13,16 @@ import tomli_w
 from eigbench.errors import InputError
 from eigbench.runs.axes import AXES, DEVICE, NAME, SEED, SEEDS, THRESHOLD, Axis
 from eigbench.runs.case import Case
-from eigbench.runs.grids import REQUIRED, Axes, Grid, Kind, given, grid_cases, kind_of
+from eigbench.runs.grids import (
+    REQUIRED,
+    REQUIRED_BY_LAYER,
+    Axes,
+    Grid,
+    Kind,
+    given,
+    grid_cases,
+    kind_of,
+)
 from eigbench.runs.training import Scale, Training, changed
 
 
@@ -105,9 +114,14 @@ def check(suite: Suite) -> Suite:
 def _check_grid(place: str, suite: Suite, grid: Grid) -> None:
     _check_axes(place, grid)
     kind = kind_of(suite, grid)
-    if kind == "train" and suite.training is None:
-        raise InputError(f"{place} trains, but the suite has no [training]")
-    missing = REQUIRED[kind] - set(given(suite.axes)) - set(given(grid))
+    if (kind == "train") != (suite.training is not None):
+        has = "trains, but the suite has no" if kind == "train" else f"is of kind {kind}, but has"
+        raise InputError(f"{place} {has} [training]")
+    values = {**given(suite.axes), **given(grid)}
+    required = REQUIRED[kind].union(
+        *(REQUIRED_BY_LAYER.get(layer, ()) for layer in values.get("layer", ()))
+    )
+    missing = required - set(values)
     if missing:
         raise InputError(f"{place} has no {', '.join(sorted(missing))}")
     unknown = [name for name in grid.narrow if name not in AXES]

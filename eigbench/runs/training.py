@@ -44,6 +44,10 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     precision: Literal["float32", "float64", "bfloat16"] = "float32"
     deterministic: bool = False
 
+    def __post_init__(self) -> None:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A way to shorten a suite for a machine: fewer trials, and a changed recipe."""
@@ -95,6 +99,11 @@ def train_cases(
     shared = {
         name: getattr(training, name) for name in Training.__struct_fields__ if name != "data"
     }
+    if training.deterministic and device != "cpu":
+        # torch has no deterministic cumulated sum on CUDA, which Algorithm 1's energy is.
+        raise InputError(
+            f"deterministic (--deterministic): not on {device}, where some kernels are not; use cpu"
+        )
     cells = list(_cells(values))
     for seed, cell in itertools.product(seeds, cells):
         yield TrainCase(**cell, **shared, data=data_name(training.data), seed=seed, device=device)
@@ -117,7 +126,9 @@ def _decomposing(layer: str, values: Mapping[str, list[Any]]) -> Iterator[dict[s
     for size, *point in itertools.product(sizes, *(values[name] for name in names)):
         epsilon, iterations, method = point
         if not epsilon > 0:
-            raise InputError(f"epsilon: {epsilon:g} is not valid; a layer needs one above 0")
+            raise InputError(
+                f"epsilon (--eps): {epsilon:g} is not valid; a layer needs one above 0"
+            )
         parameters = taken(method, {"iterations": iterations})
         yield {**size, "epsilon": epsilon, "method": method, "parameters": parameters}
 
@@ -128,7 +139,7 @@ def _whitened(values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
         if STEM_CHANNELS % d:
             fitting = [n for n in range(1, STEM_CHANNELS + 1) if STEM_CHANNELS % n == 0]
             raise InputError(
-                f"d: {d} does not divide the {STEM_CHANNELS} channels after the first "
+                f"d (--d): {d} does not divide the {STEM_CHANNELS} channels after the first "
                 f"convolution; these do: {', '.join(map(str, fitting))}"
             )
         yield {"d": d, "truncation": truncation}
@@ -138,7 +149,7 @@ def _denoised(values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
     """What is kept: a number of eigenvectors, or a share of the variance."""
     kept = [{name: value} for name in ("components", "energy") for value in values.get(name, [])]
     if not kept:
-        raise InputError("components and energy: layer pca needs values of one of them")
+        raise InputError("components, energy: layer pca needs values of one of them")
     yield from kept
 
 

@@ -345,13 +345,16 @@ def test_keeps_little_more_than_its_input(d: int) -> None:
         (lambda: ZCAWhitening2d(8, 4, "qr"), "unknown method 'qr'; available are"),
         (lambda: ZCAWhitening2d(8, 4, "svd", iterations=3), "has no parameter 'iterations'"),
         (lambda: ZCAWhitening2d(8, 4, truncation="most"), "unknown truncation 'most'; available"),
-        (lambda: ZCAWhitening2d(8, 4, eps=0), "eps must be a number above 0 to 1, not 0"),
+        (lambda: ZCAWhitening2d(8, 4, eps=0), "eps must be a number above 0, not 0"),
         (lambda: ZCAWhitening2d(8, 4, momentum=2), "momentum must be a number from 0 to 1"),
         (lambda: ZCAWhitening2d(8, 4, "pi", sync=True), "give pi a seed"),
         (lambda: PCADenoising2d(8), "exactly one of components and energy"),
         (lambda: PCADenoising2d(8, 2, 0.9), "exactly one of components and energy"),
         (lambda: PCADenoising2d(8, 9), "components must be at most 8 channels, not 9"),
-        (lambda: PCADenoising2d(8, energy=float("nan")), "energy must be a number above 0 to 1"),
+        (
+            lambda: PCADenoising2d(8, energy=float("nan")),
+            "energy must be a number above 0, up to 1",
+        ),
     ],
 )
 def test_wrong_settings(make: Any, error: str) -> None:

@@ -74,9 +74,6 @@ class Kept:
     def save(self, case_id: str, state: dict[str, Any]) -> None:
         self.states[case_id] = copy.deepcopy(state)  # as a file would be
 
-    def discard(self, case_id: str) -> None:
-        self.states.pop(case_id, None)
-
 
 def stop_after(steps: int) -> Callable[[TrainCase, int, int, float], None]:
     """Something to watch a training with that interrupts it after so many steps."""

@@ -82,7 +82,7 @@ SAMPLES = Path(__file__).parents[2] / "reports"
 )
 def test_a_committed_sample_is_what_its_records_say(tmp_path: Path, name: str) -> None:
     sample = SAMPLES / name
-    for name in ("suite.toml", "environment.json", "records.jsonl"):
-        shutil.copy(sample / name, tmp_path)
+    for file in ("suite.toml", "environment.json", "records.jsonl"):
+        shutil.copy(sample / file, tmp_path)
     write_report(tmp_path)
     assert (tmp_path / "report.md").read_text("utf-8") == (sample / "report.md").read_text("utf-8")

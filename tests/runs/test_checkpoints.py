@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from eigbench.errors import InputError
+from eigbench.errors import RunStopped
 from eigbench.runs.checkpoints import FOLDER, Checkpoints
 
 STATE = {"step": 3, "weights": {"w": torch.arange(3.0)}, "milestones": [1, 2], "rate": 0.1}
@@ -41,7 +41,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     checkpoints.save("case", STATE)
     path = tmp_path / FOLDER / "case.pt"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match=r"case\.pt is damaged .*; remove it") as caught:
+    with pytest.raises(RunStopped, match=r"case\.pt is damaged .*; remove it") as caught:
         checkpoints.load("case")
     assert "\n" not in str(caught.value)
 
@@ -53,7 +53,7 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
 
     (tmp_path / FOLDER).mkdir()
     torch.save({"step": Command()}, tmp_path / FOLDER / "case.pt")
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(RunStopped, match="damaged"):
         Checkpoints(tmp_path).load("case")
     assert not (tmp_path / "executed").exists()
 
@@ -69,7 +69,7 @@ def test_a_save_that_fails_leaves_the_one_before(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
-        with pytest.raises(OSError, match="full"):
+        with pytest.raises(RunStopped, match=r"cannot save .*: the disk is full"):
             checkpoints.save("case", {**STATE, "step": 4})
     loaded = checkpoints.load("case")
     assert loaded is not None

@@ -7,8 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
+import torch
 
+from eigbench.data.images import ImageSet, limited, split_validation
 from eigbench.errors import InputError
+from eigbench.measure.trial import VALIDATION_SHARE
 from eigbench.runs.case import TrainCase
 from eigbench.runs.grids import Axes, Grid
 from eigbench.runs.suite import Suite, at_scale, cases, check, find, load, to_toml
@@ -120,6 +123,11 @@ def test_a_scaled_suite_is_a_suite_of_its_own(cwd: Any) -> None:
     [
         (_suite(training=None), r"grids\[0\] trains, but the suite has no \[training\]"),
         (_suite(grids=[Grid(layer=["zca"])]), r"grids\[0\] has no method"),
+        (
+            _suite(grids=[Grid(kind="series")]),
+            r"grids\[0\] is of kind series, but has \[training\]",
+        ),
+        (_suite(scales={"x": Scale(training={"nesterov": True, "momentum": 0})}), "nesterov needs"),
         (_suite(grids=[Grid(layer=["ln"], method=["svd"])]), r"grids\[0\]\.layer: 'ln'"),
         (_suite(scales={"x": Scale(training={"width": 0})}), r"scales\.x: training: .*width"),
         (_suite(scales={"x": Scale(training={"wide": 8})}), r"scales\.x: training: .*wide"),
@@ -128,6 +136,34 @@ def test_a_scaled_suite_is_a_suite_of_its_own(cwd: Any) -> None:
 def test_check_refuses(suite: Suite, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
         check(suite)
+
+
+def test_what_batch_normalisation_needs_no_axis_for() -> None:
+    grid = Grid(model=["resnet18"], layer=["bn", "none"])
+    planned = _cases(check(_suite(axes=Axes(), grids=[grid], seeds=1)))
+    assert [case.method for case in planned] == ["bn", "none"]
+
+
+def test_determinism_is_not_promised_on_cuda() -> None:
+    suite = _suite(training=Training(epochs=1, deterministic=True), device="cuda")
+    with pytest.raises(InputError, match=r"deterministic .* not on cuda"):
+        cases(suite)
+
+
+@pytest.mark.parametrize("name", PAPER_TRAININGS)
+def test_every_scale_has_images_enough_for_its_classes(name: str) -> None:
+    suite = load(find(name))
+    for scale in suite.scales:
+        training = at_scale(suite, scale).training
+        assert training is not None
+        classes = 100 if training.data == "cifar100" else 10
+        labels = torch.arange(50_000) % classes
+        pixels = torch.zeros(50_000, 1, 1, 1, dtype=torch.uint8)
+        images = ImageSet(pixels, labels, tuple(map(str, range(classes))), training.data)
+        used = images if training.train_images is None else limited(images, training.train_images)
+        train, validation = split_validation(used, VALIDATION_SHARE, seed=0)
+        assert len(train) >= training.batch
+        assert len(set(validation.labels.tolist())) == classes
 
 
 def test_an_unknown_scale_names_the_known() -> None:
