@@ -13,7 +13,8 @@ from eigbench.errors import EXIT_INTERRUPTED
 from eigbench.runs import store
 from eigbench.runs.case import TrainCase
 from eigbench.runs.record import Record
-from eigbench.runs.suite import Suite, cases
+from eigbench.runs.structure import Suite
+from eigbench.runs.suite import cases
 
 
 def execute(

@@ -12,7 +12,8 @@ import typer
 from eigbench.errors import InputError
 from eigbench.runs.axes import DEVICE, SEEDS
 from eigbench.runs.store import SUITE
-from eigbench.runs.suite import Suite, to_toml
+from eigbench.runs.structure import Suite
+from eigbench.runs.suite import to_toml
 
 RUNS = Path("reports")
 

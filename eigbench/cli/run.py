@@ -10,7 +10,8 @@ import typer
 from eigbench.cli import options
 from eigbench.cli.execute import execute
 from eigbench.errors import InputError
-from eigbench.runs.suite import Suite, at_scale, find, load
+from eigbench.runs.structure import Suite
+from eigbench.runs.suite import at_scale, find, load
 from eigbench.runs.training import changed
 
 USUAL_SCALE = "short"

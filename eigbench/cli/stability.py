@@ -12,7 +12,8 @@ from eigbench.cli import options
 from eigbench.cli.execute import execute
 from eigbench.cli.lists import axis_values
 from eigbench.errors import InputError
-from eigbench.runs.suite import Matrices, Suite, find, load, override
+from eigbench.runs.structure import Matrices, Suite
+from eigbench.runs.suite import find, load, override
 
 List = list[str] | None
 

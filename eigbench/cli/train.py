@@ -12,7 +12,8 @@ from eigbench.cli.execute import execute
 from eigbench.cli.lists import axis_values, setting_values
 from eigbench.errors import InputError
 from eigbench.runs.axes import AXES
-from eigbench.runs.suite import Suite, find, load, override
+from eigbench.runs.structure import Suite
+from eigbench.runs.suite import find, load, override
 from eigbench.runs.training import RECIPES, changed
 
 DEFAULT_LAYERS = ["bn", "zca"]

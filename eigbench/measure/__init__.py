@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eigbench.errors import InputError
 from eigbench.runs.case import Case, SeriesCase, TrainCase
-from eigbench.runs.suite import Matrices, Suite
+from eigbench.runs.structure import Matrices, Suite
 
 if TYPE_CHECKING:
     from eigbench.measure.measurement import Measurement

@@ -1,56 +1,17 @@
-"""Grids: the axes of a suite, and the cases that each kind of grid spans."""
+"""The cases that each kind of grid spans."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
-
-import msgspec
+from typing import Any
 
 from eigbench.runs.case import Case, SeriesCase, StabilityCase
+from eigbench.runs.structure import Axes, Grid, Kind, Suite
 from eigbench.runs.training import taken, train_cases
-
-if TYPE_CHECKING:
-    from eigbench.runs.suite import Suite
-
-Kind = Literal["stability", "series", "train"]
 
 FILE_SPECTRUM = "file"
 """The spectrum of the user's own matrices, which come from a file instead of a family."""
-
-
-class Axes(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The values that each axis takes. An axis left out takes the suite's values."""
-
-    method: list[str] | None = None
-    d: list[int] | None = None
-    spectrum: list[str] | None = None
-    gap: list[float] | None = None
-    scale: list[float] | None = None
-    dtype: list[str] | None = None
-    epsilon: list[float] | None = None
-    iterations: list[int] | None = None
-    loss: list[str] | None = None
-    start: list[int] | None = None
-    """Seeds of a method's own random numbers, such as power iteration's starts."""
-    ratio: list[float] | None = None
-    model: list[str] | None = None
-    layer: list[str] | None = None
-    components: list[int] | None = None
-    energy: list[float] | None = None
-    truncation: list[str] | None = None
-
-
-class Grid(Axes, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One cross product of axes."""
-
-    about: str = ""
-    kind: Kind | None = None
-    """The suite's own, unless this grid asks something else."""
-    narrow: list[str] = []
-    """Axes of which this grid needs few values: an option narrows them to those it names, and
-    replaces them only where that leaves none."""
 
 
 REQUIRED: dict[Kind, frozenset[str]] = {

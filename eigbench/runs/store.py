@@ -14,7 +14,8 @@ from eigbench.errors import InputError
 from eigbench.runs.environment import Session
 from eigbench.runs.files import write_whole
 from eigbench.runs.record import SCHEMA, Record, decode, encode
-from eigbench.runs.suite import Suite, load, to_toml
+from eigbench.runs.structure import Suite
+from eigbench.runs.suite import load, to_toml
 
 SUITE, RECORDS, ENVIRONMENT, REPORT = "suite.toml", "records.jsonl", "environment.json", "report.md"
 

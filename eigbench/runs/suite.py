@@ -13,47 +13,9 @@ import tomli_w
 from eigbench.errors import InputError
 from eigbench.runs.axes import AXES, DEVICE, NAME, SEED, SEEDS, THRESHOLD, Axis
 from eigbench.runs.case import Case
-from eigbench.runs.grids import (
-    REQUIRED,
-    REQUIRED_BY_LAYER,
-    Axes,
-    Grid,
-    Kind,
-    given,
-    grid_cases,
-    kind_of,
-)
-from eigbench.runs.training import Scale, Training, changed
-
-
-class Matrices(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The user's own matrices, as the resolved suite remembers them."""
-
-    file: str
-    sha256: str
-    count: dict[str, int]
-    """How many there are of each size."""
-
-
-class Suite(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What to run. Resolved, it is the whole description: the same suite gives the same cases."""
-
-    name: str
-    kind: Kind
-    title: str = ""
-    seeds: int = 8
-    seed: int = 0
-    device: str = "cpu"
-    threshold: float = 0.05
-    axes: Axes = msgspec.field(default_factory=Axes)
-    grids: list[Grid] = []
-    matrices: Matrices | None = None
-    training: Training | None = None
-    compare: str = ""
-    """The table or figure of the paper that a training suite repeats, such as "table-2"."""
-    scale: str = ""
-    """The scale that was applied; a suite with `scales` and none applied is at its own."""
-    scales: dict[str, Scale] = {}
+from eigbench.runs.grids import REQUIRED, REQUIRED_BY_LAYER, given, grid_cases, kind_of
+from eigbench.runs.structure import Axes, Grid, Suite
+from eigbench.runs.training import changed
 
 
 def shipped() -> dict[str, Path]:

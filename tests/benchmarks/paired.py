@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,28 @@ def time_in_turn(
             call()
             samples.append(clock() - start)
     return Paired(tuple(firsts), tuple(seconds))
+
+
+def record_ratio(
+    benchmark: Any, first: Callable[[], object], second: Callable[[], object], *, pairs: int
+) -> float:
+    """first/second, which the benchmark's record keeps along with the raw seconds."""
+    timed = time_in_turn(first, second, pairs=pairs)
+    benchmark.extra_info["ratio"] = timed.ratio
+    benchmark.extra_info["first_seconds"] = list(timed.first_seconds)
+    benchmark.extra_info["second_seconds"] = list(timed.second_seconds)
+    benchmark(first)
+    return timed.ratio
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Torch on so many threads, and then on as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -15,7 +15,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
-from tests.benchmarks.paired import time_in_turn
+from tests.benchmarks.paired import record_ratio, torch_threads
 
 pytestmark = pytest.mark.speed
 
@@ -26,10 +26,8 @@ PAIRS = 101
 
 @pytest.fixture(autouse=True)
 def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(2):
+        yield
 
 
 def images(mean: float = 0.0) -> Tensor:
@@ -46,15 +44,10 @@ def forward_and_backward(layer: nn.Module, X: Tensor) -> Callable[[], Any]:
 
 
 def measured_ratio(benchmark: BenchmarkFixture, layer: nn.Module, X: Tensor) -> float:
-    """layer/batch normalisation, which the benchmark's record keeps along with raw seconds."""
+    """layer/batch normalisation."""
     first = forward_and_backward(layer, X)
     second = forward_and_backward(nn.BatchNorm2d(CHANNELS), X)
-    timed = time_in_turn(first, second, pairs=PAIRS)
-    benchmark.extra_info["ratio"] = timed.ratio
-    benchmark.extra_info["first_seconds"] = list(timed.first_seconds)
-    benchmark.extra_info["second_seconds"] = list(timed.second_seconds)
-    benchmark(first)
-    return timed.ratio
+    return record_ratio(benchmark, first, second, pairs=PAIRS)
 
 
 @pytest.mark.parametrize(("d", "limit"), [(4, 1.3), (8, 1.3), (16, 1.3), (32, 1.6), (64, 2.1)])

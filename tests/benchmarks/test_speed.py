@@ -16,7 +16,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 import eigbench
-from tests.benchmarks.paired import time_in_turn
+from tests.benchmarks.paired import record_ratio, torch_threads
 
 pytestmark = pytest.mark.speed
 
@@ -28,10 +28,8 @@ PAIRS = {16: 201, 32: 151, 64: 301, 128: 201, 256: 121}
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(1):
+        yield
 
 
 def torch_eigh(M: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,14 +75,9 @@ def measured_ratio(
     M: Tensor,
     pairs: int,
 ) -> float:
-    """first/second, which the benchmark's record keeps along with the raw seconds."""
+    """first/second."""
     first, second = (forward_and_backward(decompose, M) for decompose in decompositions)
-    timed = time_in_turn(first, second, pairs=pairs)
-    benchmark.extra_info["ratio"] = timed.ratio
-    benchmark.extra_info["first_seconds"] = list(timed.first_seconds)
-    benchmark.extra_info["second_seconds"] = list(timed.second_seconds)
-    benchmark(first)
-    return timed.ratio
+    return record_ratio(benchmark, first, second, pairs=pairs)
 
 
 @pytest.mark.parametrize(

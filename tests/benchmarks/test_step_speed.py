@@ -17,7 +17,7 @@ from torch import nn
 
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
 from eigbench.networks import build
-from tests.benchmarks.paired import time_in_turn
+from tests.benchmarks.paired import record_ratio, torch_threads
 
 pytestmark = pytest.mark.speed
 
@@ -27,10 +27,8 @@ BATCH = 16
 
 @pytest.fixture(autouse=True)
 def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(2):
+        yield
 
 
 def step(layer: nn.Module) -> Callable[[], Any]:
@@ -60,9 +58,4 @@ def test_a_step_costs_hardly_more_than_one_with_batch_normalisation(
     benchmark: BenchmarkFixture, layer: nn.Module
 ) -> None:
     first, second = step(layer), step(nn.BatchNorm2d(64))
-    timed = time_in_turn(first, second, pairs=PAIRS, warm_up=2)
-    benchmark.extra_info["ratio"] = timed.ratio
-    benchmark.extra_info["first_seconds"] = list(timed.first_seconds)
-    benchmark.extra_info["second_seconds"] = list(timed.second_seconds)
-    benchmark(first)
-    assert timed.ratio <= 1.05
+    assert record_ratio(benchmark, first, second, pairs=PAIRS) <= 1.05

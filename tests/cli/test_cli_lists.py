@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eigbench.cli.lists import spread
-from eigbench.runs.suite import Suite
+from eigbench.runs.structure import Suite
 from tests.cli.commandline import call
 
 AXES: list[tuple[str, str, list[str], list[Any]]] = [

@@ -13,9 +13,9 @@ import eigbench
 from eigbench.runs import store
 from eigbench.runs.case import Case
 from eigbench.runs.environment import Session
-from eigbench.runs.grids import Axes, Grid
 from eigbench.runs.runner import attempt
-from eigbench.runs.suite import Suite, cases
+from eigbench.runs.structure import Axes, Grid, Suite
+from eigbench.runs.suite import cases
 
 Measured = tuple[dict[str, list[float]], dict[str, list[str]]]
 

@@ -15,18 +15,8 @@ from eigbench.errors import InputError
 from eigbench.methods.registry import available
 from eigbench.runs.axes import AXES, LARGEST_D
 from eigbench.runs.case import SeriesCase, StabilityCase
-from eigbench.runs.grids import Axes, Grid
-from eigbench.runs.suite import (
-    Matrices,
-    Suite,
-    cases,
-    check,
-    find,
-    load,
-    override,
-    shipped,
-    to_toml,
-)
+from eigbench.runs.structure import Axes, Grid, Matrices, Suite
+from eigbench.runs.suite import cases, check, find, load, override, shipped, to_toml
 from tests.runs import making
 
 

@@ -13,8 +13,8 @@ from eigbench.data.images import ImageSet, limited, split_validation
 from eigbench.errors import InputError
 from eigbench.measure.trial import VALIDATION_SHARE
 from eigbench.runs.case import TrainCase
-from eigbench.runs.grids import Axes, Grid
-from eigbench.runs.suite import Suite, at_scale, cases, check, find, load, to_toml
+from eigbench.runs.structure import Axes, Grid, Suite
+from eigbench.runs.suite import at_scale, cases, check, find, load, to_toml
 from eigbench.runs.training import RECIPES, Scale, Training, changed, data_name
 from tests.runs.test_suite import PAPER_TRAININGS
 

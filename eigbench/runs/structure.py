@@ -1,0 +1,74 @@
+"""What a suite is made of: axes, grids of them, and what all of its cases share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from eigbench.runs.training import Scale, Training
+
+Kind = Literal["stability", "series", "train"]
+
+
+class Axes(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The values that each axis takes. An axis left out takes the suite's values."""
+
+    method: list[str] | None = None
+    d: list[int] | None = None
+    spectrum: list[str] | None = None
+    gap: list[float] | None = None
+    scale: list[float] | None = None
+    dtype: list[str] | None = None
+    epsilon: list[float] | None = None
+    iterations: list[int] | None = None
+    loss: list[str] | None = None
+    start: list[int] | None = None
+    """Seeds of a method's own random numbers, such as power iteration's starts."""
+    ratio: list[float] | None = None
+    model: list[str] | None = None
+    layer: list[str] | None = None
+    components: list[int] | None = None
+    energy: list[float] | None = None
+    truncation: list[str] | None = None
+
+
+class Grid(Axes, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One cross product of axes."""
+
+    about: str = ""
+    kind: Kind | None = None
+    """The suite's own, unless this grid asks something else."""
+    narrow: list[str] = []
+    """Axes of which this grid needs few values: an option narrows them to those it names, and
+    replaces them only where that leaves none."""
+
+
+class Matrices(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The user's own matrices, as the resolved suite remembers them."""
+
+    file: str
+    sha256: str
+    count: dict[str, int]
+    """How many there are of each size."""
+
+
+class Suite(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What to run. Resolved, it is the whole description: the same suite gives the same cases."""
+
+    name: str
+    kind: Kind
+    title: str = ""
+    seeds: int = 8
+    seed: int = 0
+    device: str = "cpu"
+    threshold: float = 0.05
+    axes: Axes = msgspec.field(default_factory=Axes)
+    grids: list[Grid] = []
+    matrices: Matrices | None = None
+    training: Training | None = None
+    compare: str = ""
+    """The table or figure of the paper that a training suite repeats, such as "table-2"."""
+    scale: str = ""
+    """The scale that was applied; a suite with `scales` and none applied is at its own."""
+    scales: dict[str, Scale] = {}
