@@ -68,8 +68,9 @@ def _example(found: list[tuple[Record, int]]) -> str:
     if isinstance(case, SeriesCase):
         return f"q = {case.ratio:g}, {case.dtype}"
     if isinstance(case, TrainCase):
+        axes = (*PLACE, "iterations")
         words = [
-            word(axis, getattr(case, axis)) for axis in PLACE if getattr(case, axis) is not None
+            word(axis, getattr(case, axis)) for axis in axes if getattr(case, axis) is not None
         ]
         return f"{', '.join(words)}, seed {case.seed} (`{case.id}`)"
     gap = "" if case.gap is None else f", gap {axis_value(case.gap)}"

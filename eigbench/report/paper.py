@@ -17,6 +17,9 @@ NEIGHBOUR_RATIO = (0.84, 0.86)
 EPOCHS, WIDTH, BATCH, IMAGES = 350, 64, 128, 50_000
 """The setting of the trainings; the epochs are those of the authors' released program."""
 
+EPSILON, K = 1e-4, 19
+"""ε (above Eq. 13) and the number of power iterations (§2.4) where nothing else is said."""
+
 TRIALS = {"table-2": 15}
 """Trainings of a cell; 5 where nothing else is said (§3.2)."""
 USUAL_TRIALS = 5

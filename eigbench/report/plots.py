@@ -27,6 +27,8 @@ STYLES = {
 }
 _OTHERS = (("#332288", "*", "-."), ("#BBBBBB", "h", "-."), ("#999933", ">", "-."))
 DOTS_PER_INCH = 110
+USUAL_LINES = 2
+"""So many lines of a legend fit under the panels as they are."""
 
 
 def style(method: str) -> dict[str, Any]:
@@ -61,6 +63,9 @@ def legend_below(figure: Any, axes: Sequence[Any]) -> None:
         entries.update(zip(labels, handles, strict=True))
     longest = max(map(len, entries), default=0)
     columns = max(1, min(6, int(figure.get_figwidth() / (0.6 + 0.08 * longest))))  # inches
+    lines = -(-len(entries) // columns)
+    if lines > USUAL_LINES:  # a long legend takes no room from the panels
+        figure.set_figheight(figure.get_figheight() + 0.2 * (lines - USUAL_LINES))  # inches
     figure.legend(
         list(entries.values()), list(entries), loc="outside lower center", ncols=columns, fontsize=9
     )

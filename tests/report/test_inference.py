@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from collections import Counter
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from eigbench.report.training.inference import fisher, holm, welch, wilson
+
+Share = tuple[int, int]
 
 Z = 1.959963984540054
 """The 97.5 % point of the normal distribution."""
@@ -33,8 +36,37 @@ def test_wilson_of_no_trials_says_nothing() -> None:
 
 def test_fisher_counts_tables() -> None:
     """3 of 3 against 0 of 3: one table of C(6, 3) = 20 on each side is as extreme."""
-    assert fisher((3, 3), (0, 3)) == pytest.approx(2 / 20)
-    assert fisher((2, 3), (2, 3)) == pytest.approx(1)
+    assert fisher([((3, 3), (0, 3))]) == pytest.approx(2 / 20)
+    assert fisher([((2, 3), (2, 3))]) == pytest.approx(1)
+    assert fisher([]) == 1
+
+
+shares = st.integers(1, 5).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+
+
+@given(shares, shares)
+def test_fisher_of_one_stratum_is_that_of_scipy(one: Share, other: Share) -> None:
+    table = [[successes, trials - successes] for successes, trials in (one, other)]
+    assert fisher([(one, other)]) == pytest.approx(float(stats.fisher_exact(table).pvalue))
+
+
+@given(st.lists(st.tuples(shares, shares), min_size=1, max_size=2))
+def test_fisher_of_strata_counts_every_assignment(strata: list[tuple[Share, Share]]) -> None:
+    """Each stratum's trials dealt out to the two sides in every way, all ways as likely."""
+    dealt = []
+    for (successes, trials), (others, other_trials) in strata:
+        total = successes + others
+        marks = [1] * total + [0] * (trials + other_trials - total)
+        dealt.append([sum(own) for own in combinations(marks, trials)])
+    ways = Counter(sum(sums) for sums in product(*dealt))
+    observed = ways[sum(successes for (successes, _), _ in strata)]
+    extreme = sum(count for count in ways.values() if count <= observed)
+    assert fisher(strata) == pytest.approx(extreme / ways.total())
+
+
+def test_what_differs_between_strata_is_no_difference_between_the_shares() -> None:
+    """Nothing in either condition; added up, 1 of 4 against 3 of 4."""
+    assert fisher([((0, 3), (0, 1)), ((1, 1), (3, 3))]) == 1
 
 
 trial_values = st.lists(st.floats(0.01, 0.99), min_size=2, max_size=6, unique=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from eigbench.report import write_report
-from eigbench.runs.suite import Suite, at_scale, cases, find, load
+from eigbench.runs.structure import Suite
+from eigbench.runs.suite import at_scale, cases, find, load
 from tests.report import trainings
 
 
@@ -36,6 +38,32 @@ def test_every_shipped_suite_has_its_report(name: str, tmp_path: Path) -> None:
     else:
         assert f"![Figure {name[6]} of the paper, measured" in text
         assert (tmp_path / "run" / "figures" / f"figure-{name[6]}.png").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("name", ["paper-table2", "paper-table4c", "train-short", "train-stress"])
+def test_a_verdict_is_short(name: str, tmp_path: Path) -> None:
+    """With something to say in every part: trials that break, and one that learns nothing."""
+    suite = load(find(name))
+    suite = msgspec.structs.replace(at_scale(suite, "smoke") if suite.scales else suite, seeds=3)
+    records = []
+    for case in cases(suite):
+        one = trainings.record(case)
+        outcome = "diverged" if int(case.id, 16) % 3 == 0 else "finished"
+        flat = [2.3 for _ in one.values("loss")]
+        records.append(
+            msgspec.structs.replace(
+                one, samples={**one.samples, "loss": flat},
+                status="measured", labels={**one.labels, "outcome": [outcome]},
+            )
+        )  # fmt: skip
+    trainings.write(tmp_path / "run", suite, records)
+    write_report(tmp_path / "run")
+    text = (tmp_path / "run" / "report.md").read_text("utf-8")
+    verdict = text.split("## Verdict\n\n")[1].split("\n\n")[0]
+    assert "Finished is not the same as learned" in verdict
+    assert verdict.count("\n- ") + 1 <= 12
+    assert len(re.findall(r"[.](?:\s|$)", verdict)) <= 15
 
 
 @pytest.mark.usefixtures("undrawn")

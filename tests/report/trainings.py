@@ -15,10 +15,10 @@ import numpy as np
 
 from eigbench.runs.case import Case, TrainCase
 from eigbench.runs.environment import Session
-from eigbench.runs.grids import Axes, Grid
 from eigbench.runs.record import SCHEMA, Record, number
 from eigbench.runs.store import open_run
-from eigbench.runs.suite import Suite, cases
+from eigbench.runs.structure import Axes, Grid, Suite
+from eigbench.runs.suite import cases
 from eigbench.runs.training import Training
 from tests.runs.making import session
 
@@ -72,7 +72,7 @@ def record(case: Case) -> Record:
     labels = {
         "outcome": ["diverged" if breaks else "finished"],
         "cause": [f"loss not finite at step {BREAKS_AT}; {last}" if breaks else ""],
-        "data": ["cifar10-mini", "0" * 64],
+        "data": ["cifar10-mini", "0" * 64, "1" * 64],
         "peak_of": ["process"],
     }
     written = {name: [number(float(f"{v:.5g}")) for v in vs] for name, vs in samples.items()}
@@ -98,6 +98,9 @@ def _series(case: TrainCase) -> dict[str, list[float]]:
         "step_seconds": SECONDS[case.method] * (1 + 0.02 * np.abs(noise[3])) + 0.004 * case.seed,
         "rank_kept": np.full(STEPS if spectrum else 0, 0.9 * (case.d or 16)),
         "mean_neighbour_ratio": (ratio + 0.01 * noise[4])[: STEPS if spectrum else 0],
+        "neighbour_ratio_above_epsilon": (
+            (ratio - 0.01 + 0.01 * noise[4])[: STEPS if spectrum else 0]
+        ),
         "smallest_relative_gap": np.exp(noise[4] - 6)[: STEPS if spectrum else 0],
     }
     return {name: list(map(float, series)) for name, series in values.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eigbench.report.training import compared, differences, figures, scale, tables
+from eigbench.report.training import compared, differences, figures, scale, survival, tables
 from eigbench.report.training.cells import gather
 from eigbench.report.training.verdict import verdict
 from eigbench.runs.case import TrainCase
@@ -25,7 +25,9 @@ class Body:
 
     def opening(self) -> list[str]:
         """Right under the title: what was trained, and what the paper trained."""
-        return [scale.sentence(self._run, self.cells)] if self.cells else []
+        if not self.cells:
+            return []
+        return [scale.sentence(self._run, self.cells), *scale.warnings(self.cells)]
 
     def verdict(self) -> list[str]:
         """Sentences that the numbers produce."""
@@ -38,6 +40,7 @@ class Body:
             return []
         compare = self._run.suite.compare
         return [
+            *survival.sections(self.cells),
             *tables.how_to_read(),
             *figures.sections(compare, self.cells, folder),
             *compared.sections(compare, self.cells),

@@ -15,6 +15,9 @@ from eigbench.runs.record import Record
 
 Floats = NDArray[np.float64]
 
+WITHOUT = ("bn", "none")
+"""Layers that decompose nothing."""
+
 LAST_SHARE = 0.1
 """The final training loss is the mean of this last share of the steps."""
 
@@ -90,6 +93,11 @@ class Cell:
         return self.of("finished")
 
     @property
+    def decomposes(self) -> bool:
+        """Whether its layer has a decomposition to differentiate."""
+        return self.case.layer not in WITHOUT
+
+    @property
     def success(self) -> tuple[int, int]:
         """Finished trials, and all that were started."""
         return len(self.finished), len(self.trials)
@@ -142,6 +150,12 @@ def baseline(cells: Iterable[Cell], of: Cell) -> Cell | None:
     """The batch normalisation of the same network, if it is among the cells."""
     same = (c for c in cells if c.case.layer == "bn" and c.case.model == of.case.model)
     return next(same, None)
+
+
+def success_of(cells: Iterable[Cell]) -> tuple[int, int]:
+    """Finished trials of all the cells, and all that were started."""
+    successes = [cell.success for cell in cells]
+    return sum(finished for finished, _ in successes), sum(trials for _, trials in successes)
 
 
 def trials_of(cells: Iterable[Cell]) -> list[Trial]:

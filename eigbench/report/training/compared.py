@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +11,22 @@ from eigbench.report import paper
 from eigbench.report.markdown import NOTHING, percent, table
 from eigbench.report.paper import Printed
 from eigbench.report.training import writing
-from eigbench.report.training.cells import Cell
-from eigbench.report.training.naming import WITHOUT, word
+from eigbench.report.training.cells import WITHOUT, Cell
+from eigbench.report.training.naming import AXES, varied, word
 from eigbench.runs.case import TrainCase
 
 Key = tuple[str, Any]
 
-COMMON = {"model": "resnet18", "iterations": 19, "epsilon": 1e-4, "truncation": None}
-ZCA = {**COMMON, "layer": "zca"}
-PCA = {**COMMON, "layer": "pca", "components": None, "energy": 0.99}
+CIFAR10 = ("cifar10", "cifar10-mini")
+"""The paper's images, and those of them that ship with the package."""
+
+Setting = Mapping[str, Collection[Any]]
+"""Axis: the values with which a cell is what the paper printed."""
+
+COMMON: Setting = {"model": ["resnet18"], "iterations": [paper.K], "epsilon": [paper.EPSILON],
+                   "truncation": [None], "data": CIFAR10}  # fmt: skip
+ZCA: Setting = {**COMMON, "layer": ["zca"], "components": [None], "energy": [None]}
+PCA: Setting = {**COMMON, "layer": ["pca"], "components": [None], "energy": [0.99], "d": [None]}
 
 
 @dataclass(frozen=True)
@@ -30,29 +37,31 @@ class Shape:
     printed: paper.Cells
     rows: str
     columns: str | None
-    setting: Mapping[str, Any]
+    setting: Setting
     trials: int = paper.USUAL_TRIALS
     remarks: Sequence[str] = ()
     flat: bool = False
     """Whether one value of the columns is a row, as Table 4 is printed."""
 
-    def key(self, case: TrainCase) -> Key:
-        """Row and column of a case. What is not as in the paper is said in the row's name."""
-        without = case.layer in WITHOUT
+    def key(self, case: TrainCase, axes: Sequence[str] = ()) -> Key:
+        """Row and column of a case. What is not as in the paper is said in the row's name.
+
+        `axes` are further ones to say, that the table's setting does not name.
+        """
         row = [getattr(case, self.rows)]
-        for axis, usual in self.setting.items():
+        for axis in (axis for axis in AXES if axis in self.setting or axis in axes):
             value = getattr(case, axis)
-            if axis in {self.rows, self.columns} or value in {None, usual}:
-                continue
-            if not (without and axis in {"layer", "method"}):
+            said = value is None or axis in {self.rows, self.columns}
+            implied = case.layer in WITHOUT and axis in {"layer", "method"}
+            if not said and not implied and value not in self.setting.get(axis, ()):
                 row.append(word(axis, value))
         return ", ".join(row), self._column(case)
 
     def _column(self, case: TrainCase) -> Any:
+        """None of a case that has no value there, unless nothing in it is decomposed."""
         if self.columns is None:
             return None
-        value = getattr(case, self.columns)
-        return case.method if value is None else value
+        return case.layer if case.layer in WITHOUT else getattr(case, self.columns)
 
 
 SHAPES = {
@@ -63,7 +72,7 @@ SHAPES = {
     ),
     "table-3": Shape(
         "Table 3: ZCA whitening by the hybrid and batch normalisation on CIFAR-100, error in %",
-        paper.TABLE_3, "model", "d", {**ZCA, "method": "hybrid"},
+        paper.TABLE_3, "model", "d", {**ZCA, "method": ["hybrid"], "data": ["cifar100"]},
     ),
     "table-4a": Shape(
         "Table 4(a): PCA denoising by the share of the variance that is kept, error in %",
@@ -71,11 +80,11 @@ SHAPES = {
     ),
     "table-4b": Shape(
         "Table 4(b): PCA denoising by the number of eigenvectors, error in %",
-        paper.TABLE_4B, "method", "components", {**PCA, "energy": None}, flat=True,
+        paper.TABLE_4B, "method", "components", {**PCA, "energy": [None]}, flat=True,
     ),
     "table-4c": Shape(
         "Table 4(c): PCA denoising by the number of power iterations, error in %",
-        paper.TABLE_4C, "method", "iterations", {**PCA, "energy": 0.999}, flat=True,
+        paper.TABLE_4C, "method", "iterations", {**PCA, "energy": [0.999]}, flat=True,
     ),
     "table-5": Shape(
         "Table 5: PCA denoising by method and batch normalisation, error in %",
@@ -90,7 +99,7 @@ def sections(compare: str, cells: Sequence[Cell]) -> list[str]:
     shape = SHAPES.get(compare)
     if shape is None:
         return []
-    found = {shape.key(cell.case): cell for cell in cells}
+    found = placed(shape, cells)
     body = _flat(shape, found) if shape.flat else _stacked(shape, found)
     remarks = " ".join(
         (
@@ -103,17 +112,30 @@ def sections(compare: str, cells: Sequence[Cell]) -> list[str]:
     return [f"## {shape.title}, beside the paper", remarks, body]
 
 
+def placed(shape: Shape, cells: Sequence[Cell]) -> dict[Key, Cell]:
+    """Every cell with its row and column; what varies between cells is said, so none is lost."""
+    axes = [axis for axis in varied(cells) if axis not in shape.setting]
+    found: dict[Key, Cell] = {}
+    for cell in cells:
+        row, column = shape.key(cell.case, axes)
+        # A parameter that has no axis can be all that tells two cells apart.
+        known = (row, column) in found
+        found[f"{row} (`{cell.case.id}`)" if known else row, column] = cell
+    return found
+
+
 def failures(compare: str, cells: Sequence[Cell]) -> list[tuple[Cell, float]]:
     """The measured cells of which the paper prints failures, with the share that it prints."""
     shape = SHAPES.get(compare)
     if shape is None:
         return []
-    pairs = [(cell, shape.printed.get(shape.key(cell.case))) for cell in cells if cell.trials]
-    return [
+    pairs = [(cell, shape.printed.get(key)) for key, cell in placed(shape, cells).items()]
+    shares = [
         (cell, printed.success / 100)
         for cell, printed in pairs
-        if printed is not None and printed.success is not None and printed.success < 100
+        if cell.trials and printed is not None and printed.success is not None
     ]
+    return [(cell, share) for cell, share in shares if share < 1]
 
 
 def _stacked(shape: Shape, found: Mapping[Key, Cell]) -> str:
@@ -145,7 +167,7 @@ def _flat(shape: Shape, found: Mapping[Key, Cell]) -> str:
     body = []
     for row, column in keys:
         words = [] if row == usual else [row]
-        if shape.columns is not None and not isinstance(column, str):
+        if shape.columns is not None and column is not None and not isinstance(column, str):
             words.append(word(shape.columns, column))
         line = [", ".join(words)]
         line.append(_printed(shape, (row, column), _mean))
@@ -201,5 +223,8 @@ def _title(shape: Shape) -> str:
 def _column_title(shape: Shape, column: Any) -> str:
     if shape.columns is None:
         return ""
-    return ("BN" if column == "bn" else column if isinstance(column, str)
-            else word(shape.columns, column)) + ", "  # fmt: skip
+    if column is None:
+        return f"no {shape.columns}, "
+    if isinstance(column, str):
+        return "BN, " if column == "bn" else f"{column}, "
+    return f"{word(shape.columns, column)}, "

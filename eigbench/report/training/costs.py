@@ -28,9 +28,8 @@ def sentences(cells: Sequence[Cell]) -> list[str]:
     printed = paper.STEP_MILLISECONDS
     return [
         f"A step costs, as a multiple of one with batch normalisation ({', '.join(times)}): "
-        f"{'; '.join(words)}. {_trust(standard)} The paper prints "
-        f"{printed['hybrid'] / printed['bn']:.2f} for PCA with K = {paper.STEP_ITERATIONS}: "
-        f"{printed['hybrid']} against {printed['bn']} ms, on a Titan Xp."
+        f"{'; '.join(words)}; the paper prints {printed['hybrid'] / printed['bn']:.2f} for PCA "
+        f"with K = {paper.STEP_ITERATIONS} on a Titan Xp. {_trust(standard)}"
     ]
 
 
@@ -42,10 +41,10 @@ def _trust(standard: Sequence[Cell]) -> str:
         if len(cell.step_seconds) > 1 and cell.step_seconds.min() > 0
     ]
     if not spreads:
-        return "It was timed in one trial, so that small differences show nothing."
+        return "Batch normalisation was timed in one trial, so that small differences show nothing."
     return (
-        f"Its own trials differ by a factor of up to {max(spreads):.2f}: ratios as close to each "
-        "other, or to 1, as that show nothing."
+        f"Batch normalisation's own trials differ by a factor of up to {max(spreads):.2f}: ratios "
+        "as close to each other, or to 1, as that show nothing."
     )
 
 

@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 
 from eigbench.report.plots import style
 from eigbench.report.training.cells import Cell, Floats, trials_of
-from eigbench.report.training.naming import PLACE, WITHOUT, condition, name, place, varied
+from eigbench.report.training.naming import PLACE, SHARED, condition, name, place, varied
 
 POINTS = 150
 """A line has no more points than this; each stands for a block of steps."""
@@ -41,8 +41,8 @@ def panels_of(cells: Sequence[Cell]) -> list[Panel]:
     With a single method its places are the lines instead: that is what the run compares.
     """
     axes = varied(cells)
-    common = [cell for cell in cells if cell.case.layer in WITHOUT]
-    own = [cell for cell in cells if cell.case.layer not in WITHOUT]
+    common = [cell for cell in cells if not cell.decomposes]
+    own = [cell for cell in cells if cell.decomposes]
     single = len({cell.case.method for cell in own}) <= 1
     groups: dict[Any, list[Cell]] = {}
     for cell in own or common:
@@ -51,7 +51,7 @@ def panels_of(cells: Sequence[Cell]) -> list[Panel]:
     for group in groups.values():
         first = group[0].case
         shared = [cell for cell in common if cell.case.model == first.model and own]
-        between = ("model",) if single else PLACE
+        between = ("model",) if single else (*PLACE, *SHARED)
         title = condition(first, [axis for axis in axes if axis in between])
         inside = [axis for axis in axes if axis not in between]
         panels.append(Panel(title, _lines([*shared, *group], inside)))

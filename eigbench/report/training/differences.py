@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from eigbench.report.markdown import NOTHING, scientific, table
 from eigbench.report.training import writing
 from eigbench.report.training.cells import Cell, baseline
-from eigbench.report.training.inference import SIGNIFICANT, Difference, fisher, holm, welch
-from eigbench.report.training.naming import SWEPT, WITHOUT, name, place, varied
+from eigbench.report.training.inference import SIGNIFICANT, Difference, holm, welch
+from eigbench.report.training.naming import AXES, name, place, varied
 
 REFERENCE = "hybrid"
 """The paper's method, with which the others are compared."""
@@ -54,54 +54,33 @@ def comparisons(cells: Sequence[Cell]) -> list[Comparison]:
     return [c if c.difference is None else replace(c, adjusted=next(adjusted)) for c in plain]
 
 
-def _others(cells: Sequence[Cell], cell: Cell) -> list[Cell]:
-    if cell.case.layer in WITHOUT:
-        return []
-    same_place = [
+def counterpart(cells: Sequence[Cell], cell: Cell) -> Cell | None:
+    """The paper's method at the same place, with the same K or else the paper's; None if absent."""
+    if cell.case.method == REFERENCE:
+        return None
+    there = [
         other
         for other in cells
-        if other.case.method == REFERENCE != cell.case.method
+        if other.case.method == REFERENCE
         and place(other.case) == place(cell.case)
         and cell.case.iterations in {None, other.case.iterations}
     ]
-    along = [
-        other
-        for other in cells
-        if cell.case.method == REFERENCE and _is_choice(cell, other)
-    ]  # fmt: skip
-    standard = baseline(cells, cell)
-    return [*same_place[:1], *along, *([standard] if standard else [])]
+    usual = PAPERS_CHOICE["iterations"]
+    return min(there, key=lambda other: other.case.iterations != usual, default=None)
+
+
+def _others(cells: Sequence[Cell], cell: Cell) -> list[Cell]:
+    if not cell.decomposes:
+        return []
+    along = [other for other in cells if cell.case.method == REFERENCE and _is_choice(cell, other)]
+    others = [counterpart(cells, cell), *along, baseline(cells, cell)]
+    return [other for other in others if other is not None]
 
 
 def _is_choice(cell: Cell, other: Cell) -> bool:
     """Whether the cells differ in one swept axis alone, and `other` is the paper's choice in it."""
-    axes = (*SWEPT, "method", "layer", "model", "epsilon", "truncation")
-    apart = [axis for axis in axes if getattr(cell.case, axis) != getattr(other.case, axis)]
+    apart = [axis for axis in AXES if getattr(cell.case, axis) != getattr(other.case, axis)]
     return len(apart) == 1 and PAPERS_CHOICE.get(apart[0]) == getattr(other.case, apart[0])
-
-
-def survival(cells: Sequence[Cell], method: str, other: str) -> float:
-    """Fisher's p-value of two methods' success rates, over the places that both were asked.
-
-    1 if there is no such place.
-    """
-    places = {
-        asked: {place(cell.case) for cell in cells if cell.case.method == asked and cell.trials}
-        for asked in (method, other)
-    }
-    shared = places[method] & places[other]
-    if not shared:
-        return 1.0
-    own, theirs = (
-        _sum(c.success for c in cells if c.case.method == asked and place(c.case) in shared)
-        for asked in (method, other)
-    )
-    return fisher(own, theirs)
-
-
-def _sum(successes: Iterable[tuple[int, int]]) -> tuple[int, int]:
-    finished, trials = zip(*successes, strict=True)
-    return sum(finished), sum(trials)
 
 
 def sections(cells: Sequence[Cell], found: Sequence[Comparison]) -> list[str]:

@@ -24,10 +24,24 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def fisher(one: tuple[int, int], other: tuple[int, int]) -> float:
-    """The p-value of two shares, each as (successes, trials), under Fisher's exact test."""
-    table = [[successes, trials - successes] for successes, trials in (one, other)]
-    return float(stats.fisher_exact(table).pvalue)
+def fisher(strata: Sequence[tuple[tuple[int, int], tuple[int, int]]]) -> float:
+    """The p-value of two shares, each as (successes, trials), under Fisher's exact test.
+
+    Of several strata, such as the conditions of a run, each has its own margins and the
+    successes of the first share are added up over them: what differs between strata is not taken
+    for a difference between the shares. 1 of no strata.
+    """
+    chances, observed = np.ones(1), 0
+    for (successes, trials), (others, other_trials) in strata:
+        total = successes + others
+        least, most = max(0, total - other_trials), min(trials, total)
+        possible = np.arange(least, most + 1)
+        chances = np.convolve(
+            chances, stats.hypergeom.pmf(possible, trials + other_trials, total, trials)
+        )
+        observed += successes - least
+    # As unlikely as what was observed, or more; equal ones differ by rounding.
+    return min(1.0, float(chances[chances <= chances[observed] * (1 + 1e-9)].sum()))
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from eigbench.report.markdown import percent
-from eigbench.report.training.cells import Cell
+from eigbench.report.training.cells import WITHOUT, Cell
 from eigbench.runs.case import TrainCase
-
-WITHOUT = ("bn", "none")
-"""Layers that decompose nothing."""
 
 SWEPT = ("d", "components", "energy", "iterations")
 """The axes that have an order, as a figure's horizontal axis needs."""
 
-PLACE = ("model", "layer", "d", "components", "energy")
-"""What a method is asked to do; methods are compared at the same place."""
+PLACE = ("model", "layer", "d", "components", "energy", "epsilon", "truncation")
+"""What a suite sweeps besides the method and its K."""
+
+_OTHERS = {"method", "parameters", "seed", *PLACE}
+SHARED = tuple(field for field in TrainCase.__struct_fields__ if field not in _OTHERS)
+"""Data and recipe: the same in all cells of a suite, and walked all the same."""
 
 _WORDS: dict[str, Callable[[Any], str]] = {
     "model": str,
@@ -27,24 +28,37 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "energy": lambda share: f"{percent(share)} kept",
     "iterations": lambda K: f"K = {K}",
     "epsilon": lambda epsilon: f"ε = {epsilon:g}",
-    "truncation": lambda rule: f"truncation {rule}",
+    "truncation": lambda rule: "no truncation" if rule == "none" else f"truncation {rule}",
+    "data": str,
 }
-AXES = tuple(_WORDS)
+AXES = (*dict.fromkeys([*_WORDS, *SHARED]),)
+"""Everything in which cells can differ."""
+
+_PREFIXES = {"d": "d = ", "components": "e = ", "iterations": "K = ", "epsilon": "ε = "}
 
 
 def word(axis: str, value: Any) -> str:
     """One value of an axis as it is written, such as "d = 4"."""
-    return _WORDS[axis](value)
+    return _WORDS[axis](value) if axis in _WORDS else f"{axis} {value}"
 
 
 def varied(cells: Iterable[Cell]) -> list[str]:
-    """The axes but the method that take more than one value, besides having none."""
+    """The axes but the method in which cells differ.
+
+    None counts as a value where others of the same method and layer have one: it is not the same
+    to keep the method's own truncation and to name one.
+    """
     cases = [cell.case for cell in cells]
     decomposing = [case for case in cases if case.layer not in WITHOUT]
+    kinds = [
+        [case for case in decomposing if (case.method, case.layer) == kind]
+        for kind in dict.fromkeys((case.method, case.layer) for case in decomposing)
+    ]
     found = []
     for axis in AXES:
         among = decomposing if axis == "layer" else cases
-        if axis != "method" and len(set(_values(among, axis))) > 1:
+        own = (len({getattr(case, axis) for case in kind}) for kind in kinds)
+        if axis != "method" and (len(set(_values(among, axis))) > 1 or max(own, default=0) > 1):
             found.append(axis)
     return found
 
@@ -78,15 +92,13 @@ def conditions(cells: Sequence[Cell], axes: Sequence[str], among: int) -> str:
         return f" at {only}" if only else ""
     if len(own) != 1 or any(_has(cells[0].case, axis) for axis in axes if axis not in own):
         return f" in {len(cells)} of {among} cells"
-    first, *others = (word(own[0], value) for value in values_of(cells, own[0]))
-    rest = (other.removeprefix(_prefix(own[0])) for other in others)
-    return f" at {', '.join([first, *rest])}"
+    return f" at {listed(own[0], values_of(cells, own[0]))}"
 
 
-def _prefix(axis: str) -> str:
-    """How every value of an axis begins, such as "d = "."""
-    letters = {"d": "d", "components": "e", "iterations": "K", "epsilon": "ε"}
-    return f"{letters[axis]} = " if axis in letters else ""
+def listed(axis: str, values: Sequence[Any]) -> str:
+    """Several values of an axis, such as "d = 4, 16"."""
+    first, *others = (word(axis, value) for value in values)
+    return ", ".join([first, *(other.removeprefix(_PREFIXES.get(axis, "")) for other in others)])
 
 
 def _words(case: TrainCase, axes: Sequence[str]) -> list[str]:
@@ -102,9 +114,12 @@ def groups(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
     return found
 
 
-def place(case: TrainCase) -> tuple[Any, ...]:
-    """The case without the method and its parameters."""
-    return tuple(getattr(case, axis) for axis in PLACE)
+def place(case: TrainCase, without: str | None = None) -> tuple[Any, ...]:
+    """What a method is asked to do: the case without the method, its K and the seed.
+
+    Methods are compared at the same place. One axis more can be left out of it.
+    """
+    return tuple(getattr(case, axis) for axis in (*PLACE, *SHARED) if axis != without)
 
 
 def _has(case: TrainCase, axis: str) -> bool:

@@ -18,6 +18,9 @@ MEANING = (
     f"(at least {LEAST}; a norm that is not finite is one)"
 )
 
+UNJUDGED = "not judged"
+"""What is said of trials that ended before any step could be."""
+
 
 @dataclass(frozen=True)
 class Spikes:

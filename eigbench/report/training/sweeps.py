@@ -11,7 +11,15 @@ import numpy as np
 from eigbench.report.markdown import axis_value, figure, percent
 from eigbench.report.plots import legend_below, panels, save, style
 from eigbench.report.training.cells import Cell, finite
-from eigbench.report.training.naming import SWEPT, name, values_of, varied
+from eigbench.report.training.naming import (
+    PLACE,
+    SHARED,
+    SWEPT,
+    condition,
+    name,
+    values_of,
+    varied,
+)
 from eigbench.report.training.tables import step
 
 TITLES = {
@@ -30,15 +38,14 @@ def test_error(cells: Sequence[Cell], folder: Path) -> list[str]:
     if not known:
         return []
     axis = next((axis for axis in SWEPT if axis in varied(known)), None)
-    models = values_of(known, "model")
-    picture, axes = panels(len(models), width=5.6)
-    for panel, model in zip(axes, models, strict=True):
-        own = [cell for cell in known if cell.case.model == model]
+    shown = _panels(known, axis)
+    picture, axes = panels(len(shown), width=4.6 if len(shown) > 1 else 5.6)
+    for panel, (title, own) in zip(axes, shown.items(), strict=True):
         if axis is None:
             _by_method(panel, own)
         else:
-            _along(panel, own, axis)
-        panel.set_title(model if len(models) > 1 else "", fontsize=9)
+            _along(panel, own, axis, values_of(known, axis))
+        panel.set_title(title, fontsize=9)
         panel.set_ylabel("test error, %")
     if axis is not None:
         legend_below(picture, axes)
@@ -48,10 +55,30 @@ def test_error(cells: Sequence[Cell], folder: Path) -> list[str]:
                          "a dotted line and its band are a layer without that axis.")]  # fmt: skip
 
 
-def _along(panel: Any, cells: Sequence[Cell], axis: str) -> None:
-    """Lines along an axis; its values stand at equal distances."""
-    values = values_of(cells, axis)
-    rest = [other for other in varied(cells) if other not in {axis, "model"}]
+def _panels(cells: Sequence[Cell], axis: str | None) -> dict[str, list[Cell]]:
+    """The cells by what varies besides the axis, the method and its K, with a title each.
+
+    A layer that is not swept stands in every panel of its network.
+    """
+    everywhere = [c for c in cells if not c.decomposes or (axis in PLACE and _lacks(c, axis))]
+    placed = [cell for cell in cells if cell not in everywhere] or everywhere
+    titled = [other for other in varied(placed) if other in (*PLACE, *SHARED) and other != axis]
+    found: dict[str, list[Cell]] = {}
+    for cell in placed:
+        found.setdefault(condition(cell.case, titled), []).append(cell)
+    for own in found.values():
+        common = [c for c in everywhere if c.case.model == own[0].case.model and c not in own]
+        own[:0] = common
+    return found
+
+
+def _lacks(cell: Cell, axis: str | None) -> bool:
+    return axis is not None and getattr(cell.case, axis) is None
+
+
+def _along(panel: Any, cells: Sequence[Cell], axis: str, values: Sequence[Any]) -> None:
+    """Lines along an axis; its values, the same in every panel, stand at equal distances."""
+    rest = [other for other in varied(cells) if other != axis]
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(name(cell.case, rest), []).append(cell)
@@ -121,7 +148,7 @@ def step_time(cells: Sequence[Cell], folder: Path) -> list[str]:
     for cell in standard:
         panel.axvline(1000 * step(cell), color=style("bn")["color"], linestyle=":", zorder=0)
     panel.set_yticks(range(len(timed)), [name(cell.case, axes) for cell in timed], fontsize=8)
-    panel.invert_yaxis()
+    panel.set_ylim(len(timed) - 0.4, -0.6)
     panel.set_xlim(left=0)
     panel.set_xlabel("time of a training step, ms")
     panel.set_ylabel("cell")

@@ -23,7 +23,7 @@ from eigbench.report.training.naming import name, varied
 
 MEBIBYTE = 2**20
 SHOWN_NORMS = 4
-"""How many gradient norms before a divergence are written."""
+"""How many gradient norms are written of a divergence, the last one with them."""
 
 
 def how_to_read() -> list[str]:
@@ -42,6 +42,11 @@ def how_to_read() -> list[str]:
         "the trials, without diagnostics; trials ran one after the other, so that a busy machine "
         "shows in it. **Rank kept** and the **neighbour ratio** λ(i+1)/λ(i), eigenvalues "
         "descending, are means over groups and over all steps at which they are finite.",
+        "**A difference between methods is not of the gradient alone.** Unless a truncation is "
+        "given, a whitening layer takes its method's own: `spectral` keeps all eigenpairs, `svd`, "
+        "`pi` and `hybrid` truncate by the paper's Algorithm 1, which keeps d − 1 of d pairs at "
+        "most, and `svd-released` as the authors' program does. Their forward passes differ, and "
+        "so may their errors and their survival.",
     ]
 
 
@@ -51,13 +56,15 @@ def every_cell(cells: Sequence[Cell]) -> list[str]:
     headers = [
         "method", *(_header(axis) for axis in axes), "trials", "finished", "success", "95 %",
         "test error %", "min", "final training loss", "spikes per 1000 steps, layer", "step, ms",
-        "× BN", "rank kept", "neighbour ratio", "peak memory, MiB",
+        "× BN", "rank kept", "neighbour ratio", "the same, ≥ 10 ε", "peak memory, MiB",
     ]  # fmt: skip
     low, high = NEIGHBOUR_RATIO
     return [
         "## Every cell",
         table(headers, [_cell_row(cells, cell, axes) for cell in cells]),
-        f"The paper's mean neighbour ratio is {low:g} to {high:g} (§2.4). Peak memory is of "
+        f"The paper's mean neighbour ratio is {low:g} to {high:g} (§2.4); over which eigenvalues "
+        "it does not say. The first is over all of them, the second over neighbours of which the "
+        "smaller is at least 10 ε: what is less stands for the ε that was added. Peak memory is of "
         f"{_peak_of(cells)}, the largest of the trials.",
     ]
 
@@ -78,11 +85,12 @@ def _cell_row(cells: Sequence[Cell], cell: Cell, axes: Sequence[str]) -> list[st
         writing.errors(cell.errors),
         writing.least_error(cell.errors),
         writing.plain(losses),
-        writing.factor(cell.spikes("layer_gradient_norm").per_thousand),
+        _per_thousand(cell, cell.spikes("layer_gradient_norm")),
         writing.milliseconds(step(cell)),
         writing.times(step_ratio(cells, cell)),
         writing.factor(cell.mean_of("rank_kept")),
-        _ratio(cell.mean_of("mean_neighbour_ratio")),
+        _plain_ratio(cell.mean_of("mean_neighbour_ratio")),
+        _ratio(cell.mean_of("neighbour_ratio_above_epsilon")),
         NOTHING if np.isnan(peak) else f"{peak:.0f}",
     ]
 
@@ -107,7 +115,8 @@ def gradient_spikes(cells: Sequence[Cell]) -> list[str]:
     body = []
     for cell in measured:
         layer, net = (cell.spikes(m) for m in ("layer_gradient_norm", "gradient_norm"))
-        counts = (f"{found.count} of {found.judged}" for found in (layer, net))
+        counts = (f"{found.count} of {found.judged}" if found.judged else spikes.UNJUDGED
+                  for found in (layer, net))  # fmt: skip
         rates = (writing.factor(found.per_thousand) for found in (layer, net))
         largest = (writing.factor(found.largest) for found in (layer, net))
         numbers = [word for row in zip(counts, rates, largest, strict=True) for word in row]
@@ -121,7 +130,8 @@ def gradient_spikes(cells: Sequence[Cell]) -> list[str]:
         f"A spike is {spikes.MEANING}. *Layer* is the gradient that leaves the layer towards the "
         "first convolution, *net* that of all parameters; *largest* is the largest norm over its "
         "running median. The first steps of a trial are not judged. The last column is the "
-        "smallest relative gap between neighbouring eigenvalues at any step.",
+        "smallest relative gap between neighbouring eigenvalues at any step. *Not judged*: every "
+        "trial ended before a step could be.",
         table(headers, body),
     ]
 
@@ -133,8 +143,8 @@ def divergences(cells: Sequence[Cell]) -> list[str]:
     parts = ["## Trials that diverged"]
     if not diverged:
         return [*parts, "None of the trials diverged."]
-    headers = ["cell", "seed", "steps recorded", "cause", "last finite loss", "norms before, net",
-               "norms before, layer"]  # fmt: skip
+    headers = ["cell", "seed", "steps recorded", "cause", "last finite loss",
+               "norms up to it, net", "norms up to it, layer"]  # fmt: skip
     return [*parts, table(headers, [_divergence(trial, axes) for trial in diverged])]
 
 
@@ -161,10 +171,18 @@ def _norms(trial: Trial, metric: str) -> str:
     )
 
 
+def _per_thousand(cell: Cell, found: spikes.Spikes) -> str:
+    if cell.trials and not found.judged:
+        return spikes.UNJUDGED
+    return writing.factor(found.per_thousand)
+
+
+def _plain_ratio(ratio: float) -> str:
+    return NOTHING if np.isnan(ratio) else f"{ratio:.3f}"
+
+
 def _ratio(ratio: float) -> str:
-    if np.isnan(ratio):
-        return NOTHING
-    return f"{ratio:.3f} ({against_papers_ratio(ratio)})"
+    return NOTHING if np.isnan(ratio) else f"{ratio:.3f} ({against_papers_ratio(ratio)})"
 
 
 def against_papers_ratio(ratio: float) -> str:

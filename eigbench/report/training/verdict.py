@@ -7,15 +7,21 @@ from functools import reduce
 
 import numpy as np
 
+from eigbench.architectures import STEM_CHANNELS
 from eigbench.report import paper
 from eigbench.report.markdown import scientific
-from eigbench.report.training import costs, returned, writing
-from eigbench.report.training.cells import Cell, finite
-from eigbench.report.training.differences import REFERENCE, Comparison, survival
-from eigbench.report.training.inference import SIGNIFICANT, holm
-from eigbench.report.training.naming import WITHOUT, condition, conditions, groups, name, varied
-from eigbench.report.training.spikes import FACTOR, NONE, Spikes
+from eigbench.report.training import costs, returned, survival, writing
+from eigbench.report.training.cells import Cell, Floats, finite
+from eigbench.report.training.differences import Comparison
+from eigbench.report.training.naming import condition, conditions, groups, name, varied
+from eigbench.report.training.spikes import FACTOR, NONE, UNJUDGED, Spikes
 from eigbench.report.training.tables import against_papers_ratio
+
+CLAUSES = 6
+"""A sentence that lists things lists no more than so many."""
+
+STEM_INPUTS = 27
+"""3 colours × 3 × 3 pixels: inputs of the first convolution, and so the rank of its outputs."""
 
 
 def verdict(
@@ -26,7 +32,7 @@ def verdict(
     if not started:
         return []
     return [
-        *_survival(started),
+        *survival.sentences(started),
         *_errors(started),
         *_differences(started, found),
         *_not_learned(started),
@@ -35,39 +41,6 @@ def verdict(
         *returned.sentences(compare, started, papers=papers),
         *_neighbours(started),
     ]
-
-
-def _survival(cells: Sequence[Cell]) -> list[str]:
-    sentences = []
-    axes = varied(cells)
-    for group, own in groups(cells).items():
-        total = (sum(c.success[0] for c in own), sum(c.success[1] for c in own))
-        text = f"**{group}** finished {writing.counted(total)}"
-        exceptions = sum(len(cell.of("failed")) for cell in own)
-        if exceptions:
-            text += f", {exceptions} ended in an exception"
-        if total[0] < total[1] and len(own) > 1:
-            text += ": " + "; ".join(_by_place(cell, axes) for cell in own)
-        sentences.append(f"{text}.")
-    methods = list(dict.fromkeys(c.case.method for c in cells if c.case.layer not in WITHOUT))
-    others = [method for method in methods if method != REFERENCE]
-    if REFERENCE not in methods or not others:
-        return sentences
-    p_values = dict(zip(others, holm([survival(cells, m, REFERENCE) for m in others]), strict=True))
-    clear = [f"{m} (p = {scientific(p)})" for m, p in p_values.items() if p < SIGNIFICANT]
-    rest = [method for method, p in p_values.items() if p >= SIGNIFICANT]
-    if clear:
-        sentences.append(f"A success rate other than **{REFERENCE}**'s is shown for "
-                         f"{', '.join(clear)} (Fisher's exact test).")  # fmt: skip
-    if rest:
-        sentences.append(f"No difference in success rate from **{REFERENCE}** is shown for "
-                         f"{', '.join(rest)} (Fisher's exact test).")  # fmt: skip
-    return sentences
-
-
-def _by_place(cell: Cell, axes: Sequence[str]) -> str:
-    where = condition(cell.case, axes) or name(cell.case, axes)
-    return f"{where}, {cell.success[0]} of {cell.success[1]}"
 
 
 def _errors(cells: Sequence[Cell]) -> list[str]:
@@ -85,8 +58,10 @@ def _errors(cells: Sequence[Cell]) -> list[str]:
                      f"({writing.trials(len(best.errors))})")  # fmt: skip
     if not words:
         return ["No finished trial has a finite test error."]
-    least = "Least mean" if len(known) > len(words) else "Mean"
-    return [f"{least} test error: {'; '.join(words)}."]
+    if len(known) == len(words):
+        return [f"Mean test error: {'; '.join(words)}."]
+    return [f"Least mean test error of a method's cells, low by chance too where they are many: "
+            f"{'; '.join(words)}."]  # fmt: skip
 
 
 def _differences(cells: Sequence[Cell], found: Sequence[Comparison]) -> list[str]:
@@ -102,7 +77,8 @@ def _differences(cells: Sequence[Cell], found: Sequence[Comparison]) -> list[str
     test = f"Welch's t test, Holm's correction for {len(tested)} comparisons, {trials}"
     if not shown:
         return [f"No difference in test error is shown between any two of the cells ({test})."]
-    return [f"Test error is {'; '.join(shown)}{_not_shown(tested)} ({test})."]
+    more = f"; {len(shown) - CLAUSES} more are in the table" if len(shown) > CLAUSES else ""
+    return [f"Test error is {'; '.join(shown[:CLAUSES])}{more}{_not_shown(tested)} ({test})."]
 
 
 def _not_shown(tested: Sequence[Comparison]) -> str:
@@ -154,41 +130,67 @@ def _not_learned(cells: Sequence[Cell]) -> list[str]:
             words.append(f"{name(cell.case, axes)} ({count} of {len(cell.finished)})")
     if not words:
         return []
+    more = f"; and {len(words) - CLAUSES} cells more" if len(words) > CLAUSES else ""
     return ["Finished is not the same as learned: the training loss of these ended no lower than "
-            f"it began: {'; '.join(words)}."]  # fmt: skip
+            f"it began: {'; '.join(words[:CLAUSES])}{more}."]  # fmt: skip
 
 
 def _spikes(cells: Sequence[Cell]) -> list[str]:
     layer, net = (_spiking(cells, metric) for metric in ("layer_gradient_norm", "gradient_norm"))
-    where = {"through the layer": layer, "of the whole net": net}
-    words = [f"{place}: {found}" for place, found in where.items() if found]
-    if not words:
-        return []
-    return [f"Gradient spikes, over {FACTOR} × the running median, {'. And '.join(words)}."]
+    return [f"Gradient spikes, over {FACTOR} × the running median: through the layer, {layer}; of "
+            f"the whole net, {net}."]  # fmt: skip
 
 
 def _spiking(cells: Sequence[Cell], metric: str) -> str:
-    """Which methods have spikes and which have none; "" if no step was judged."""
-    words, without = [], []
+    """Which methods have spikes, which have none, and of which no step was judged."""
+    words: list[str] = []
+    without: list[str] = []
+    unknown: list[str] = []
     for group, own in groups(cells).items():
         total = reduce(Spikes.__add__, (cell.spikes(metric) for cell in own), NONE)
         if total.count:
-            words.append(f"**{group}** {total.per_thousand:.2g} per 1000 steps, the largest "
-                         f"{scientific(total.largest)}")  # fmt: skip
-        elif total.judged:
-            without.append(group)
-    if not words:
-        return "none" if without else ""
-    return "; ".join(words) + (f"; none in {', '.join(without)}" if without else "")
+            words.append(f"**{group}** {total.per_thousand:.2g} per 1000 steps (largest "
+                         f"{_times(total.largest)})")  # fmt: skip
+        else:
+            (without if total.judged else unknown).append(group)
+    if without:
+        everywhere = not words and not unknown
+        words.append("none" if everywhere else f"none in {', '.join(without)}")
+    if unknown:
+        words.append(f"{UNJUDGED} in {', '.join(unknown)}")
+    return ", ".join(words)
+
+
+def _times(largest: float) -> str:
+    return f"{scientific(largest)} ×" if np.isfinite(largest) else "not finite"
 
 
 def _neighbours(cells: Sequence[Cell]) -> list[str]:
-    low, high = paper.NEIGHBOUR_RATIO
-    ratios = finite(np.array([cell.mean_of("mean_neighbour_ratio") for cell in cells]))
-    if not len(ratios):
+    """The ratio by both ways to count, and what speaks against the first."""
+    every, above = (
+        finite(np.array([cell.mean_of(metric) for cell in cells]))
+        for metric in ("mean_neighbour_ratio", "neighbour_ratio_above_epsilon")
+    )
+    if not len(every):
         return []
-    inside = sum(against_papers_ratio(float(ratio)) == "inside" for ratio in ratios)
-    return [
-        f"The mean ratio of neighbouring eigenvalues is {ratios.min():.2f} to {ratios.max():.2f}, "
-        f"inside the paper's {low:g} to {high:g} in {inside} of {len(ratios)} cells."
-    ]
+    low, high = paper.NEIGHBOUR_RATIO
+    text = f"Neighbouring eigenvalues have a mean ratio of {_from_to(every)} over all of them"
+    if len(above):
+        inside = sum(against_papers_ratio(float(ratio)) == "inside" for ratio in above)
+        text += (
+            f", and of {_from_to(above)} over those of at least 10 ε, which lies in the paper's "
+            f"{low:g} to {high:g} in {inside} of {len(above)} cells"
+        )
+    else:
+        text += f", which alone does not confirm the paper's {low:g} to {high:g}"
+    if any(cell.decomposes and (cell.case.d or STEM_CHANNELS) > STEM_INPUTS for cell in cells):
+        text += (
+            f": the first convolution has {STEM_INPUTS} inputs, so that in larger groups of "
+            f"channels the eigenvalues after the {STEM_INPUTS}th are ε but for rounding, and their "
+            "ratios of about 1 enter the first mean"
+        )
+    return [f"{text}."]
+
+
+def _from_to(values: Floats) -> str:
+    return " to ".join(dict.fromkeys(f"{end:.2f}" for end in (values.min(), values.max())))
