@@ -58,7 +58,9 @@ def test_readme_python_runs() -> None:
     assert torch.equal(namespace["whitening"], torch.eye(4))
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/guide.md", "docs/adding-a-method.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/guide.md", "docs/layers.md", "docs/adding-a-method.md"]
+)
 def test_links_lead_somewhere(page: str) -> None:
     path = ROOT / page
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text("utf-8")):
