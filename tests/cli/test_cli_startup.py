@@ -26,7 +26,7 @@ def _imported(trace: str) -> set[str]:
 
 
 def test_all_commands_are_known() -> None:
-    assert COMMANDS == ["env", "methods", "report", "run", "stability"]
+    assert COMMANDS == ["env", "methods", "report", "run", "stability", "train"]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
