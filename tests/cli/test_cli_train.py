@@ -117,7 +117,7 @@ def test_a_suite_of_the_paper_runs_on_a_folder(cwd: Path, pictures: Path) -> Non
         (("--train-images", "5"), "(--train-images), test_images: a share of 0.1 of 5"),
         (("--energy", "0.9"), "--energy is for --layer pca, which is not asked for"),
         (("--layer", "pca", "--d", "4"), "--d is for --layer zca, which is not asked for"),
-        (("--batch", "4000"), "batch (--batch): 4000 is more than the 1800 images"),
+        (("--batch", "4000"), "batch (--batch): 4000 is more than the 1260 images"),
         (("--train-images", "4000"), "4000 images of cifar10-mini cannot be taken"),
         (("--d", "5"), "d (--d): 5 does not divide the 64 channels"),
         (("--eps", "0"), "epsilon (--eps): 0 is not valid; a layer needs one above 0"),
