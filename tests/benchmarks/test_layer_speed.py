@@ -6,7 +6,7 @@ and the first block of ResNet18 on CIFAR. `nox -s bench` runs this.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,19 +15,13 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
-from tests.benchmarks.paired import record_ratio, torch_threads
+from tests.benchmarks.paired import record_ratio
 
-pytestmark = pytest.mark.speed
+pytestmark = [pytest.mark.speed, pytest.mark.usefixtures("two_threads")]
 
 CHANNELS = 64
 PAIRS = 101
 """For at most 20 s a test; odd, so that the median is a ratio that was measured."""
-
-
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    with torch_threads(2):
-        yield
 
 
 def images(mean: float = 0.0) -> Tensor:

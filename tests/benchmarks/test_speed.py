@@ -6,7 +6,7 @@ process, so a slow machine slows both. `nox -s bench` runs this.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,20 +16,14 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 import eigbench
-from tests.benchmarks.paired import record_ratio, torch_threads
+from tests.benchmarks.paired import record_ratio
 
-pytestmark = pytest.mark.speed
+pytestmark = [pytest.mark.speed, pytest.mark.usefixtures("one_thread")]
 
 Decomposition = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 PAIRS = {16: 201, 32: 151, 64: 301, 128: 201, 256: 121}
 """By n, for at most 20 s a test; odd, so that the median is a ratio that was measured."""
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    with torch_threads(1):
-        yield
 
 
 def torch_eigh(M: Tensor) -> tuple[Tensor, Tensor]:

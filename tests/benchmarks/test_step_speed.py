@@ -7,7 +7,7 @@ section 3.2). `nox -s bench` runs this.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,18 +17,12 @@ from torch import nn
 
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
 from eigbench.networks import build
-from tests.benchmarks.paired import record_ratio, torch_threads
+from tests.benchmarks.paired import record_ratio
 
-pytestmark = pytest.mark.speed
+pytestmark = [pytest.mark.speed, pytest.mark.usefixtures("two_threads")]
 
 PAIRS = 21
 BATCH = 16
-
-
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    with torch_threads(2):
-        yield
 
 
 def step(layer: nn.Module) -> Callable[[], Any]:

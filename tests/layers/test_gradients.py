@@ -84,19 +84,23 @@ def denoised(X: Tensor, components: int, weight: Tensor, bias: Tensor) -> Tensor
     return flat * weight[:, None, None] + bias[:, None, None]
 
 
+def require_alike(Y: Tensor, expected: Tensor, inputs: list[Tensor]) -> None:
+    """The same output, and the same gradients by the inputs."""
+    torch.testing.assert_close(Y, expected, rtol=1e-11, atol=1e-11)
+    W = cotangent(Y)
+    for found, by in zip(
+        torch.autograd.grad(Y, inputs, W), torch.autograd.grad(expected, inputs, W), strict=True
+    ):
+        assert relative(found, by) < 1e-11
+
+
 @pytest.mark.parametrize("d", [1, 2, 4, 8])
 def test_whitening_with_19_terms_is_the_plain_composition(d: int) -> None:
     layer: Any = ZCAWhitening2d(8, d).double()
     X = images(4).requires_grad_()
     Y = layer(X)
     expected = whitened(X, d, layer.weight, layer.bias, max(1, d - 1))
-    torch.testing.assert_close(Y, expected, rtol=1e-11, atol=1e-11)
-    inputs = [X, layer.weight, layer.bias]
-    W = cotangent(Y)
-    for found, by in zip(
-        torch.autograd.grad(Y, inputs, W), torch.autograd.grad(expected, inputs, W), strict=True
-    ):
-        assert relative(found, by) < 1e-11
+    require_alike(Y, expected, [X, layer.weight, layer.bias])
 
 
 @pytest.mark.parametrize("components", [1, 3, 8])
@@ -105,13 +109,7 @@ def test_denoising_with_19_terms_is_the_plain_composition(components: int) -> No
     X = images(4).requires_grad_()
     Y = layer(X)
     expected = denoised(X, components, layer.weight, layer.bias)
-    torch.testing.assert_close(Y, expected, rtol=1e-11, atol=1e-11)
-    inputs = [X, layer.weight, layer.bias]
-    W = cotangent(Y)
-    for found, by in zip(
-        torch.autograd.grad(Y, inputs, W), torch.autograd.grad(expected, inputs, W), strict=True
-    ):
-        assert relative(found, by) < 1e-11
+    require_alike(Y, expected, [X, layer.weight, layer.bias])
 
 
 @pytest.mark.parametrize("name", ["zca-4", "pca-components"])

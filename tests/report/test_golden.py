@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from eigbench.report import write_report
+from tests.report.writing import written
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -25,15 +26,9 @@ def test_report_is_the_golden_one(run: Path) -> None:
 
 
 def test_the_same_records_give_the_same_bytes(run: Path) -> None:
-    def everything() -> dict[str, bytes]:
-        made = [run / "report.md", *sorted((run / "figures").iterdir())]
-        return {path.name: path.read_bytes() for path in made}
-
-    write_report(run)
-    first = everything()
-    write_report(run)
+    first = written(run)
     assert len(first) >= 5
-    assert everything() == first
+    assert written(run) == first
 
 
 def test_every_figure_is_linked_and_there(run: Path) -> None:

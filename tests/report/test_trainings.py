@@ -20,6 +20,7 @@ from eigbench.report import write_report
 from eigbench.report.training import figures, sweeps
 from eigbench.runs.case import TrainCase
 from eigbench.runs.record import Record, decode, encode, number
+from tests.report.writing import written
 
 GOLDEN = Path(__file__).parent / "golden-train"
 Change = Callable[[Record], Record | None]
@@ -59,15 +60,9 @@ def test_report_is_the_golden_one(run: Path) -> None:
 
 
 def test_the_same_records_give_the_same_bytes(run: Path) -> None:
-    def everything() -> dict[str, bytes]:
-        made = [run / "report.md", *sorted((run / "figures").iterdir())]
-        return {path.name: path.read_bytes() for path in made}
-
-    write_report(run)
-    first = everything()
-    write_report(run)
+    first = written(run)
     assert len(first) == 6
-    assert everything() == first
+    assert written(run) == first
 
 
 @pytest.mark.usefixtures("undrawn")
