@@ -10,8 +10,9 @@ from torch import Tensor
 COPIED_BYTES = 2**22
 """A centred copy of this size never reaches memory; measured best among 0.5 to 16 MiB."""
 
-READ_BYTES = 2**24
-"""Without copies 1 to 32 MiB take the same time, and on busy cores many small steps wait longer."""
+READ_BYTES = 2**23
+"""Without copies. On idle cores 4 MiB take a few per cent less than 8, and 16 up to a tenth more;
+on busy ones many small steps wait longer."""
 
 SMALL_IMAGE = 64
 """Images of fewer positions are joined: many thin products of matrices are slow."""
