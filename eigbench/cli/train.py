@@ -132,6 +132,9 @@ def _with_settings(suite: Suite, recipe: str | None, settings: dict[str, Any]) -
         training = changed(training, RECIPES[recipe])
         if recipe == "modern" and suite.device.startswith("cuda"):
             training = changed(training, {"precision": "bfloat16"})
+    if settings.get("data"):
+        # How many of the shipped images are used says nothing of others.
+        training = msgspec.structs.replace(training, train_images=None)
     if settings.get("steps") and not settings.get("epochs"):
         # Steps alone decide; an epoch has one at least.
         settings = {**settings, "epochs": settings["steps"]}
