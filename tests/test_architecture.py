@@ -14,6 +14,7 @@ import eigbench
 PACKAGE = Path(eigbench.__file__).parent
 LEVELS = [
     ("errors",),
+    ("phases",),
     ("methods",),
     ("architectures", "functional", "data", "spectra", "losses", "truncation"),
     ("layers",),

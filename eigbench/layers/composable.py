@@ -7,25 +7,28 @@ from torch import Tensor
 
 from eigbench.layers.mapping import Mapped, Rule
 from eigbench.methods.base import symmetric_part
+from eigbench.phases import phase
 
 
 def covariance_of(X: Tensor, d: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Mean `(C,)` and covariance `(G, d, d)` of images `(N, C, H, W)`, in `dtype`."""
-    mean = X.to(dtype).mean((0, 2, 3))
-    centred = (X - mean[:, None, None]).to(dtype).transpose(0, 1)
-    matrices = centred.reshape(X.shape[1] // d, d, -1)
-    return mean, symmetric_part(matrices @ matrices.mT) / matrices.shape[-1]
+    with phase("covariance"):
+        mean = X.to(dtype).mean((0, 2, 3))
+        centred = (X - mean[:, None, None]).to(dtype).transpose(0, 1)
+        matrices = centred.reshape(X.shape[1] // d, d, -1)
+        return mean, symmetric_part(matrices @ matrices.mT) / matrices.shape[-1]
 
 
 def transform(X: Tensor, mean: Tensor, linear: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """`γ·L(x − μ) + β` for images `(N, C, H, W)`; in their dtype and memory format."""
     samples, channels, height, width = X.shape
     groups, d, _ = linear.shape
-    centred = (X - mean[:, None, None]).to(linear.dtype)
-    scaled = linear * weight.view(groups, d, 1)
-    product = scaled @ centred.reshape(samples, groups, d, height * width)
-    output = (product + bias.view(groups, d, 1)).view(samples, channels, height, width)
-    return output.to(X.dtype, memory_format=memory_format(X))
+    with phase("products"):
+        centred = (X - mean[:, None, None]).to(linear.dtype)
+        scaled = linear * weight.view(groups, d, 1)
+        product = scaled @ centred.reshape(samples, groups, d, height * width)
+        output = (product + bias.view(groups, d, 1)).view(samples, channels, height, width)
+        return output.to(X.dtype, memory_format=memory_format(X))
 
 
 def normalise(

@@ -19,6 +19,7 @@ from eigbench.layers.base import (
 from eigbench.layers.mapping import Mapped
 from eigbench.methods.base import Method
 from eigbench.methods.functions import Projector, SpectralFunction
+from eigbench.phases import phase
 from eigbench.truncation import kept_mask
 
 
@@ -56,14 +57,16 @@ class PCADenoising2d(SpectralLayer2d):
 
     def map_of(self, covariance: Tensor) -> Mapped:
         """`P diag(1/σ)` of one covariance `(1, C, C)`."""
-        inverse = (covariance.diagonal(dim1=-2, dim2=-1) + self.eps).rsqrt()
-        identity = torch.eye(self.channels, dtype=covariance.dtype, device=covariance.device)
-        M = covariance * inverse[:, :, None] * inverse[:, None, :] + self.eps * identity
+        with phase("covariance"):
+            inverse = (covariance.diagonal(dim1=-2, dim2=-1) + self.eps).rsqrt()
+            identity = torch.eye(self.channels, dtype=covariance.dtype, device=covariance.device)
+            M = covariance * inverse[:, :, None] * inverse[:, None, :] + self.eps * identity
         require_applicable(self.method, M)
         P = self.method.matrix_function(M, self.leading)
         # The trace of a projector is its rank, however it was made.
-        rank = P.detach().diagonal(dim1=-2, dim2=-1).sum(-1).round().long()
-        return Mapped(P * inverse[:, None, :], M, rank)
+        with phase("products"):
+            rank = P.detach().diagonal(dim1=-2, dim2=-1).sum(-1).round().long()
+            return Mapped(P * inverse[:, None, :], M, rank)
 
     def extra_repr(self) -> str:
         """What `print` shows."""

@@ -22,6 +22,7 @@ from eigbench.layers.chunks import Chunks
 from eigbench.layers.distributed import pool, sum_over_processes
 from eigbench.layers.mapping import Mapped, Rule
 from eigbench.layers.statistics import Blocks, moments, products
+from eigbench.phases import phase
 
 
 class Settings(NamedTuple):
@@ -40,9 +41,10 @@ class _Normalise(torch.autograd.Function):
         ctx: Any, X: Tensor, weight: Tensor, bias: Tensor, settings: Settings
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         rule, d, sync = settings
-        own, chunks = moments(X, weight.dtype, d)
-        count, mean, scatter = pool(own) if sync else own
-        covariance = scatter / count
+        with phase("covariance"):
+            own, chunks = moments(X, weight.dtype, d)
+            count, mean, scatter = pool(own) if sync else own
+            covariance = scatter / count
         with torch.enable_grad():
             # The small graph from covariance to map is the method's; it lives on the context.
             mapped = rule(covariance.requires_grad_(ctx.needs_input_grad[0]))
@@ -52,8 +54,9 @@ class _Normalise(torch.autograd.Function):
         ctx.save_for_backward(X, weight, bias, mean)
         outputs = (mean, linear, mapped.matrix.detach(), mapped.rank)
         ctx.mark_non_differentiable(*outputs)
-        scaled = linear * _by_row(weight, linear)
-        return _transformed(X, mean, scaled, bias, chunks), *outputs
+        with phase("products"):
+            scaled = linear * _by_row(weight, linear)
+            return _transformed(X, mean, scaled, bias, chunks), *outputs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -102,19 +105,24 @@ def _gradients(ctx: Any, W: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
     X, weight, _, mean = ctx.saved_tensors
     linear = ctx.linear.detach()
     chunks = Chunks(X, weight.dtype, centring=ctx.centring)
-    C, total = _correlations(X, W, mean, chunks, linear.shape[-1])
-    by_weight = (C * linear).sum(-1).view(-1)
+    with phase("products"):
+        C, total = _correlations(X, W, mean, chunks, linear.shape[-1])
+        by_weight = (C * linear).sum(-1).view(-1)
     if not ctx.needs_input_grad[0]:
         return None, by_weight, total
     rows = _by_row(weight, linear)
     by_map, by_mean = rows * C, total
     if ctx.settings.sync:
         by_map, by_mean = sum_over_processes(by_map, by_mean)
-    (by_covariance,) = torch.autograd.grad(ctx.linear, ctx.covariance, by_map, retain_graph=True)
-    direct = (linear * rows).mT
-    through = (by_covariance + by_covariance.mT) / ctx.count
-    constant = -(direct @ _by_row(by_mean / ctx.count, linear)).view(-1)
-    return _by_input(X, W, mean, chunks, (direct, through, constant)), by_weight, total
+    with phase("coefficients"):
+        (by_covariance,) = torch.autograd.grad(
+            ctx.linear, ctx.covariance, by_map, retain_graph=True
+        )
+    with phase("products"):
+        direct = (linear * rows).mT
+        through = (by_covariance + by_covariance.mT) / ctx.count
+        constant = -(direct @ _by_row(by_mean / ctx.count, linear)).view(-1)
+        return _by_input(X, W, mean, chunks, (direct, through, constant)), by_weight, total
 
 
 def _correlations(

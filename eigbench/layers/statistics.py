@@ -71,7 +71,7 @@ def _moments_about_means(X: Tensor, chunks: Chunks, d: int) -> Moments:
     every_mean = torch.stack(means)
     # All chunks but the last are alike; filled in, since a list would be copied to the device.
     weights = torch.full_like(every_mean[:, :1], positions[0])
-    weights[-1] = positions[-1]
+    weights[-1].fill_(positions[-1])
     mean = (weights * every_mean).sum(0) / n
     between = ((every_mean - mean) * weights.sqrt()).T.reshape(chunks.channels // d, d, -1)
     scatter = torch.stack(scatters).sum(0) + between @ between.mT

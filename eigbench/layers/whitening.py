@@ -12,6 +12,7 @@ from eigbench.layers.base import SpectralLayer2d, configured_for_layer, require_
 from eigbench.layers.mapping import Mapped
 from eigbench.methods.base import Eigenpairs, Method, reconstruct
 from eigbench.methods.functions import InverseSquareRoot, Truncated
+from eigbench.phases import phase
 from eigbench.truncation import RULES, kept_mask, truncate
 
 
@@ -52,8 +53,9 @@ class ZCAWhitening2d(SpectralLayer2d):
 
     def map_of(self, covariance: Tensor) -> Mapped:
         """`S` of covariances `(G, d, d)`."""
-        identity = torch.eye(self.group_size, dtype=covariance.dtype, device=covariance.device)
-        M = covariance + self.eps * identity
+        with phase("covariance"):
+            identity = torch.eye(self.group_size, dtype=covariance.dtype, device=covariance.device)
+            M = covariance + self.eps * identity
         require_applicable(self.method, M)
         if self.method.differentiates == "eigenpairs":
             pairs = self.method.eigh(M)
@@ -67,9 +69,10 @@ class ZCAWhitening2d(SpectralLayer2d):
 
     def _truncated(self, M: Tensor, pairs: Eigenpairs) -> tuple[Truncated, Tensor]:
         """The inverse root on the kept pairs, and their number; the cut has no gradient."""
-        detached = Eigenpairs(*(part.detach() for part in pairs))
-        rank = truncate(self.truncation, M.detach(), detached, self.eps).rank
-        return Truncated(InverseSquareRoot(), kept_mask(rank, detached.eigenvalues)), rank
+        with phase("decomposition"):
+            detached = Eigenpairs(*(part.detach() for part in pairs))
+            rank = truncate(self.truncation, M.detach(), detached, self.eps).rank
+            return Truncated(InverseSquareRoot(), kept_mask(rank, detached.eigenvalues)), rank
 
     def extra_repr(self) -> str:
         """What `print` shows."""

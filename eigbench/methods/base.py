@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.functions import SpectralFunction
+from eigbench.phases import phase
 
 
 class Eigenpairs(NamedTuple):
@@ -67,9 +68,11 @@ class Method(abc.ABC):
 
 def reconstruct(pairs: Eigenpairs, function: SpectralFunction) -> Tensor:
     """`V diag(f(λ)) Vᵀ` `(..., n, n)` of eigenpairs."""
-    values = function.values(pairs.eigenvalues)
-    V = pairs.eigenvectors
-    composed: Tensor = (V * values[..., None, :]) @ V.mT
+    with phase("coefficients"):
+        values = function.values(pairs.eigenvalues)
+    with phase("products"):
+        V = pairs.eigenvectors
+        composed: Tensor = (V * values[..., None, :]) @ V.mT
     return composed
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, symmetric_part
+from eigbench.phases import phase
 
 
 @dataclass(frozen=True)
@@ -21,5 +22,6 @@ class Eigh(Method):
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`."""
-        eigenvalues, eigenvectors = torch.linalg.eigh(symmetric_part(M))
+        with phase("decomposition"):
+            eigenvalues, eigenvectors = torch.linalg.eigh(symmetric_part(M))
         return Eigenpairs(eigenvalues, eigenvectors)

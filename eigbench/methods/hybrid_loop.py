@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, require_iterations, symmetric_part
+from eigbench.phases import phase
 
 
 class _PowerIteration(torch.autograd.Function):
@@ -29,15 +30,22 @@ class _PowerIteration(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         M, v = ctx.saved_tensors
-        length = torch.linalg.vector_norm(M @ v, dim=-2, keepdim=True)
-        # The bracket of Eq. 4 as it is printed, a matrix: Σ_k M^k (I − vvᵀ)/‖Mv‖^(k+1).
-        identity = torch.eye(M.shape[-1], dtype=M.dtype, device=M.device)
-        term = (identity - v @ v.mT) / length
-        bracket = term
-        for _ in range(ctx.iterations - 1):
-            term = (M @ term) / length
-            bracket = bracket + term
-        return bracket @ gradients[0] @ v.mT, None, None
+        with phase("coefficients"):
+            bracket = _bracket(M, v, ctx.iterations)
+        with phase("products"):
+            return bracket @ gradients[0] @ v.mT, None, None
+
+
+def _bracket(M: Tensor, v: Tensor, iterations: int) -> Tensor:
+    """The bracket of Eq. 4 as it is printed, a matrix: `Σ_k M^k (I − vvᵀ)/‖Mv‖^(k+1)`."""
+    length = torch.linalg.vector_norm(M @ v, dim=-2, keepdim=True)
+    identity = torch.eye(M.shape[-1], dtype=M.dtype, device=M.device)
+    term = (identity - v @ v.mT) / length
+    bracket: Tensor = term
+    for _ in range(iterations - 1):
+        term = (M @ term) / length
+        bracket = bracket + term
+    return bracket
 
 
 @dataclass(frozen=True)
@@ -62,14 +70,15 @@ class HybridLoop(Method):
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`."""
-        _, eigenvectors = torch.linalg.eigh(M.detach())
-        deflated = symmetric_part(M)
-        values, vectors = [], []
-        # Deflation removes the largest eigenvalue first.
-        for start in reversed(torch.split(eigenvectors, 1, dim=-1)):
-            v = _PowerIteration.apply(deflated, start, self.iterations)
-            image = deflated @ v
-            values.append(((v.mT @ image) / (v.mT @ v))[..., 0, 0])
-            vectors.append(v[..., 0])
-            deflated = deflated - image @ v.mT
-        return Eigenpairs(torch.stack(values[::-1], -1), torch.stack(vectors[::-1], -1))
+        with phase("decomposition"):
+            _, eigenvectors = torch.linalg.eigh(M.detach())
+            deflated = symmetric_part(M)
+            values, vectors = [], []
+            # Deflation removes the largest eigenvalue first.
+            for start in reversed(torch.split(eigenvectors, 1, dim=-1)):
+                v = _PowerIteration.apply(deflated, start, self.iterations)
+                image = deflated @ v
+                values.append(((v.mT @ image) / (v.mT @ v))[..., 0, 0])
+                vectors.append(v[..., 0])
+                deflated = deflated - image @ v.mT
+            return Eigenpairs(torch.stack(values[::-1], -1), torch.stack(vectors[::-1], -1))

@@ -22,6 +22,7 @@ from torch import Tensor
 from eigbench.methods.arithmetic import choose_arithmetic
 from eigbench.methods.base import Eigenpairs
 from eigbench.methods.calling import composing, eager_twin
+from eigbench.phases import phase
 
 
 class CoefficientRule(Protocol):
@@ -43,7 +44,8 @@ class _Composable(torch.autograd.Function):
 
     @staticmethod
     def forward(M: Tensor, rule: CoefficientRule) -> tuple[Tensor, Tensor]:
-        eigenvalues, eigenvectors = torch.linalg.eigh(M)
+        with phase("decomposition"):
+            eigenvalues, eigenvectors = torch.linalg.eigh(M)
         return eigenvalues, eigenvectors
 
     @staticmethod
@@ -57,14 +59,17 @@ class _Composable(torch.autograd.Function):
         # derivative, vmap and torch.compile work without a rule of their own.
         by_eigenvalues, by_eigenvectors = gradients
         eigenvalues, V = ctx.saved_tensors
-        A = V.mT @ by_eigenvectors
-        minus, surplus = ctx.rule.half_coefficients(eigenvalues)
-        mul, _, addcmul = choose_arithmetic()
-        weighted = addcmul(mul(minus, A - A.mT), surplus, A)
-        upper = weighted.triu()
-        core = upper + upper.mT
-        core.diagonal(dim1=-2, dim2=-1).copy_(by_eigenvalues)
-        return V @ core @ V.mT, None
+        with phase("products"):
+            A = V.mT @ by_eigenvectors
+        with phase("coefficients"):
+            minus, surplus = ctx.rule.half_coefficients(eigenvalues)
+            mul, _, addcmul = choose_arithmetic()
+            weighted = addcmul(mul(minus, A - A.mT), surplus, A)
+            upper = weighted.triu()
+            core = upper + upper.mT
+            core.diagonal(dim1=-2, dim2=-1).copy_(by_eigenvalues)
+        with phase("products"):
+            return V @ core @ V.mT, None
 
 
 _Eager = eager_twin(_Composable)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, require_iterations, symmetric_part
+from eigbench.methods.calling import composing
+from eigbench.phases import phase
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,25 @@ class PowerIteration(Method):
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Approximate eigenpairs of symmetric `M` `(..., n, n)`."""
-        deflated = symmetric_part(M)
-        values, vectors = [], []
-        for start in _starts(M, self.seed):
-            v = start
-            for _ in range(self.iterations):
-                image = deflated @ v
-                v = image / torch.linalg.vector_norm(image, dim=-2, keepdim=True)
+        with phase("decomposition"):
+            return _iterate(symmetric_part(M), _starts(M, self.seed), self.iterations)
+
+
+def _iterate(deflated: Tensor, starts: list[Tensor], iterations: int) -> Eigenpairs:
+    """The pairs that power iteration finds from the `starts`, one deflation after the other."""
+    values, vectors = [], []
+    for start in starts:
+        v = start
+        for _ in range(iterations):
             image = deflated @ v
-            values.append((v.mT @ image)[..., 0, 0])
-            vectors.append(v[..., 0])
-            deflated = deflated - image @ v.mT
-        eigenvalues, order = torch.sort(torch.stack(values, -1), dim=-1, stable=True)
-        eigenvectors = torch.take_along_dim(torch.stack(vectors, -1), order[..., None, :], dim=-1)
-        return Eigenpairs(eigenvalues, eigenvectors)
+            v = image / torch.linalg.vector_norm(image, dim=-2, keepdim=True)
+        image = deflated @ v
+        values.append((v.mT @ image)[..., 0, 0])
+        vectors.append(v[..., 0])
+        deflated = deflated - image @ v.mT
+    eigenvalues, order = torch.sort(torch.stack(values, -1), dim=-1, stable=True)
+    eigenvectors = torch.take_along_dim(torch.stack(vectors, -1), order[..., None, :], dim=-1)
+    return Eigenpairs(eigenvalues, eigenvectors)
 
 
 def _starts(M: Tensor, seed: int | None) -> list[Tensor]:
@@ -56,8 +63,17 @@ def _starts(M: Tensor, seed: int | None) -> list[Tensor]:
     if seed is None:
         starts = torch.nn.functional.normalize(torch.randn_like(M), dim=-2)
     else:
-        starts = torch.tensor(_unit_vectors(M.shape[-1], seed), dtype=M.dtype, device=M.device)
+        columns = _unit_vectors(M.shape[-1], seed)
+        starts = _sent(torch.tensor(columns, dtype=M.dtype, device="cpu"), M.device)
     return list(torch.split(starts, 1, dim=-1))
+
+
+def _sent(X: Tensor, device: torch.device) -> Tensor:
+    """`X`, which is the host's, on a device, without waiting until that has nothing else to do."""
+    # Only from pinned memory does a copy not wait. Compilers know no such memory.
+    if device.type == "cuda" and not composing():
+        X = X.pin_memory()
+    return X.to(device, non_blocking=True)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

@@ -11,6 +11,7 @@ from torch import Tensor
 from eigbench.methods.base import Eigenpairs, Method, symmetric_part
 from eigbench.methods.calling import composing, eager_twin
 from eigbench.methods.functions import SpectralFunction
+from eigbench.phases import phase
 
 _NOT_OF_EIGENVECTORS = (
     "spectral has the exact gradient of functions of M, not of its eigenvectors: "
@@ -47,7 +48,8 @@ class _MatrixFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(M: Tensor, values: Tensor, V: Tensor, F: Tensor) -> Tensor:
-        return (V * values[..., None, :]) @ V.mT
+        with phase("products"):
+            return (V * values[..., None, :]) @ V.mT
 
     @staticmethod
     def setup_context(
@@ -59,8 +61,9 @@ class _MatrixFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         M, V, F = ctx.saved_tensors
-        core = F * symmetric_part(V.mT @ gradients[0] @ V)
-        found = V @ core @ V.mT
+        with phase("products"):
+            core = F * symmetric_part(V.mT @ gradients[0] @ V)
+            found = V @ core @ V.mT
         if torch.is_grad_enabled():
             # V and F depend on M without a record of it: a second derivative would be wrong.
             found = _NoGradient.apply(found, M, _NOT_TWICE)
@@ -90,14 +93,17 @@ class Spectral(Method):
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`; only the eigenvalues have a gradient."""
-        eigenvalues, V = torch.linalg.eigh(symmetric_part(M))
+        with phase("decomposition"):
+            eigenvalues, V = torch.linalg.eigh(symmetric_part(M))
         return Eigenpairs(eigenvalues, _NoGradient.apply(V.detach(), M, _NOT_OF_EIGENVECTORS))
 
     def matrix_function(self, M: Tensor, function: SpectralFunction) -> Tensor:
         """`f(M)` `(..., n, n)` of symmetric `M`; the constants of `function` get no gradient."""
-        eigenvalues, V = torch.linalg.eigh(M.detach())
-        values = function.values(eigenvalues)
-        F = function.divided_differences(eigenvalues)
+        with phase("decomposition"):
+            eigenvalues, V = torch.linalg.eigh(M.detach())
+        with phase("coefficients"):
+            values = function.values(eigenvalues)
+            F = function.divided_differences(eigenvalues)
         call = _MatrixFunction if composing() else _EagerMatrixFunction
         composed: Tensor = call.apply(M, values, V, F)
         return composed

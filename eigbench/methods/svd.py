@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, symmetric_part
+from eigbench.phases import phase
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,14 @@ class Svd(Method):
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`."""
-        left, magnitudes, right = torch.linalg.svd(symmetric_part(M))
-        signs = torch.sign((left * right.mT).sum(dim=-2)).detach()
-        # A zero singular value has no sign of its own; +1 keeps it zero.
-        eigenvalues = magnitudes * (signs + (signs == 0))
-        eigenvalues, order = torch.sort(eigenvalues, dim=-1, stable=True)
-        return Eigenpairs(eigenvalues, torch.take_along_dim(left, order[..., None, :], dim=-1))
+        with phase("decomposition"):
+            return _decompose(symmetric_part(M))
+
+
+def _decompose(M: Tensor) -> Eigenpairs:
+    left, magnitudes, right = torch.linalg.svd(M)
+    signs = torch.sign((left * right.mT).sum(dim=-2)).detach()
+    # A zero singular value has no sign of its own; +1 keeps it zero.
+    eigenvalues = magnitudes * (signs + (signs == 0))
+    eigenvalues, order = torch.sort(eigenvalues, dim=-1, stable=True)
+    return Eigenpairs(eigenvalues, torch.take_along_dim(left, order[..., None, :], dim=-1))

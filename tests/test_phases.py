@@ -1,0 +1,204 @@
+"""The ranges that a profiler's trace shows: where they are, and that they change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile, record_function
+
+import eigbench
+from eigbench.layers import PCADenoising2d, ZCAWhitening2d
+from eigbench.layers.base import SpectralLayer2d
+from eigbench.methods import available
+from eigbench.phases import PHASES, PREFIX, phase, recording
+from tests.methods.matrices import separated
+
+# Whose backward pass is autograd's own, which has no names.
+AUTOGRAD = {"eigh", "svd", "svd-released", "pi"}
+LAYERS: dict[str, Callable[..., SpectralLayer2d]] = {
+    "zca": partial(ZCAWhitening2d, 8, 4),
+    "pca": partial(PCADenoising2d, 8, energy=0.9),
+}
+
+
+class Trace:
+    """The ranges of a profile, and those of them that lie in another."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.nested: set[tuple[str, str]] = set()
+
+    def read(self, events: Any) -> None:
+        for event in events:
+            if event.name.startswith(PREFIX):
+                self.names.append(event.name.removeprefix(PREFIX))
+                outer = event.cpu_parent
+                while outer is not None:
+                    if outer.name.startswith(PREFIX):
+                        pair = (outer.name.removeprefix(PREFIX), self.names[-1])
+                        self.nested.add(pair)
+                    outer = outer.cpu_parent
+
+
+@contextmanager
+def traced() -> Iterator[Trace]:
+    """What torch's profiler sees inside; to be read afterwards."""
+    trace = Trace()
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        yield trace
+    trace.read(profiled.events())
+
+
+def passes(function: Callable[[Tensor], Tensor], X: Tensor) -> tuple[Trace, Trace]:
+    """The ranges of a forward and of a backward pass."""
+    X = X.clone().requires_grad_()
+    with recording():
+        with traced() as forward:
+            loss = function(X).sum()
+        with traced() as backward:
+            loss.backward()  # type: ignore[no-untyped-call]
+    return forward, backward
+
+
+def pairs(method: str) -> Callable[[Tensor], Tensor]:
+    """Of eigenpairs, as far as `method` differentiates them."""
+
+    def function(M: Tensor) -> Tensor:
+        values, V = eigbench.eigh(M, method=method)
+        return values if method == "spectral" else values + V[..., 0, :]
+
+    return function
+
+
+def images() -> Tensor:
+    return torch.randn(6, 8, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("method", available())
+def test_the_phases_of_eigenpairs(method: str) -> None:
+    forward, backward = passes(pairs(method), separated(4, (2,)))
+    own = method not in {*AUTOGRAD, "spectral"}
+    assert set(forward.names) == {"decomposition"}
+    assert set(backward.names) == ({"coefficients", "products"} if own else set())
+    assert not forward.nested | backward.nested
+
+
+@pytest.mark.parametrize("method", available())
+def test_the_phases_of_a_function(method: str) -> None:
+    function = partial(eigbench.matrix_function, function="inverse-square-root", method=method)
+    forward, backward = passes(function, separated(4, (2,)))
+    own = {"products"} if method == "spectral" else {"coefficients", "products"}
+    assert set(forward.names) == {"decomposition", "coefficients", "products"}
+    assert set(backward.names) == (set() if method in AUTOGRAD else own)
+    assert not forward.nested | backward.nested
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("method", available())
+def test_the_phases_of_a_layer(method: str, name: str) -> None:
+    layer = LAYERS[name](method=method).double()
+    forward, backward = passes(layer, images())
+    assert set(forward.names) == set(PHASES)
+    assert set(backward.names) == {"coefficients", "products"}
+    assert not forward.nested
+    # The gradient by the covariance, in which a method names its own.
+    assert {outer for outer, _ in backward.nested} <= {"coefficients"}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_phase_of_a_layer_in_evaluation(name: str) -> None:
+    forward, _ = passes(LAYERS[name]().double().eval(), images())
+    assert forward.names == ["products"]
+
+
+def test_nothing_is_seen_unless_recorded() -> None:
+    with traced() as trace:
+        ZCAWhitening2d(8).double()(images().requires_grad_()).sum().backward()
+    assert trace.names == []
+
+
+def test_recording_ends_even_after_an_error() -> None:
+    with pytest.raises(RuntimeError, match="broken"), recording():
+        raise RuntimeError("broken")
+    assert not isinstance(phase("products"), record_function)
+
+
+def test_recording_inside_recording() -> None:
+    with recording():
+        with recording():
+            pass
+        assert isinstance(phase("products"), record_function)
+
+
+def test_every_thread_records() -> None:
+    with recording(), ThreadPoolExecutor() as pool:
+        assert isinstance(pool.submit(phase, "products").result(), record_function)
+
+
+def _step(method: str) -> list[Tensor]:
+    """All numbers that come out of a method and of both layers."""
+    M = separated(4, (2,)).requires_grad_()
+    composed = eigbench.matrix_function(M, "inverse-square-root", method=method)
+    found = [composed, *torch.autograd.grad(pairs(method)(M).sum() + composed.sum(), M)]
+    for make in LAYERS.values():
+        torch.manual_seed(1)  # for the starts of `pi`
+        layer, X = make(method=method).double(), images().requires_grad_()
+        Y = layer(X)
+        found += [Y, *torch.autograd.grad(Y.square().sum(), [X, *layer.parameters()])]
+        found += layer.buffers()
+    return found
+
+
+@pytest.mark.parametrize("method", available())
+def test_recording_changes_no_number(method: str) -> None:
+    plain = _step(method)
+    with recording(), traced():
+        recorded = _step(method)
+    for one, other in zip(plain, recorded, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("method", ["hybrid", "spectral"])
+def test_a_compiler_sees_neither_a_range_nor_a_switch(method: str) -> None:
+    torch.compiler.reset()
+
+    def loss(M: Tensor) -> Tensor:
+        return eigbench.matrix_function(M, "inverse-square-root", method=method).sum()
+
+    compiled: Any = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    M = separated(4).requires_grad_()
+    (plain,) = torch.autograd.grad(compiled(M), M)
+    stance: Any = torch.compiler.set_stance
+    with stance("fail_on_recompile"), recording(), traced() as trace:
+        (recorded,) = torch.autograd.grad(compiled(M), M)
+    assert trace.names == []
+    assert torch.equal(recorded, plain)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_compiles_whole_while_recording(name: str) -> None:
+    torch.compiler.reset()
+    layer = LAYERS[name]().double()
+    compiled: Any = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    X = images().requires_grad_()
+    with recording(), traced() as trace:
+        torch.autograd.grad(compiled(X).square().sum(), X)
+    assert trace.names == []
+
+
+def test_transforms_while_recording() -> None:
+    def loss(M: Tensor) -> Tensor:
+        return eigbench.matrix_function(M, "inverse-square-root", method="hybrid").sum()
+
+    M = separated(4, (3,))
+    mapped = torch.func.vmap(torch.func.grad(loss))
+    plain = mapped(M)
+    with recording():
+        assert torch.equal(mapped(M), plain)
