@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from eigbench.runs.case import TrainCase
 from eigbench.runs.record import Record
 from eigbench.runs.structure import Suite
 from eigbench.runs.suite import cases
+from eigbench.runs.traces import FOLDER as TRACES
 
 
 def execute(
@@ -24,12 +27,23 @@ def execute(
     folder = resolve_folder(out, suite, resume=resume)
     if not resume:
         store.require_free(folder)  # before the slow imports
+    # Of torch's own libraries only what went wrong is shown; they read this when they are loaded.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    interrupted = _measure(suite, folder, resume=resume, shown=not (quiet or no_progress))
+    _conclude(suite, folder, quiet=quiet)
+    if interrupted:
+        _say("eigbench: interrupted; what was measured is kept, and the report is partial.")
+        _say(f"eigbench: repeat the command with --resume --out {folder} to go on.")
+        raise typer.Exit(EXIT_INTERRUPTED)
 
+
+def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> bool:
+    """Append the records that are missing; returns whether it was interrupted."""
     from eigbench.measure import measurer  # late: torch
-    from eigbench.report import write_report
     from eigbench.runs.checkpoints import Checkpoints
     from eigbench.runs.environment import describe
     from eigbench.runs.runner import run
+    from eigbench.runs.traces import Traces
 
     todo = cases(suite)
     observer = Observer()
@@ -42,32 +56,38 @@ def execute(
         observer(record)
 
     checkpoints = Checkpoints(folder)
-    measure = measurer(suite, checkpoints, watch)
-    interrupted = False
+    measure = measurer(suite, checkpoints, watch, Traces(folder))
     session = describe(suite.device, suite.seed)
     with store.open_run(folder, suite, session, resume=resume) as writer:
         for case_id in writer.done:
             checkpoints.discard(case_id)  # of a case whose record was the last thing written
-        shown = not (quiet or no_progress)
         if shown:
             _say(f"eigbench: {suite.title or suite.name} → {folder}")
         with progress(len(todo), len(writer.done), show=shown) as observer:
             try:
                 run(todo, measure, writer, recorded)
             except KeyboardInterrupt:
-                interrupted = True
+                return True
+    return False
+
+
+def _conclude(suite: Suite, folder: Path, *, quiet: bool) -> None:
+    """Write the report, and print its verdict and where it is."""
+    from eigbench.report import write_report
+    from eigbench.runs.bundle import bundle
+
     try:
         verdict = write_report(folder)
     except KeyboardInterrupt:
         _say(f"eigbench: interrupted; `eigbench report {folder}` writes the report.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
+    if suite.bundle:
+        bundle(folder)
     if not quiet:
         typer.echo(verdict)
+        if (folder / TRACES).is_dir():
+            typer.echo(f"tensorboard --logdir {shlex.quote(str(folder / TRACES))}")
     typer.echo(str(folder / store.REPORT))
-    if interrupted:
-        _say("eigbench: interrupted; what was measured is kept, and the report is partial.")
-        _say(f"eigbench: repeat the command with --resume --out {folder} to go on.")
-        raise typer.Exit(EXIT_INTERRUPTED)
 
 
 def _say(line: str) -> None:

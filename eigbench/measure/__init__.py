@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eigbench.errors import InputError
-from eigbench.runs.case import Case, SeriesCase, TrainCase
+from eigbench.runs.case import Case, ProfileCase, SeriesCase, StabilityCase, TrainCase
 from eigbench.runs.structure import Matrices, Suite
+from eigbench.runs.suite import cases
 
 if TYPE_CHECKING:
     from eigbench.measure.measurement import Measurement
     from eigbench.measure.problem import UserMatrices
+    from eigbench.measure.profile import Traces
     from eigbench.measure.training import Checkpoints, Watch
 
 
@@ -32,43 +34,56 @@ def _unwatched(_case: TrainCase, _step: int, _steps: int, _loss: float) -> None:
 
 
 def measurer(
-    suite: Suite, checkpoints: Checkpoints | None = None, watch: Watch = _unwatched
+    suite: Suite,
+    checkpoints: Checkpoints | None = None,
+    watch: Watch = _unwatched,
+    traces: Traces | None = None,
 ) -> Callable[[Case], Measurement]:
     """The function that measures each case of `suite`, whatever its kind.
 
-    A training keeps its state in `checkpoints` and tells `watch` of every step. `InputError` if
-    the matrices or images of the suite cannot be had.
+    A training keeps its state in `checkpoints` and tells `watch` of every step; a profile keeps
+    its trace in `traces`. `InputError` if the matrices or images of the suite cannot be had.
     """
-    if suite.training is not None:
-        return _training_measurer(suite, checkpoints or NoCheckpoints(), watch)
     from eigbench.measure.series import measure_series
     from eigbench.measure.stability import measure_stability
 
     user = _user_matrices(suite.matrices)
+    train = _training_measurer(suite, checkpoints or NoCheckpoints(), watch)
+    profile = _profiler(suite, traces)
 
     def measure(case: Case) -> Measurement:
         if isinstance(case, SeriesCase):
             return measure_series(case)
-        assert not isinstance(case, TrainCase)  # noqa: S101  # such a suite has a `training`
-        return measure_stability(case, user)
+        if isinstance(case, StabilityCase):
+            return measure_stability(case, user)
+        return train(case) if isinstance(case, TrainCase) else profile(case)
 
     return measure
 
 
 def _training_measurer(
     suite: Suite, checkpoints: Checkpoints, watch: Watch
-) -> Callable[[Case], Measurement]:
+) -> Callable[[TrainCase], Measurement]:
+    if suite.training is None:
+        return _refused
     from eigbench.measure.training import measure_training
     from eigbench.measure.trial import image_sets
 
-    assert suite.training is not None  # noqa: S101
     images = image_sets(suite.training)
+    return lambda case: measure_training(case, images, checkpoints, watch)
 
-    def measure(case: Case) -> Measurement:
-        assert isinstance(case, TrainCase)  # noqa: S101
-        return measure_training(case, images, checkpoints, watch)
 
-    return measure
+def _profiler(suite: Suite, traces: Traces | None) -> Callable[[ProfileCase], Measurement]:
+    planned = [case for case in cases(suite) if isinstance(case, ProfileCase)]
+    if not planned:
+        return _refused
+    from eigbench.measure.profile import NoTraces, Profiler
+
+    return Profiler(planned, traces or NoTraces())
+
+
+def _refused(case: Case) -> Measurement:
+    raise InputError(f"the suite has no case {case.id}")
 
 
 def _user_matrices(remembered: Matrices | None) -> UserMatrices:

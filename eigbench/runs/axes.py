@@ -14,10 +14,11 @@ from typing import Any
 from eigbench.architectures import MODELS
 from eigbench.errors import InputError
 from eigbench.methods.registry import available
+from eigbench.runs.profiling import INPUTS, SUBJECTS
 from eigbench.runs.training import LAYERS, PRECISIONS, SCHEDULES
 
 LARGEST_D = 4096
-DTYPES = ("float32", "float64")
+DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,10 @@ def _real(inside: Callable[[float], bool]) -> Callable[[Any], float | None]:
         return number if math.isfinite(number) and inside(number) else None
 
     return accept
+
+
+def _truth(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def _one_of(names: Callable[[], Iterable[str]]) -> Callable[[Any], str | None]:
@@ -121,6 +126,9 @@ AXES = {
         _numeric("components", "--components", "whole numbers from 1 to 64", _whole(1, 64)),
         _numeric("energy", "--energy", "numbers e with 0 < e ≤ 1", _real(lambda e: 0 < e <= 1)),
         _named("truncation", "--truncation", _truncations),
+        _named("subject", "--subject", lambda: SUBJECTS),
+        _numeric("batch", "--batch", "whole numbers from 1 to 65536", _whole(1, 65536)),
+        _numeric("compiled", "compiled", "true, false", _truth),
         _numeric("ratio", "ratio", "numbers q with 0 < q < 1", _real(lambda q: 0 < q < 1)),
     )
 }
@@ -138,9 +146,12 @@ SETTINGS = {
         _numeric("learning_rate", "--lr", "numbers above 0", _real(lambda rate: rate > 0)),
         _named("schedule", "--schedule", lambda: SCHEDULES),
         _named("precision", "--precision", lambda: PRECISIONS),
+        _numeric("rounds", "--rounds", *_COUNT),
+        _numeric("seconds", "--seconds", "numbers above 0", _real(lambda s: s > 0)),
+        _named("inputs", "--inputs", lambda: INPUTS),
     )
 }
-"""What all trainings of a run share, as it is typed on the command line."""
+"""What all trainings or profiles of a run share, as it is typed on the command line."""
 
 SEEDS = _numeric("seeds", "--seeds", "whole numbers from 1 to 1000000", _whole(1, 10**6))
 SEED = _numeric("seed", "seed", "whole numbers from 0 on", _whole(0, 2**31))

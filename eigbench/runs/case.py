@@ -110,4 +110,55 @@ class SeriesCase(CaseBase, tag="series", tag_field="kind", frozen=True, kw_only=
     dtype: str
 
 
-Case = StabilityCase | SeriesCase | TrainCase
+class ProfileCase(CaseBase, tag="profile", tag_field="kind", frozen=True, kw_only=True):
+    """The time, memory and work of one method, or of a reference, in one workload."""
+
+    subject: str
+    """"operation", "layer" or "step", which is a training step of ResNet18."""
+    method: str
+    """A method; or a reference: "torch.linalg.eigh", "bn" or "none"."""
+    parameters: dict[str, int]
+    layer: str | None
+    """What the workload compares with its references: "zca" or "pca"; None for an operation."""
+    d: int | None
+    """Matrix size; channels of a group (zca)."""
+    energy: float | None
+    """Share of the variance kept (pca)."""
+    batch: int
+    """Matrices of an operation; images of a layer or a step."""
+    dtype: str
+    compiled: bool
+    inputs: str
+    """"fresh" for each run, or "cached": the same tensors again and again."""
+    rounds: int
+    seconds: float
+    """After so long a workload is timed for a few rounds at least, and no more."""
+    trace: bool
+    seed: int
+    device: str
+
+    @property
+    def iterations(self) -> int | None:
+        """K, for a method that has it."""
+        return self.parameters.get("iterations")
+
+    @property
+    def workload(self) -> Self:
+        """What the cases that are timed in turn have in common."""
+        return msgspec.structs.replace(self, method="", parameters={}, compiled=False, trace=False)
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the case is what the methods of its workload are compared with."""
+        return self.method in (*REFERENCES["operation"], *REFERENCES["layer"])
+
+
+REFERENCES = {
+    "operation": ("torch.linalg.eigh",),
+    "layer": ("bn", "none"),
+    "step": ("bn", "none"),
+}
+"""By subject; the first is what ratios are taken to."""
+
+
+Case = StabilityCase | SeriesCase | TrainCase | ProfileCase

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from eigbench.runs.case import Case, SeriesCase, StabilityCase
+from eigbench.runs.profiling import profile_cases
 from eigbench.runs.structure import Axes, Grid, Kind, Suite
 from eigbench.runs.training import taken, train_cases
 
@@ -21,13 +22,32 @@ REQUIRED: dict[Kind, frozenset[str]] = {
         | {"epsilon", "iterations", "loss", "start"}
     ),
     "train": frozenset({"model", "layer"}),
+    "profile": frozenset({"subject", "batch", "dtype", "method", "iterations", "compiled"}),
 }
 """The axes without which a grid of a kind has no cases."""
 
 
 _DECOMPOSING = frozenset({"method", "epsilon", "iterations"})
-REQUIRED_BY_LAYER = {"zca": _DECOMPOSING | {"d"}, "pca": _DECOMPOSING}
+_REQUIRED_BY_LAYER = {"zca": _DECOMPOSING | {"d"}, "pca": _DECOMPOSING}
 """What a grid of trainings needs besides, for the layers that decompose."""
+_REQUIRED_BY_SUBJECT = {
+    "operation": {"d"},
+    "layer": {"layer", "d", "energy"},
+    "step": {"layer", "d", "energy"},
+}
+"""What a grid of profiles needs besides."""
+
+
+def required(kind: Kind, values: Mapping[str, list[Any]]) -> frozenset[str]:
+    """The axes without which a grid of these values has no cases."""
+    names = REQUIRED[kind]
+    if kind == "train":
+        layers = values.get("layer", ())
+        return names.union(*(_REQUIRED_BY_LAYER.get(layer, ()) for layer in layers))
+    if kind == "profile":
+        subjects = values.get("subject", ())
+        return names.union(*(_REQUIRED_BY_SUBJECT.get(subject, ()) for subject in subjects))
+    return names
 
 
 def given(axes: Axes) -> dict[str, list[Any]]:
@@ -45,12 +65,17 @@ def grid_cases(suite: Suite, grid: Grid) -> Iterator[Case]:
     """The cases of one grid, in order."""
     values = {**given(suite.axes), **given(grid)}
     kind = kind_of(suite, grid)
+    count = suite.seeds if grid.seeds is None else grid.seeds
     if kind == "series":
         yield from _series_cases(suite, values)
     elif kind == "stability":
-        yield from _stability_cases(suite, values)
+        yield from _stability_cases(suite, values, count)
+    elif kind == "profile":
+        yield from profile_cases(
+            suite.profiling, values, trace=grid.trace, seed=suite.seed, device=suite.device
+        )
     elif suite.training is not None:
-        seeds = range(suite.seed, suite.seed + suite.seeds)
+        seeds = range(suite.seed, suite.seed + count)
         yield from train_cases(suite.training, values, seeds, suite.device)
 
 
@@ -59,11 +84,11 @@ def _series_cases(suite: Suite, values: Mapping[str, list[Any]]) -> Iterator[Cas
         yield SeriesCase(ratio=ratio, threshold=suite.threshold, dtype=dtype)
 
 
-def _stability_cases(suite: Suite, values: Mapping[str, list[Any]]) -> Iterator[Case]:
+def _stability_cases(suite: Suite, values: Mapping[str, list[Any]], count: int) -> Iterator[Case]:
     # The method varies fastest, so that a partial run compares methods on the same cases.
     names = ("dtype", "epsilon", "scale", "loss", "gap", "iterations", "start", "method")
     for (spectrum, d, seeds), *point in itertools.product(
-        _families(suite, values), *(values[name] for name in names)
+        _families(suite, values, count), *(values[name] for name in names)
     ):
         dtype, epsilon, scale, loss, gap, iterations, start, method = point
         yield StabilityCase(
@@ -83,10 +108,12 @@ def _stability_cases(suite: Suite, values: Mapping[str, list[Any]]) -> Iterator[
         )
 
 
-def _families(suite: Suite, values: Mapping[str, list[Any]]) -> list[tuple[str, int, int]]:
+def _families(
+    suite: Suite, values: Mapping[str, list[Any]], seeds: int
+) -> list[tuple[str, int, int]]:
     """Spectrum, d and number of matrices: the suite's own, or those of the user's file."""
     if suite.matrices is None:
-        return [(s, d, suite.seeds) for s in values["spectrum"] for d in values["d"]]
+        return [(s, d, seeds) for s in values["spectrum"] for d in values["d"]]
     return [(FILE_SPECTRUM, int(d), count) for d, count in suite.matrices.count.items()]
 
 

@@ -6,9 +6,10 @@ from typing import Literal
 
 import msgspec
 
+from eigbench.runs.profiling import Profiling
 from eigbench.runs.training import Scale, Training
 
-Kind = Literal["stability", "series", "train"]
+Kind = Literal["stability", "series", "train", "profile"]
 
 
 class Axes(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -31,6 +32,9 @@ class Axes(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaul
     components: list[int] | None = None
     energy: list[float] | None = None
     truncation: list[str] | None = None
+    subject: list[str] | None = None
+    batch: list[int] | None = None
+    compiled: list[bool] | None = None
 
 
 class Grid(Axes, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -39,6 +43,10 @@ class Grid(Axes, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     about: str = ""
     kind: Kind | None = None
     """The suite's own, unless this grid asks something else."""
+    seeds: int | None = None
+    """Matrices per case or trials per cell, if not as many as the suite's."""
+    trace: bool = False
+    """Whether the profiles of this grid leave traces."""
     narrow: list[str] = []
     """Axes of which this grid needs few values: an option narrows them to those it names, and
     replaces them only where that leaves none."""
@@ -67,8 +75,11 @@ class Suite(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defau
     grids: list[Grid] = []
     matrices: Matrices | None = None
     training: Training | None = None
+    profiling: Profiling = msgspec.field(default_factory=Profiling)
     compare: str = ""
-    """The table or figure of the paper that a training suite repeats, such as "table-2"."""
+    """What a training suite repeats of the paper, such as "figure-2", or "table-2 table-5"."""
+    bundle: bool = False
+    """Whether pictures and traces end up in one file each, for where few files come back."""
     scale: str = ""
     """The scale that was applied; a suite with `scales` and none applied is at its own."""
     scales: dict[str, Scale] = {}

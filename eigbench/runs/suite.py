@@ -12,8 +12,8 @@ import tomli_w
 
 from eigbench.errors import InputError
 from eigbench.runs.axes import AXES, DEVICE, NAME, SEED, SEEDS, THRESHOLD, Axis
-from eigbench.runs.case import Case
-from eigbench.runs.grids import REQUIRED, REQUIRED_BY_LAYER, given, grid_cases, kind_of
+from eigbench.runs.case import Case, ProfileCase
+from eigbench.runs.grids import given, grid_cases, kind_of, required
 from eigbench.runs.structure import Axes, Grid, Suite
 from eigbench.runs.training import changed
 
@@ -62,6 +62,9 @@ def check(suite: Suite) -> Suite:
     _check_axes("axes", suite.axes)
     for position, grid in enumerate(suite.grids):
         _check_grid(f"grids[{position}]", suite, grid)
+    trains = any(kind_of(suite, grid) == "train" for grid in suite.grids)
+    if suite.training is not None and not trains:
+        raise InputError("there is a [training], but no grid of kind train")
     for size, count in suite.matrices.count.items() if suite.matrices else ():
         _read("matrices.count", AXES["d"], size)
         _read(f"matrices.count.{size}", SEEDS, count)
@@ -76,14 +79,14 @@ def check(suite: Suite) -> Suite:
 def _check_grid(place: str, suite: Suite, grid: Grid) -> None:
     _check_axes(place, grid)
     kind = kind_of(suite, grid)
-    if (kind == "train") != (suite.training is not None):
-        has = "trains, but the suite has no" if kind == "train" else f"is of kind {kind}, but has"
-        raise InputError(f"{place} {has} [training]")
+    if kind == "train" and suite.training is None:
+        raise InputError(f"{place} trains, but the suite has no [training]")
+    if grid.seeds is not None:
+        _read(f"{place}.seeds", SEEDS, grid.seeds)
+    if grid.trace and kind != "profile":
+        raise InputError(f"{place}.trace: only profiles leave traces, and this is of kind {kind}")
     values = {**given(suite.axes), **given(grid)}
-    required = REQUIRED[kind].union(
-        *(REQUIRED_BY_LAYER.get(layer, ()) for layer in values.get("layer", ()))
-    )
-    missing = required - set(values)
+    missing = required(kind, values) - set(values)
     if missing:
         raise InputError(f"{place} has no {', '.join(sorted(missing))}")
     unknown = [name for name in grid.narrow if name not in AXES]
@@ -155,4 +158,10 @@ def cases(suite: Suite) -> list[Case]:
     if suite.kind == "train":
         # Every cell of every grid once before any has its second trial.
         found.sort(key=lambda case: getattr(case, "seed", 0))
-    return list({case.id: case for case in found}.values())
+    chosen: dict[str, Case] = {}
+    for case in found:
+        once = msgspec.structs.replace(case, trace=False) if isinstance(case, ProfileCase) else case
+        # Of two that differ in this alone, the one that leaves a trace.
+        if once.id not in chosen or case != once:
+            chosen[once.id] = case
+    return list(chosen.values())

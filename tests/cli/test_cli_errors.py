@@ -50,7 +50,7 @@ WRONG_VALUES = [
     (["--loss", "nope"], ["--loss", "'nope'", LOSSES]),
     (["--spectrum", "nope"], ["--spectrum", "'nope'", SPECTRA]),
     (["--spectrum", "file"], ["--spectrum", "'file'", SPECTRA]),
-    (["--dtype", "float16"], ["--dtype", "'float16'", "float32, float64"]),
+    (["--dtype", "half"], ["--dtype", "'half'", "float32, float64, float16, bfloat16"]),
     (["--seeds", "0"], ["--seeds", "0", WHOLE]),
     (["--seeds", "-1"], ["--seeds", "-1", WHOLE]),
     (["--device", "tpu"], ["--device", "'tpu'", "cpu, cuda, cuda:N", "auto"]),

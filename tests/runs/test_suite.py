@@ -31,7 +31,10 @@ PAPER_TRAININGS = (
     *("paper-table2", "paper-table3", "paper-table4a", "paper-table4b", "paper-table4c"),
     *("paper-table5", "paper-figure2", "paper-figure4"),
 )
-SHIPPED = ("stability", "paper-table1", "train-short", "train-stress", *PAPER_TRAININGS)
+SHIPPED = (
+    *("stability", "profile", "gpu", "paper-table1", "train-short", "train-stress"),
+    *PAPER_TRAININGS,
+)
 
 
 def test_these_suites_ship() -> None:
@@ -59,7 +62,9 @@ def test_the_stability_suite_varies_every_axis() -> None:
     taken["start"] = {case.parameters.get("seed") for case in stability} - {None}
     taken["iterations"] -= {None}
     taken["ratio"] = {case.ratio for case in planned if isinstance(case, SeriesCase)}
-    assert set(taken) == set(AXES) - {"model", "layer", "components", "energy", "truncation"}
+    of_other_kinds = {"model", "layer", "components", "energy", "truncation"}
+    of_other_kinds |= {"subject", "batch", "compiled"}
+    assert set(taken) == set(AXES) - of_other_kinds
     for name, values in taken.items():
         assert len(values) >= 2, name
     assert taken["d"] == {4, 8, 16, 32, 64}
@@ -280,7 +285,7 @@ ACCEPTED: dict[str, tuple[list[Any], list[Any]]] = {
     "start": ([0, "5"], [-1, 0.5, 2**31 + 1]),
     "ratio": ([0.5, 1e-9], [0, 1, -0.5, float("nan")]),
     "method": (list(available()), ["", "EIGH", "all", 3, None]),
-    "dtype": (["float32", "float64"], ["float16", "bfloat16", "double", 64]),
+    "dtype": (["float32", "float64", "float16", "bfloat16"], ["double", "half", 64]),
     "spectrum": (["gap", "cifar-conv"], ["file", "Gap", 1]),
     "loss": (["whitening"], ["mse", None]),
     "model": (["resnet18", "resnet50"], ["resnet34", "", None]),
@@ -288,6 +293,9 @@ ACCEPTED: dict[str, tuple[list[Any], list[Any]]] = {
     "components": ([1, 64, "16"], [0, 65, 1.5, True, None]),
     "energy": ([1, 0.99, "1e-3"], [0, 1.01, -1, float("nan"), None]),
     "truncation": (["algorithm-1", "none", "released"], ["", "off", None]),
+    "subject": (["operation", "layer", "step"], ["", "network", None]),
+    "batch": ([1, 65536, "16"], [0, 65537, 1.5, True, None]),
+    "compiled": ([True], [0, 1, "yes", None]),
 }
 
 

@@ -125,7 +125,7 @@ def test_a_scaled_suite_is_a_suite_of_its_own(cwd: Any) -> None:
         (_suite(grids=[Grid(layer=["zca"])]), r"grids\[0\] has no method"),
         (
             _suite(grids=[Grid(kind="series")]),
-            r"grids\[0\] is of kind series, but has \[training\]",
+            r"grids\[0\] has no dtype, ratio",
         ),
         (_suite(scales={"x": Scale(training={"nesterov": True, "momentum": 0})}), "nesterov needs"),
         (_suite(grids=[Grid(layer=["ln"], method=["svd"])]), r"grids\[0\]\.layer: 'ln'"),

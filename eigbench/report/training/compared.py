@@ -95,10 +95,22 @@ SHAPES = {
 
 
 def sections(compare: str, cells: Sequence[Cell]) -> list[str]:
-    """The table that the suite repeats, or nothing if it repeats none."""
-    shape = SHAPES.get(compare)
-    if shape is None:
-        return []
+    """The tables that the suite repeats, or nothing if it repeats none."""
+    return [part for shape, own in _tables(compare, cells) for part in _section(shape, own)]
+
+
+def _tables(compare: str, cells: Sequence[Cell]) -> list[tuple[Shape, list[Cell]]]:
+    """The shapes of the tables that are named, and the cells of each."""
+    shapes = [SHAPES[name] for name in compare.split() if name in SHAPES]
+    if len(shapes) == 1:
+        return [(shapes[0], list(cells))]  # whatever was added to the table's own
+    return [
+        (shape, [c for c in cells if c.case.layer in (*shape.setting["layer"], *WITHOUT)])
+        for shape in shapes
+    ]
+
+
+def _section(shape: Shape, cells: Sequence[Cell]) -> list[str]:
     found = placed(shape, cells)
     body = _flat(shape, found) if shape.flat else _stacked(shape, found)
     remarks = " ".join(
@@ -126,10 +138,11 @@ def placed(shape: Shape, cells: Sequence[Cell]) -> dict[Key, Cell]:
 
 def failures(compare: str, cells: Sequence[Cell]) -> list[tuple[Cell, float]]:
     """The measured cells of which the paper prints failures, with the share that it prints."""
-    shape = SHAPES.get(compare)
-    if shape is None:
-        return []
-    pairs = [(cell, shape.printed.get(key)) for key, cell in placed(shape, cells).items()]
+    pairs = [
+        (cell, shape.printed.get(key))
+        for shape, own in _tables(compare, cells)
+        for key, cell in placed(shape, own).items()
+    ]
     shares = [
         (cell, printed.success / 100)
         for cell, printed in pairs

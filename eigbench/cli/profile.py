@@ -1,0 +1,92 @@
+"""`eigbench profile`: what each method costs, and where the time goes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from eigbench.cli import options
+from eigbench.cli.execute import execute
+from eigbench.cli.lists import axis_values, setting_values
+from eigbench.runs.profiled import about, with_profiling, with_traces
+from eigbench.runs.suite import check, find, load, override
+
+List = list[str] | None
+Word = str | None
+
+
+def _axis(option: str, words: str) -> typer.models.OptionInfo:
+    info: typer.models.OptionInfo = typer.Option(
+        option, metavar="VALUE...", help=words, rich_help_panel="What is timed"
+    )
+    return info
+
+
+def _setting(option: str, metavar: str, words: str) -> typer.models.OptionInfo:
+    info: typer.models.OptionInfo = typer.Option(
+        option, metavar=metavar, help=words, rich_help_panel="How it is timed"
+    )
+    return info
+
+
+def profile(
+    subject: Annotated[List, _axis("--subject", "operation, layer, step.")] = None,
+    method: Annotated[List, _axis("--method", "Methods; `eigbench methods` lists them.")] = None,
+    d: Annotated[List, _axis("--d", "Matrix sizes; channels of a group (zca).")] = None,
+    batch: Annotated[List, _axis("--batch", "Matrices of an operation, images of a layer.")] = None,
+    dtype: Annotated[List, _axis("--dtype", "float32, float64, float16, bfloat16.")] = None,
+    layer: Annotated[List, _axis("--layer", "zca, pca: of a layer and a step.")] = None,
+    iterations: Annotated[List, _axis("--iterations", "K, for methods that have it.")] = None,
+    energy: Annotated[List, _axis("--energy", "Share of the variance kept (pca).")] = None,
+    compile_too: Annotated[
+        bool,
+        typer.Option(
+            "--compile", help="Time the compiled variant too.", rich_help_panel="What is timed"
+        ),
+    ] = False,
+    inputs: Annotated[
+        Word, _setting("--inputs", "fresh|cached", "New for each run, or not.")
+    ] = None,
+    rounds: Annotated[Word, _setting("--rounds", "N", "Rounds of each workload, at most.")] = None,
+    seconds: Annotated[Word, _setting("--seconds", "S", "Longest time of a workload.")] = None,
+    trace: Annotated[
+        bool | None,
+        typer.Option(
+            "--trace/--no-trace",
+            help="Keep traces of all, of none. [default: of a few]",
+            rich_help_panel="How it is timed",
+        ),
+    ] = None,
+    device: options.Device = None,
+    out: options.Out = None,
+    resume: options.Resume = False,
+    quiet: options.Quiet = False,
+    no_progress: options.NoProgress = False,
+) -> None:
+    """Time forward and backward of every method, with traces.
+
+    Runs the shipped suite `profile`: the bare operation, the layers, and a training step of
+    ResNet18. An axis option replaces that axis: `--d 16 64`, `--d 16 --d 64` and `--d 16,64` mean
+    the same.
+    """
+    chosen = axis_values(
+        {
+            "subject": subject,
+            "method": method,
+            "d": d,
+            "batch": batch,
+            "dtype": dtype,
+            "layer": layer,
+            "iterations": iterations,
+            "energy": energy,
+        }
+    )
+    if compile_too:
+        chosen["compiled"] = [False, True]
+    settings = setting_values({"inputs": inputs, "rounds": rounds, "seconds": seconds})
+    suite = with_profiling(load(find("profile")), settings)
+    suite = about(suite, {name: chosen.pop(name, None) for name in ("subject", "layer")})
+    suite = check(with_traces(override(suite, chosen), wanted=trace))
+    suite = options.with_seeds_and_device(suite, None, device or suite.device)
+    execute(suite, out, resume=resume, quiet=quiet, no_progress=no_progress)

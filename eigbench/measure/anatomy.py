@@ -1,0 +1,158 @@
+"""What one run consists of, apart from its time: memory, operators, kernels, phases, a timeline."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+
+from eigbench.measure.measurement import Measurement
+from eigbench.measure.timing import Contestant
+from eigbench.measure.trace import (
+    Event,
+    Trace,
+    enclosing,
+    inside,
+    parents,
+    peak_bytes,
+    self_seconds,
+)
+from eigbench.measure.tracing import record
+from eigbench.measure.work import flops, saved_bytes
+
+OTHER = "other"
+LONGEST_OPERATORS = 12
+LONGEST_EVENTS = 400
+
+
+def anatomy(
+    contestant: Contestant, device: torch.device, *, compiled: bool, timeline: bool
+) -> Measurement:
+    """Metrics of one traced run. A compiled run's operations are not those that were counted."""
+    samples: dict[str, list[float]] = {}
+    if not compiled:
+        samples.update({f"{name}_flops": [n] for name, n in flops(contestant).items() if n})
+    samples["saved_bytes"] = [saved_bytes(contestant)]
+    trace = record(contestant, device)
+    parts = [_counts(trace, device), _phases(trace), _operators(trace)]
+    if timeline:
+        parts.append(_timeline(trace))
+    labels: dict[str, list[str]] = {}
+    for part in parts:
+        samples.update(part.samples)
+        labels.update(part.labels)
+    return Measurement(samples, labels)
+
+
+def _counts(trace: Trace, device: torch.device) -> Measurement:
+    on_host = device.type != "cuda"
+    samples: dict[str, list[float]] = {"peak_bytes": [peak_bytes(trace.memory, on_host=on_host)]}
+    leaves = _leaves(trace.operators)
+    for one in trace.passes:
+        samples[f"{one.name}_operators"] = [len(inside(leaves, [one]))]
+    if not on_host:
+        samples["kernels"] = [len(trace.kernels)]
+        samples["synchronisations"] = [len(trace.waits)]
+    return Measurement(samples, {})
+
+
+def _leaves(operators: Sequence[Event]) -> list[Event]:
+    """The operators that call no other; what only wraps others is none."""
+    with_children = {parent for parent in parents(operators) if parent is not None}
+    return [
+        operator
+        for position, operator in enumerate(operators)
+        if position not in with_children and not _wraps(operator)
+    ]
+
+
+def _called_directly(operators: Sequence[Event]) -> list[Event]:
+    """The operators that no other operator called."""
+    return [
+        operator
+        for operator, parent in zip(operators, parents(operators), strict=True)
+        if not _wraps(operator) and (parent is None or _wraps(operators[parent]))
+    ]
+
+
+def _wraps(operator: Event) -> bool:
+    """Whether it is a node of autograd's, or the call of a function, and no operator itself."""
+    return operator.name.startswith("autograd::") or "::" not in operator.name
+
+
+def _phases(trace: Trace) -> Measurement:
+    """Time by pass and phase: of the device if it worked, else of the host; each once."""
+    spent: dict[tuple[str, str], float] = defaultdict(float)
+    passes, phases = trace.passes, trace.phases
+    if trace.kernels:
+        launched = {operator.link: operator for operator in trace.operators}
+        for kernel in trace.kernels:
+            operator = launched.get(kernel.link)
+            around = enclosing(operator, passes) if operator else None
+            if operator is None or around is None:
+                continue
+            phase = enclosing(operator, [p for p in phases if p.lane == operator.lane])
+            spent[around.name, phase.name if phase else OTHER] += kernel.seconds
+    else:
+        for phase, seconds in zip(phases, self_seconds(phases), strict=True):
+            around = enclosing(phase, passes)
+            if around is not None:
+                spent[around.name, phase.name] += seconds
+        for one in passes:
+            named = sum(seconds for (name, _), seconds in spent.items() if name == one.name)
+            spent[one.name, OTHER] = max(0.0, one.seconds - named)
+    return Measurement(
+        {"phase_seconds": list(spent.values())},
+        {
+            "phase": [phase for _, phase in spent],
+            "phase_pass": [name for name, _ in spent],
+            "phase_clock": ["device" if trace.kernels else "host"],
+        },
+    )
+
+
+def _operators(trace: Trace) -> Measurement:
+    """The operators that took longest by themselves, or whose kernels did."""
+    seconds: dict[str, float] = defaultdict(float)
+    calls: dict[str, int] = defaultdict(int)
+    operators = trace.operators
+    if trace.kernels:
+        launched = {operator.link: operator for operator in operators}
+        for kernel in trace.kernels:
+            if kernel.link in launched:
+                seconds[launched[kernel.link].name] += kernel.seconds
+    else:
+        for operator, own in zip(operators, self_seconds(operators), strict=True):
+            seconds[operator.name] += own
+    for operator in operators:
+        calls[operator.name] += 1
+    longest = sorted(seconds, key=lambda name: -seconds[name])[:LONGEST_OPERATORS]
+    return Measurement(
+        {
+            "operator_self_seconds": [seconds[name] for name in longest],
+            "operator_calls": [calls[name] for name in longest],
+        },
+        {"operator": longest},
+    )
+
+
+def _timeline(trace: Trace) -> Measurement:
+    """The longest events in their lanes, from the start of the first pass."""
+    called = _called_directly(trace.operators)
+    lanes = {"pass": trace.passes, "phase": trace.phases, "operators": called}
+    for kernel in trace.kernels:
+        lanes.setdefault(f"stream {kernel.lane[1]}", []).append(kernel)
+    names = [name for name, events in lanes.items() if events]
+    events = [(names.index(name), event) for name in names for event in lanes[name]]
+    longest = sorted(events, key=lambda pair: -pair[1].seconds)[:LONGEST_EVENTS]
+    longest.sort(key=lambda pair: (pair[0], pair[1].start))
+    begin = min((one.start for one in trace.passes), default=0.0)
+    return Measurement(
+        {
+            "event_start_seconds": [event.start - begin for _, event in longest],
+            "event_seconds": [event.seconds for _, event in longest],
+            "event_lane": [lane for lane, _ in longest],
+        },
+        {"event": [event.name for _, event in longest], "lane": names},
+    )

@@ -1,0 +1,197 @@
+"""The contestants of a workload: an operation, a layer or a training step, by each method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eigbench.architectures import STEM_CHANNELS
+from eigbench.errors import NotApplicable
+from eigbench.layers import PCADenoising2d, ZCAWhitening2d
+from eigbench.measure.timing import Contestant
+from eigbench.methods.base import Method
+from eigbench.methods.registry import configured
+from eigbench.networks import build
+from eigbench.runs.case import ProfileCase
+
+IMAGE = 32
+"""Rows and columns: of CIFAR's images, and of what the layer after the first convolution sees."""
+CLASSES = 10
+EPSILON = 1e-4
+POOL = 4
+"""So many different inputs, of which each run gets a copy of its own where they are fresh."""
+
+_LIBRARY_DTYPES = (torch.float32, torch.float64)
+
+Decompose = Callable[[Tensor], tuple[Tensor, ...]]
+Prepare = Callable[[], tuple[Tensor, ...]]
+
+
+def make(case: ProfileCase) -> Contestant:
+    """What is timed for a case; `NotApplicable` where the method does not take its dtype."""
+    if case.layer == "zca" and case.d and STEM_CHANNELS % case.d:
+        raise NotApplicable(f"d = {case.d} does not divide the layer's {STEM_CHANNELS} channels")
+    makers = {"operation": _operation, "layer": _layer, "step": _step}
+    return makers[case.subject](case)
+
+
+def _operation(case: ProfileCase) -> Contestant:
+    """Forward and backward for `(batch, d, d)`, with fixed random cotangents."""
+    shape = (case.batch, case.d, case.d)
+    generator = torch.Generator().manual_seed(case.seed)
+    pool = [_covariances(case, generator) for _ in range(POOL)]
+    if case.method == "torch.linalg.eigh":
+        if pool[0].dtype not in _LIBRARY_DTYPES:
+            raise NotApplicable(f"torch.linalg.eigh takes float32, float64, not {case.dtype}")
+        decompose: Decompose = _library
+        differentiated = "eigenpairs"
+    else:
+        method = configured(case.method, **case.parameters)
+        reason = method.refusal(pool[0])
+        if reason is not None:
+            raise NotApplicable(reason)
+        decompose, differentiated = _decomposition(method)
+    forward = _compiled(decompose) if case.compiled else decompose
+    values, matrices = (_random(case, size, generator) for size in (shape[:-1], shape))
+    cotangents = (values, matrices) if differentiated == "eigenpairs" else (matrices,)
+    return Contestant(
+        prepare=_inputs(case, pool),
+        passes={
+            "forward": lambda inputs: (inputs, forward(*inputs)),
+            "backward": lambda state: torch.autograd.grad(state[1], state[0], cotangents),
+        },
+        labels={"operation": differentiated},
+    )
+
+
+def _library(M: Tensor) -> tuple[Tensor, ...]:
+    values, vectors = torch.linalg.eigh(M)
+    return values, vectors
+
+
+def _decomposition(method: Method) -> tuple[Decompose, str]:
+    """What the method differentiates: its eigenpairs, or else `M^(−1/2)`."""
+    if method.differentiates == "eigenpairs":
+        return lambda M: tuple(method.eigh(M)), "eigenpairs"
+    from eigbench.methods.functions import InverseSquareRoot
+
+    return lambda M: (method.matrix_function(M, InverseSquareRoot()),), "inverse square root"
+
+
+def _layer(case: ProfileCase) -> Contestant:
+    """Forward and backward for `(batch, 64, 32, 32)`, with a fixed random cotangent."""
+    shape = (case.batch, STEM_CHANNELS, IMAGE, IMAGE)
+    generator = torch.Generator().manual_seed(case.seed)
+    pool = [_random(case, shape, generator) for _ in range(POOL)]
+    module = _module(case).to(case.device)
+    if case.dtype == "float64":
+        module = module.double()
+    forward = _compiled(module) if case.compiled else module
+    parameters = tuple(module.parameters())
+    W = _random(case, shape, generator)
+    return Contestant(
+        prepare=_inputs(case, pool),
+        passes={
+            "forward": lambda inputs: (inputs, forward(*inputs)),
+            "backward": lambda state: torch.autograd.grad(state[1], (*state[0], *parameters), W),
+        },
+        parameters=parameters,
+    )
+
+
+def _step(case: ProfileCase) -> Contestant:
+    """Forward, backward and update of ResNet18 for `(batch, 3, 32, 32)`, as in a training."""
+    torch.manual_seed(case.seed)
+    network = build("resnet18", CLASSES, _module(case)).to(case.device)
+    if case.dtype == "float64":
+        network = network.double()
+    optimiser = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
+    generator = torch.Generator().manual_seed(case.seed)
+    pool = [_images(case, generator) for _ in range(POOL)]
+    labels = torch.randint(CLASSES, (case.batch,), generator=generator).to(case.device)
+    prepare = _inputs(case, pool)
+    forward = _compiled(network) if case.compiled else network
+
+    def reset() -> tuple[Tensor, ...]:
+        optimiser.zero_grad(set_to_none=True)
+        return prepare()
+
+    def loss(inputs: tuple[Tensor, ...]) -> Tensor:
+        with _precision(case):
+            return nn.functional.cross_entropy(forward(*inputs), labels)
+
+    return Contestant(
+        prepare=reset,
+        passes={
+            "forward": loss,
+            "backward": lambda value: value.backward(),
+            "update": lambda _: optimiser.step(),
+        },
+        parameters=tuple(network.parameters()),
+        alone=True,
+    )
+
+
+def _module(case: ProfileCase) -> nn.Module:
+    """The layer that a case is about, as its defaults are."""
+    if case.method == "bn":
+        return nn.BatchNorm2d(STEM_CHANNELS)
+    if case.method == "none":
+        return nn.Identity()
+    options: dict[str, Any] = {"method": case.method, **case.parameters}
+    if case.layer == "zca":
+        return ZCAWhitening2d(STEM_CHANNELS, case.d, **options)
+    return PCADenoising2d(STEM_CHANNELS, energy=case.energy, **options)
+
+
+def _inputs(case: ProfileCase, pool: list[Tensor]) -> Prepare:
+    """The inputs of a run: a copy of its own each time, or always the same."""
+    if case.inputs == "cached":
+        always = (_leaf(case, pool[0]),)
+        return lambda: always
+    turns = _forever(pool)
+    return lambda: (_leaf(case, next(turns)),)
+
+
+def _forever(pool: list[Tensor]) -> Iterator[Tensor]:
+    while True:
+        yield from pool
+
+
+def _leaf(case: ProfileCase, X: Tensor) -> Tensor:
+    # The images of a step need no gradient, as in a training.
+    return X.clone().requires_grad_(case.subject != "step")
+
+
+def _covariances(case: ProfileCase, generator: torch.Generator) -> Tensor:
+    """`(batch, d, d)`: sample covariances of 4d draws and ε, as a whitening layer has them."""
+    assert case.d is not None  # noqa: S101  # an operation has a size
+    X = torch.randn(case.batch, case.d, 4 * case.d, generator=generator)
+    M = X @ X.mT / X.shape[-1] + EPSILON * torch.eye(case.d)
+    return M.to(getattr(torch, case.dtype)).to(case.device)
+
+
+def _random(case: ProfileCase, shape: tuple[Any, ...], generator: torch.Generator) -> Tensor:
+    X = torch.randn(shape, generator=generator)
+    return X.to(getattr(torch, case.dtype)).to(case.device)
+
+
+def _images(case: ProfileCase, generator: torch.Generator) -> Tensor:
+    X = torch.randn(case.batch, 3, IMAGE, IMAGE, generator=generator)
+    return X.to(torch.float64 if case.dtype == "float64" else torch.float32).to(case.device)
+
+
+def _precision(case: ProfileCase) -> AbstractContextManager[Any]:
+    """Half precision as in a training: the weights stay in float32."""
+    if case.dtype in ("float16", "bfloat16"):
+        return torch.autocast(torch.device(case.device).type, getattr(torch, case.dtype))
+    return nullcontext()
+
+
+def _compiled(function: Any) -> Any:
+    """Compiled for the shapes of one case."""
+    return torch.compile(function, dynamic=False)

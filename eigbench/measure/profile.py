@@ -1,0 +1,170 @@
+"""Times the cases of one workload in turn, and takes each of them apart."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+
+from eigbench.errors import InputError
+from eigbench.measure.allocator import give_back_freed_memory, keep_freed_memory
+from eigbench.measure.anatomy import anatomy
+from eigbench.measure.clock import Clock, clock_for
+from eigbench.measure.contestants import make
+from eigbench.measure.measurement import Measurement
+from eigbench.measure.timing import Contestant, Outcome, Times, contest
+from eigbench.measure.tracing import record_file
+from eigbench.measure.work import matmul_flops_per_second
+from eigbench.runs.case import REFERENCES, ProfileCase
+
+
+class Traces(Protocol):
+    """Where traces are kept."""
+
+    def keep(self, case: ProfileCase, content: bytes) -> str:
+        """Keep a case's trace; returns its path within the run's folder."""
+        ...
+
+
+class NoTraces:
+    """Keeps none."""
+
+    def keep(self, case: ProfileCase, content: bytes) -> str:  # noqa: ARG002
+        """Nothing is kept."""
+        return ""
+
+
+class Profiler:
+    """Measures the cases of a suite, a whole workload as soon as its first case is asked for.
+
+    `planned` are all cases of the suite. Of a workload of which some cases are recorded already all
+    are timed again, so that those which are missing run beside the same neighbours.
+    """
+
+    def __init__(
+        self,
+        planned: Sequence[ProfileCase],
+        traces: Traces,
+        build: Callable[[ProfileCase], Contestant] = make,
+    ) -> None:
+        self._by_workload: dict[str, list[ProfileCase]] = {}
+        for case in planned:
+            self._by_workload.setdefault(case.workload.id, []).append(case)
+        self._traces = traces
+        self._build = build
+        self._found: dict[str, Measurement | Exception] = {}
+
+    def __call__(self, case: ProfileCase) -> Measurement:
+        """One case's measurement; raises what its contestant raised."""
+        if case.id not in self._found:
+            self._found = self._measure(self._by_workload[case.workload.id])
+        outcome = self._found.pop(case.id)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _measure(self, cases: Sequence[ProfileCase]) -> dict[str, Measurement | Exception]:
+        device = torch.device(cases[0].device)
+        keep_freed_memory()
+        give_back_freed_memory()
+        clock = clock_for(device)
+        with _compiled_anew(), _cudnn_chooses_once():
+            by_id = {case.id: case for case in cases}
+            contestants, outcomes = contest(
+                {name: _building(self._build, case) for name, case in by_id.items()},
+                clock,
+                cases[0].rounds,
+                cases[0].seconds,
+            )
+            reference = _reference(cases, outcomes)
+            return {
+                name: self._record(by_id[name], contestants.get(name), outcome, reference, clock)
+                for name, outcome in outcomes.items()
+            }
+
+    def _record(
+        self,
+        case: ProfileCase,
+        contestant: Contestant | None,
+        outcome: Outcome,
+        reference: Times | None,
+        clock: Clock,
+    ) -> Measurement | Exception:
+        if isinstance(outcome, Exception) or contestant is None:
+            return outcome if isinstance(outcome, Exception) else InputError("nothing was built")
+        samples = {
+            "first_call_seconds": [outcome.first_call_seconds],
+            "block_runs": [float(outcome.block_runs)],
+            **{f"{name}_seconds": seconds for name, seconds in outcome.seconds.items()},
+        }
+        if reference is not None and reference is not outcome:
+            for name, seconds in reference.seconds.items():
+                samples[f"reference_{name}_seconds"] = seconds[: outcome.rounds]
+        labels = {"clock": [clock.name], "contest": [case.workload.id]}
+        labels.update({name: [word] for name, word in contestant.labels.items()})
+        try:
+            self._take_apart(case, contestant, samples, labels)
+        except Exception as error:  # noqa: BLE001 - the times stand, whatever a profiler meets
+            labels["anatomy_failed"] = [f"{type(error).__name__}: {error}".splitlines()[0]]
+        return Measurement(samples, labels)
+
+    def _take_apart(
+        self,
+        case: ProfileCase,
+        contestant: Contestant,
+        samples: dict[str, list[float]],
+        labels: dict[str, list[str]],
+    ) -> None:
+        device = torch.device(case.device)
+        peak = matmul_flops_per_second(getattr(torch, case.dtype), device)
+        samples["matmul_flops_per_second"] = list(peak)
+        found = anatomy(contestant, device, compiled=case.compiled, timeline=case.trace)
+        samples.update(found.samples)
+        labels.update(found.labels)
+        if case.trace:
+            labels["trace"] = [self._traces.keep(case, record_file(contestant, device))]
+
+
+def _building(
+    build: Callable[[ProfileCase], Contestant], case: ProfileCase
+) -> Callable[[], Contestant]:
+    return lambda: build(case)
+
+
+def _reference(cases: Sequence[ProfileCase], outcomes: dict[str, Outcome]) -> Times | None:
+    """What the ratios of this workload are taken to, if it ran to the end."""
+    first = REFERENCES[cases[0].subject][0]
+    found = next((outcomes[case.id] for case in cases if case.method == first), None)
+    return found if isinstance(found, Times) else None
+
+
+@contextmanager
+def _compiled_anew() -> Iterator[None]:
+    """Nothing that was compiled before is found, so that first calls show what compiling costs."""
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    before = os.environ.get(name)
+    torch.compiler.reset()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.environ[name] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = before
+
+
+@contextmanager
+def _cudnn_chooses_once() -> Iterator[None]:
+    """Convolutions are chosen in the warm-up, as a training on a GPU has it."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before

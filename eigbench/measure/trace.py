@@ -1,0 +1,167 @@
+"""What a profiler's trace says of one run: phases, operators, kernels, waiting, memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from eigbench.phases import PREFIX
+
+PASS_PREFIX = PREFIX + "pass::"
+
+WAITING = frozenset(
+    {
+        "cudaStreamSynchronize",
+        "cudaDeviceSynchronize",
+        "cudaEventSynchronize",
+        "cudaMemcpy",
+        "cuStreamSynchronize",
+        "cuCtxSynchronize",
+        "cuEventSynchronize",
+    }
+)
+"""Calls with which a host waits for its device."""
+
+_OPERATOR, _RANGE, _KERNEL = "cpu_op", "user_annotation", "kernel"
+_DEVICE_WORK = frozenset({_KERNEL, "gpu_memcpy", "gpu_memset"})
+_RUNTIME = frozenset({"cuda_runtime", "cuda_driver"})
+_CPU = 0
+"""The profiler's number for the host's memory."""
+
+
+class Event(NamedTuple):
+    """Something that takes time on a thread of the host or in a stream of the device."""
+
+    name: str
+    category: str
+    lane: tuple[Any, Any]
+    start: float
+    seconds: float
+    link: int | None
+    """What ties a kernel to the operator that launched it."""
+
+    @property
+    def end(self) -> float:
+        """When it is over, in seconds."""
+        return self.start + self.seconds
+
+
+class Change(NamedTuple):
+    """Memory that was taken, or given back."""
+
+    time: float
+    bytes: int
+    on_host: bool
+
+
+@dataclass
+class Trace:
+    """The events of one run, in order of their start; times in seconds."""
+
+    events: list[Event]
+    memory: list[Change] = field(default_factory=list)
+
+    def of(self, *categories: str) -> list[Event]:
+        """The events of some categories."""
+        return [event for event in self.events if event.category in categories]
+
+    @property
+    def passes(self) -> list[Event]:
+        """The ranges of forward, backward and update."""
+        return [e._replace(name=e.name.removeprefix(PASS_PREFIX))
+                for e in self.of(_RANGE) if e.name.startswith(PASS_PREFIX)]  # fmt: skip
+
+    @property
+    def phases(self) -> list[Event]:
+        """The ranges that methods and layers name."""
+        return [e._replace(name=e.name.removeprefix(PREFIX)) for e in self.of(_RANGE)
+                if e.name.startswith(PREFIX) and not e.name.startswith(PASS_PREFIX)]  # fmt: skip
+
+    @property
+    def operators(self) -> list[Event]:
+        """What torch's dispatcher called, inside of a pass."""
+        return inside(self.of(_OPERATOR), self.passes)
+
+    @property
+    def kernels(self) -> list[Event]:
+        """What ran on a device, copies included."""
+        return self.of(*_DEVICE_WORK)
+
+    @property
+    def waits(self) -> list[Event]:
+        """Where the host waited for its device, inside of a pass."""
+        calls = (event for event in self.of(*_RUNTIME) if event.name in WAITING)
+        return inside(calls, self.passes)
+
+
+def read(path: Path) -> Trace:
+    """The trace in a file of Chrome's format, as torch's profiler writes it."""
+    return parse(json.loads(path.read_bytes())["traceEvents"])
+
+
+def parse(entries: Iterable[dict[str, Any]]) -> Trace:
+    """The trace of the entries of such a file, whose times are in microseconds."""
+    events, memory = [], []
+    for entry in entries:
+        arguments = entry.get("args", {})
+        if entry.get("name") == "[memory]":
+            on_host = arguments["Device Type"] == _CPU
+            memory.append(Change(entry["ts"] * 1e-6, int(arguments["Bytes"]), on_host))
+        elif entry.get("ph") == "X":
+            start, seconds = entry["ts"] * 1e-6, entry.get("dur", 0) * 1e-6
+            lane = (entry.get("pid"), entry.get("tid"))
+            link = arguments.get("External id")
+            events.append(Event(entry["name"], entry.get("cat", ""), lane, start, seconds, link))
+    # What starts together contains the shorter.
+    events.sort(key=lambda event: (event.start, -event.seconds))
+    memory.sort(key=lambda change: change.time)
+    return Trace(events, memory)
+
+
+def inside(events: Iterable[Event], ranges: Sequence[Event]) -> list[Event]:
+    """The events that start within one of the ranges, on whatever thread."""
+    return [event for event in events if enclosing(event, ranges) is not None]
+
+
+def enclosing(event: Event, ranges: Sequence[Event]) -> Event | None:
+    """The innermost of the ranges in which an event starts."""
+    around = [each for each in ranges if each.start <= event.start < each.end]
+    return min(around, key=lambda each: each.seconds, default=None)
+
+
+def parents(events: Sequence[Event]) -> list[int | None]:
+    """For each event the position of the one that contains it on the same thread.
+
+    The events are in order of their start, and those of a thread are nested.
+    """
+    found: list[int | None] = []
+    open_on: dict[Any, list[int]] = {}
+    for position, event in enumerate(events):
+        stack = open_on.setdefault(event.lane, [])
+        while stack and events[stack[-1]].end <= event.start:
+            stack.pop()
+        found.append(stack[-1] if stack else None)
+        stack.append(position)
+    return found
+
+
+def self_seconds(events: Sequence[Event]) -> list[float]:
+    """Each event's time without that of the events inside of it."""
+    left = [event.seconds for event in events]
+    for event, parent in zip(events, parents(events), strict=True):
+        if parent is not None:
+            left[parent] -= event.seconds
+    return [max(0.0, seconds) for seconds in left]
+
+
+def peak_bytes(changes: Sequence[Change], *, on_host: bool) -> int:
+    """The most memory in use above what was in use at the start."""
+    used = most = 0
+    for change in changes:
+        if change.on_host == on_host:
+            used += change.bytes
+            most = max(most, used)
+    return most

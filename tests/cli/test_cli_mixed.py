@@ -1,0 +1,113 @@
+"""A suite that profiles, measures stability and trains, as the one for a GPU does."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+from eigbench.runs.case import ProfileCase, StabilityCase, TrainCase
+from eigbench.runs.store import read_run
+from eigbench.runs.suite import cases, find, load
+from tests.cli.commandline import call
+
+MIXED = """
+name = "mixed"
+kind = "profile"
+compare = "table-2 table-5"
+bundle = true
+
+[axes]
+method = ["hybrid"]
+iterations = [3]
+dtype = ["float32"]
+compiled = [false]
+epsilon = [1e-4]
+gap = [0.1]
+scale = [1.0]
+spectrum = ["gap"]
+loss = ["whitening"]
+start = [0]
+model = ["resnet18"]
+d = [4]
+
+[profiling]
+rounds = 5
+
+[[grids]]
+subject = ["operation"]
+batch = [2]
+trace = true
+
+[[grids]]
+kind = "stability"
+seeds = 2
+
+[training]
+data = "mini"
+train_images = 100
+test_images = 20
+width = 1
+epochs = 1
+steps = 1
+batch = 8
+
+[[grids]]
+kind = "train"
+layer = ["bn", "zca"]
+seeds = 1
+
+[[grids]]
+kind = "train"
+layer = ["pca"]
+energy = [0.99]
+seeds = 1
+"""
+
+
+def test_one_run_of_all_kinds_with_one_report(cwd: Path) -> None:
+    Path("mixed.toml").write_text(MIXED)
+    outcome = call("run", "mixed.toml", "--out", "run", "--device", "cpu", "--no-progress")
+    assert outcome.code == 0, outcome
+    run = read_run(Path("run"))
+    kinds = Counter(type(record.case) for record in run.records)
+    assert kinds == {ProfileCase: 2, StabilityCase: 1, TrainCase: 3}
+    assert {record.status for record in run.records} == {"measured"}
+    report = Path("run/report.md").read_text()
+    for heading in ("## The operation", "## Success", "## Table 2", "## Table 5", "## Every cell"):
+        assert heading in report, heading
+
+
+def test_pictures_and_traces_are_in_one_file_each(cwd: Path) -> None:
+    Path("mixed.toml").write_text(MIXED)
+    assert call("run", "mixed.toml", "--out", "run", "--device", "cpu", "-q").code == 0
+    files = sorted(path.name for path in Path("run").iterdir() if path.name != ".lock")
+    assert files == [
+        *("environment.json", "figures.zip", "records.jsonl", "report.md", "suite.toml"),
+        "traces.zip",
+    ]
+    with zipfile.ZipFile("run/traces.zip") as archive:
+        assert len(archive.namelist()) == 2
+    # Its pictures come back with the report.
+    before = Path("run/report.md").read_bytes()
+    assert call("report", "run").code == 0
+    assert Path("run/report.md").read_bytes() == before
+    assert list(Path("run/figures").glob("*.png"))
+
+
+def test_the_suite_for_a_gpu_covers_what_it_says() -> None:
+    planned = cases(load(find("gpu")))
+    assert {case.device for case in planned if hasattr(case, "device")} == {"cuda"}
+    stability = [case for case in planned if isinstance(case, StabilityCase)]
+    assert {case.dtype for case in stability} == {"float32", "float64"}
+    trained = {(c.layer, c.method, c.d) for c in planned if isinstance(c, TrainCase)}
+    methods = ("svd", "pi", "hybrid", "spectral")
+    assert trained == {
+        ("bn", "bn", None),
+        *(("zca", method, d) for method in methods for d in (4, 8, 16, 32, 64)),
+        *(("pca", method, None) for method in methods),
+    }
+    profiles = [case for case in planned if isinstance(case, ProfileCase)]
+    assert any(case.compiled for case in profiles)
+    assert {case.subject for case in profiles} == {"operation", "layer", "step"}
+    assert {32, 33} <= {case.d for case in profiles}

@@ -1,0 +1,93 @@
+"""`eigbench profile` as a user runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eigbench.runs.case import ProfileCase
+from eigbench.runs.store import read_run
+from tests.cli.commandline import call, contents
+
+QUICK = (
+    "--subject",
+    "operation",
+    "--d",
+    "4",
+    "--batch",
+    "2",
+    "--dtype",
+    "float32",
+    "--rounds",
+    "5",
+)
+
+
+def test_a_profile_from_the_command_line_to_the_report(cwd: Path) -> None:
+    outcome = call(
+        *("profile", *QUICK, "--dtype", "float32", "--method", "hybrid"),
+        *("--out", "run", "--device", "cpu"),
+    )
+    assert outcome.code == 0, outcome
+    assert outcome.out.splitlines()[-1] == "run/report.md"
+    run = read_run(Path("run"))
+    measured = [record for record in run.records if record.status == "measured"]
+    assert {record.case.method for record in measured if isinstance(record.case, ProfileCase)} == {
+        "torch.linalg.eigh",
+        "hybrid",
+    }
+    report = Path("run/report.md").read_text()
+    assert "tensorboard --logdir" in report
+    traces = sorted(path.name for path in Path("run/traces").rglob("*.gz"))
+    assert traces == ["hybrid-iterations-19.pt.trace.json.gz", "torch.linalg.eigh.pt.trace.json.gz"]
+
+
+def test_no_traces_where_none_are_wanted(cwd: Path) -> None:
+    outcome = call(
+        "profile",
+        *QUICK,
+        "--dtype",
+        "float32",
+        "--no-trace",
+        "--method",
+        "hybrid",
+        "--out",
+        "run",
+        "-q",
+    )
+    assert outcome.code == 0, outcome
+    assert not Path("run/traces").exists()
+
+
+def test_half_precision_is_a_skipped_row_with_the_reason(cwd: Path) -> None:
+    options = ("--dtype", "float16", "--method", "hybrid", "--out", "run", "-q")
+    outcome = call("profile", *QUICK, *options)
+    assert outcome.code == 0, outcome
+    records = read_run(Path("run")).records
+    assert {record.status for record in records} == {"skipped"}
+    assert "hybrid takes float32, float64, not float16" in Path("run/report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--subject", "net"), "--subject: 'net' is not valid; accepted: operation, layer, step"),
+        (("--inputs", "old"), "--inputs: 'old' is not valid; accepted: fresh, cached"),
+        (("--rounds", "0"), "--rounds: '0' is not valid"),
+        (("--seconds", "-1"), "--seconds: '-1' is not valid"),
+        (("--seconds", "nan"), "--seconds: 'nan' is not valid"),
+        (("--batch", "0"), "--batch: '0' is not valid"),
+        (("--dtype", "half"), "--dtype: 'half' is not valid"),
+        (("--layer", "bn"), "--layer bn: the suite 'profile' has nothing about that"),
+        (("--device", "cuda"), "--device: 'cuda' is not available, there is no CUDA here; use cpu"),
+        (("--device", "cuda:9"), "--device: 'cuda:9' is not available"),
+    ],
+)
+def test_wrong_input_is_one_line_and_leaves_nothing(
+    cwd: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], complaint: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    before = contents(cwd)
+    assert call("profile", *words).complaint.startswith(f"eigbench: {complaint}")
+    assert contents(cwd) == before
