@@ -17,7 +17,8 @@ from eigbench.measure.clock import Clock
 Key = TypeVar("Key", bound=Hashable)
 
 WARM_UP_RUNS = 3
-FEWEST_ROUNDS = 5
+FEWEST_ROUNDS = 11
+"""Of fewer than six a median has no interval; of an odd number it is one that was measured."""
 BLOCK_SECONDS = 1e-3
 """Between two readings of the clock; a reading takes less than a ten-thousandth of it."""
 LARGEST_BLOCK = 256

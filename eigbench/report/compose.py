@@ -5,38 +5,74 @@ from __future__ import annotations
 from pathlib import Path
 
 from eigbench.report import claims, failures, figures, series, tables
+from eigbench.report.profile.body import Body as ProfileBody
 from eigbench.report.rows import Row, comparable, stability_rows
-from eigbench.report.training.body import Body
+from eigbench.report.training.body import Body as TrainingBody
 from eigbench.report.verdict import verdict
-from eigbench.runs.case import SeriesCase
+from eigbench.runs.case import ProfileCase, SeriesCase
 from eigbench.runs.record import Record
 from eigbench.runs.store import Run
 from eigbench.runs.suite import cases
+
+TITLES = {
+    "train": "Trainings",
+    "stability": "Stability and accuracy",
+    "profile": "Time, memory and work",
+}
+"""Of the parts of a report that has several kinds of cases."""
 
 
 def compose(run: Run, folder: Path) -> tuple[str, str]:
     """The markdown of a run, and its verdict alone. Figures are written into `folder`."""
     rows = stability_rows(run.records)
     series_records = [r for r in run.records if isinstance(r.case, SeriesCase)]
-    training = Body(run)
-    sentences = [
-        *training.verdict(), *verdict(rows, _iterations(run)), *series.verdict(series_records)
-    ]  # fmt: skip
+    training, profile = TrainingBody(run), ProfileBody(run)
+    stability = [*verdict(rows, _iterations(run)), *series.verdict(series_records)]
+    sentences = _own_kind_first(
+        run, train=training.verdict(), stability=stability, profile=profile.verdict()
+    )
+    parts = _own_kind_first(
+        run,
+        train=training.sections(folder),
+        stability=[
+            *(_stability(run, rows, folder) if rows else []),
+            *series.sections(series_records, folder),
+        ],
+        profile=profile.sections(folder),
+    )
     sections = [
         f"# {run.suite.title or run.suite.name}",
         *training.opening(),
+        *profile.opening(),
         *_partial(run),
+        *_packed(run),
         "## Verdict",
-        "\n".join(f"- {sentence}" for sentence in sentences) or "Nothing was measured.",
-        *training.sections(folder),
-        *(_stability(run, rows, folder) if rows else []),
-        *series.sections(series_records, folder),
+        *_titled({title: [_listed(own)] for title, own in sentences.items()}, "**{}**"),
+        *([] if sentences else ["Nothing was measured."]),
+        *_titled(parts, "# {}"),
         *failures.sections(run.records),
         *_environment(run),
         *_repeat(run),
     ]
     text = "\n\n".join(sections) + "\n"
-    return text, "\n".join(_plain(sentence) for sentence in sentences)
+    return text, "\n".join(_plain(one) for own in sentences.values() for one in own)
+
+
+def _own_kind_first(run: Run, **kinds: list[str]) -> dict[str, list[str]]:
+    """What there is to say of each kind of case by its title, that of the suite's kind first."""
+    said = {kind: own for kind, own in kinds.items() if own}
+    return {TITLES[kind]: said[kind] for kind in sorted(said, key=lambda k: k != run.suite.kind)}
+
+
+def _titled(parts: dict[str, list[str]], form: str) -> list[str]:
+    """One part after the other, each under its title if there are several."""
+    if len(parts) < 2:
+        return [part for own in parts.values() for part in own]
+    return [part for title, own in parts.items() for part in (form.format(title), *own)]
+
+
+def _listed(sentences: list[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
 def _stability(run: Run, rows: list[Row], folder: Path) -> list[str]:
@@ -71,6 +107,17 @@ def _partial(run: Run) -> list[str]:
     ]
 
 
+def _packed(run: Run) -> list[str]:
+    """How the pictures are seen of a run that keeps them in one file."""
+    if not run.suite.bundle:
+        return []
+    return [
+        "> **Packed.** The pictures of this report are in one file: "
+        "`python -m zipfile -e figures.zip .` in its folder unpacks them, and "
+        "`eigbench report FOLDER` draws them again."
+    ]
+
+
 def _environment(run: Run) -> list[str]:
     lines = []
     for index, session in enumerate(run.environment.sessions):
@@ -101,10 +148,12 @@ def _repeat(run: Run) -> list[str]:
 def _slowest(records: list[Record]) -> str:
     spent: dict[str, float] = {}
     for record in records:
-        name = getattr(record.case, "method", "series")
+        # A workload of profiles is timed as a whole, and its time stands with its first case.
+        profile = isinstance(record.case, ProfileCase)
+        name = "profiles" if profile else getattr(record.case, "method", "series")
         spent[name] = spent.get(name, 0) + record.elapsed_seconds
     total = sum(spent.values())
-    if not total:
+    if not total or list(spent) == ["profiles"]:
         return ""
     name = max(spent, key=lambda key: spent[key])
     return f", {100 * spent[name] / total:.0f} % of it in {name}"

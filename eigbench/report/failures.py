@@ -5,31 +5,35 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from eigbench.report.markdown import axis_value, table
+from eigbench.report.markdown import NOTHING, axis_value, table
+from eigbench.report.profile import naming
 from eigbench.report.rows import Row, stability_rows
 from eigbench.report.training.naming import PLACE, word
-from eigbench.runs.case import SeriesCase, TrainCase
+from eigbench.runs.case import ProfileCase, SeriesCase, TrainCase
 from eigbench.runs.record import Record
+
+_Groups = dict[tuple[str, str], list[tuple[Record, int]]]
+"""By method and reason: the records, and how many seeds of each."""
 
 
 def sections(records: Iterable[Record]) -> list[str]:
     """A table of failures by method and reason, and one of skipped cases."""
     records = list(records)
-    failed: dict[tuple[str, str], list[tuple[Record, int]]] = defaultdict(list)
+    failed: _Groups = defaultdict(list)
     for row in stability_rows(records):
         for reason, count in _reasons(row):
             failed[row.case.method, reason].append((row.record, count))
     for record in records:
-        if isinstance(record.case, TrainCase) and record.status == "failed":
+        if isinstance(record.case, TrainCase | ProfileCase) and record.status == "failed":
             reason = record.reason or "no reason recorded"
             failed[record.case.method, reason].append((record, 1))
-    skipped: dict[tuple[str, str], list[tuple[Record, int]]] = defaultdict(list)
+    skipped: _Groups = defaultdict(list)
     for record in records:
         if record.status == "skipped":
             skipped[_method(record), record.reason or ""].append((record, 1))
     return [
         "## What failed, and why",
-        _table(failed) if failed else "Nothing failed.",
+        _table(failed, with_seeds=_have_seeds(failed)) if failed else "Nothing failed.",
         "## What was skipped, and why",
         _table(skipped, with_seeds=False) if skipped else "Nothing was skipped.",
     ]
@@ -52,15 +56,25 @@ def _reasons(row: Row) -> list[tuple[str, int]]:
     return [(reason, count) for reason, count in counts if count]
 
 
-def _table(
-    groups: dict[tuple[str, str], list[tuple[Record, int]]], *, with_seeds: bool = True
-) -> str:
+def _have_seeds(groups: _Groups) -> bool:
+    """Whether any of the cases is measured for seeds: a profile is not."""
+    return not all(
+        isinstance(record.case, ProfileCase) for found in groups.values() for record, _ in found
+    )
+
+
+def _table(groups: _Groups, *, with_seeds: bool) -> str:
     body = []
     for (method, reason), found in groups.items():
-        seeds = [str(sum(count for _, count in found))] if with_seeds else []
+        seeds = [_seeds(found)] if with_seeds else []
         body.append([method, reason, *seeds, str(len(found)), _example(found)])
     seeds_header = ["seeds"] if with_seeds else []
     return table(["method", "reason", *seeds_header, "cases", "first such case"], body)
+
+
+def _seeds(found: list[tuple[Record, int]]) -> str:
+    counts = [count for record, count in found if not isinstance(record.case, ProfileCase)]
+    return str(sum(counts)) if counts else NOTHING
 
 
 def _example(found: list[tuple[Record, int]]) -> str:
@@ -73,6 +87,9 @@ def _example(found: list[tuple[Record, int]]) -> str:
             word(axis, getattr(case, axis)) for axis in axes if getattr(case, axis) is not None
         ]
         return f"{', '.join(words)}, seed {case.seed} (`{case.id}`)"
+    if isinstance(case, ProfileCase):
+        compiled = ", compiled" if case.compiled else ""
+        return f"{naming.title(case)}{compiled} (`{case.id}`)"
     gap = "" if case.gap is None else f", gap {axis_value(case.gap)}"
     return (
         f"{case.spectrum}, d = {case.d}{gap}, {case.loss}, {case.dtype}, "

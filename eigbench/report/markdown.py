@@ -21,7 +21,9 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _numeric(cell: str) -> bool:
-    return cell in {NOTHING, NOT_FINITE, ""} or re.fullmatch(r"[-−–<>\d.e+ %]+", cell) is not None
+    return (
+        cell in {NOTHING, NOT_FINITE, ""} or re.fullmatch(r"[-−–<>≈×()\d.e+ %]+", cell) is not None
+    )
 
 
 def percent(share: float) -> str:

@@ -14,7 +14,8 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 # Okabe and Ito (2008), and a wine red of Tol (2021): told apart with every common colour vision
-# deficiency; a marker each too. "bn" is batch normalisation, which layers are compared with.
+# deficiency; a marker each too. "bn" is batch normalisation, which layers are compared with, as
+# operations are with "torch.linalg.eigh" and layers also with "none".
 STYLES = {
     "eigh": ("#0072B2", "o", "-"),
     "svd": ("#56B4E9", "s", "--"),
@@ -24,6 +25,8 @@ STYLES = {
     "spectral": ("#E69F00", "P", "-"),
     "svd-released": ("#882255", "<", "--"),
     "bn": ("#000000", "X", "-"),
+    "torch.linalg.eigh": ("#666666", "p", (0, (1, 1))),
+    "none": ("#AAAAAA", "d", (0, (1, 1))),
 }
 _OTHERS = (("#332288", "*", "-."), ("#BBBBBB", "h", "-."), ("#999933", ">", "-."))
 DOTS_PER_INCH = 110

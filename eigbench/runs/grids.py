@@ -61,11 +61,16 @@ def kind_of(suite: Suite, grid: Grid) -> Kind:
     return grid.kind or suite.kind
 
 
+def seeds_of(suite: Suite, grid: Grid) -> int:
+    """Matrices per case, or trials per cell: the grid's own, or the suite's."""
+    return suite.seeds if grid.seeds is None else grid.seeds
+
+
 def grid_cases(suite: Suite, grid: Grid) -> Iterator[Case]:
     """The cases of one grid, in order."""
     values = {**given(suite.axes), **given(grid)}
     kind = kind_of(suite, grid)
-    count = suite.seeds if grid.seeds is None else grid.seeds
+    count = seeds_of(suite, grid)
     if kind == "series":
         yield from _series_cases(suite, values)
     elif kind == "stability":

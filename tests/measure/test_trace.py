@@ -240,6 +240,18 @@ def test_a_layers_phases_are_in_its_trace() -> None:
     assert {operator.name for operator in trace.operators} >= {"aten::linalg_eigh", "aten::bmm"}
 
 
+def test_of_several_runs_the_one_of_median_length_is_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lengths = iter([3.0, 50.0, 1.0, 2.0, 4.0])
+    monkeypatch.setattr(
+        "eigbench.measure.tracing._record_once",
+        lambda *_: parse([in_range("pass::forward", 0, next(lengths))]),
+    )
+    trace = record(make(case()), CPU)
+    assert trace.passes[0].seconds == pytest.approx(3e-6)
+
+
 def test_peak_memory_of_a_real_run() -> None:
     # The sum is freed before the product of it is made: two blocks at once, and never three.
     block = 4 * 2**20

@@ -8,6 +8,7 @@ from typing import Any
 from eigbench.report import paper
 from eigbench.report.training.cells import Cell, trials_of
 from eigbench.report.training.naming import values_of
+from eigbench.runs.grids import kind_of, seeds_of
 from eigbench.runs.store import Run
 
 WHOLE = {"cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000)}
@@ -77,7 +78,7 @@ def _differing(run: Run, cells: Sequence[Cell]) -> list[str]:
     its_data = ITS_DATA.get(compare, ("cifar10",))
     train, test = WHOLE[its_data[0]]
     wrong = {
-        "trials": min([run.suite.seeds, *started]) < trials,
+        "trials": min([_planned(run), *started]) < trials,
         "epochs": any(c.epochs != paper.EPOCHS or c.steps is not None for c in case),
         "data": any(c.data not in its_data for c in case),
         "training images": any(c.train_images not in (None, train) for c in case),
@@ -96,11 +97,17 @@ def _differing(run: Run, cells: Sequence[Cell]) -> list[str]:
 
 def _trials(run: Run, cells: Sequence[Cell]) -> str:
     counts = sorted({len(cell.trials) for cell in cells if cell.trials} or {0})
-    planned = run.suite.seeds
+    planned = _planned(run)
     if counts == [planned]:
         return _plural(planned, "trial")
     span = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return f"{span} of {_plural(planned, 'trial')}"
+
+
+def _planned(run: Run) -> int:
+    """How many trials of a cell the suite has, at most."""
+    trains = [grid for grid in run.suite.grids if kind_of(run.suite, grid) == "train"]
+    return max((seeds_of(run.suite, grid) for grid in trains), default=run.suite.seeds)
 
 
 def _paper_trials(run: Run) -> str:

@@ -1,0 +1,1 @@
+"""The report of profiles: time, memory, work and traces, and what the samples of them support."""

@@ -1,0 +1,160 @@
+"""Exponents and cliffs, on times that are known powers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eigbench.report.profile import cliffs, scaling
+from eigbench.report.profile.estimates import Estimate
+from eigbench.report.profile.naming import Names
+from eigbench.report.profile.profiles import Profile, gather
+from eigbench.runs.record import Record
+from tests.report.profile import profiled
+
+SIZES = (4, 8, 16, 32, 33, 64, 128)
+BATCHES = (1, 4, 16, 64)
+
+
+def at(time: float, share: float = 0.01) -> Estimate:
+    return Estimate(time, time * (1 - share), time * (1 + share))
+
+
+def points(*times: float, sizes: tuple[int, ...] = SIZES) -> scaling.Points:
+    return [(size, at(time)) for size, time in zip(sizes, times, strict=True)]
+
+
+@pytest.mark.parametrize("power", [1.0, 2.0, 3.0])
+def test_an_exact_power_is_found(power: float) -> None:
+    found = scaling.exponent(points(*(1e-9 * size**power for size in SIZES)))
+    assert found is not None
+    assert found.value == pytest.approx(power, abs=1e-9)
+    assert found.low == pytest.approx(power, abs=1e-6)
+    assert found.high == pytest.approx(power, abs=1e-6)
+
+
+def test_overhead_is_left_out() -> None:
+    """1 + (d/32)³: at least twice the time of d = 4 from d = 33 on, not at 32."""
+    times = [1 + (size / 32) ** 3 for size in SIZES]
+    assert times[3] < 2 * times[0] < times[4]
+    found = scaling.exponent(points(*times))
+    assert found is not None
+    assert found.sizes == (33, 64, 128)
+    assert 2.5 < found.value < 3
+    everything = np.polyfit(np.log(SIZES), np.log(times), 1)[0]
+    assert everything < 1.5
+
+
+def test_a_dip_back_to_overhead_starts_the_upper_sizes_anew() -> None:
+    found = scaling.exponent(points(1, 4, 9, 1.5, 4, 8, 16, sizes=(1, 2, 3, 4, 8, 16, 32)))
+    assert found is not None
+    assert found.sizes == (8, 16, 32)
+    assert found.value == pytest.approx(1.0)
+
+
+def test_the_interval_is_students() -> None:
+    """By hand: (0, 0), (1, 1), (2, 3) have slope 3/2, its error √(1/12), and t = 12.706."""
+    e = np.e
+    times = (1.0, 1.0, e, e**3)  # the first is dropped: it is the smallest itself
+    found = scaling.exponent([(1, at(0.1))] + [
+        (size, at(time)) for size, time in zip((10, 100, 1000), times[1:], strict=True)
+    ])  # fmt: skip
+    assert found is not None
+    unit = np.log(10)
+    assert found.sizes == (10, 100, 1000)
+    assert found.value == pytest.approx(1.5 / unit)
+    assert found.high - found.value == pytest.approx(12.7062 * (1 / 12) ** 0.5 / unit, rel=1e-4)
+    assert found.value - found.low == pytest.approx(found.high - found.value)
+
+
+@pytest.mark.parametrize("times", [(), (1.0,), (1.0, 1.1, 1.2, 1.3), (1.0, 1.0, 8.0, 64.0)])
+def test_too_few_upper_sizes_have_no_exponent(times: tuple[float, ...]) -> None:
+    assert scaling.exponent(points(*times, sizes=SIZES[: len(times)])) is None
+
+
+def test_the_known_cliff_is_found() -> None:
+    times = [size**3 * (5 if size > 32 else 1) for size in SIZES]
+    ((start, end, ratio),) = cliffs.jumps(points(*times), 3)
+    assert (start, end) == (32, 33)
+    assert ratio == pytest.approx(5 * (33 / 32) ** 3)
+
+
+def test_a_fall_is_found() -> None:
+    times = [size**2 * (0.3 if size > 32 else 1) for size in SIZES]
+    assert [(start, end) for start, end, _ in cliffs.jumps(points(*times), 3)] == [(32, 33)]
+
+
+def test_a_jump_that_the_samples_do_not_support_is_none() -> None:
+    """Twice the time, but with intervals that allow for less than 1.5 times."""
+    wide = [(32, at(1.0, 0.3)), (33, at(2.0, 0.3))]
+    assert not list(cliffs.jumps(wide, 3))
+    assert list(cliffs.jumps([(32, at(1.0)), (33, at(2.0))], 3))
+    few = [(32, Estimate(1.0, np.nan, np.nan)), (33, Estimate(9.0, np.nan, np.nan))]
+    assert not list(cliffs.jumps(few, 3))
+
+
+@given(
+    power=st.floats(0, 3),
+    overhead=st.floats(0, 1e3),
+    noise=st.lists(st.floats(-0.05, 0.05), min_size=len(SIZES), max_size=len(SIZES)),
+)
+def test_no_cliff_is_invented_on_a_smooth_power(
+    power: float, overhead: float, noise: list[float]
+) -> None:
+    times = [(overhead + size**power) * (1 + z) for size, z in zip(SIZES, noise, strict=True)]
+    assert not list(cliffs.jumps(points(*times), 3))
+
+
+def records(**changes: Any) -> list[Record]:
+    """Operations of all sizes whose time is exactly cubic in d and linear in the batch."""
+    made = []
+    for d in SIZES:
+        for batch in BATCHES:
+            case = profiled.profile_case(d=d, batch=batch, **changes)
+            seconds = 1e-9 * d**3 * batch * profiled.factors()
+            passes = {f"{name}_seconds": list(share * seconds)
+                      for name, share in profiled.SHARES["operation"].items()}  # fmt: skip
+            made.append(profiled.record(case, **passes))
+    return made
+
+
+def shown() -> tuple[list[Profile], Names]:
+    profiles = gather([], records())
+    return profiles, Names(profiles)
+
+
+def test_the_tables_hold_the_exponents_of_the_records() -> None:
+    text = "\n".join(scaling.sections(*shown()))
+    in_d, in_batch = text.split("exponent in the matrix size d")[1].split("exponent in the batch")
+    assert in_d.count("3.00 (3.00 to 3.00; d 8–128)") == len(BATCHES)
+    assert in_batch.count("1.00 (1.00 to 1.00; batch 4–64)") == len(SIZES)
+
+
+def test_records_of_a_power_law_have_no_cliff() -> None:
+    profiles, names = shown()
+    assert cliffs.find(profiles, names) == []
+    assert "There is none in this run." in "".join(cliffs.sections([]))
+
+
+def test_a_cliff_of_the_records_is_named_with_its_place() -> None:
+    made = [
+        profiled.record(one.case, **{
+            name: [5 * value if getattr(one.case, "d", 0) > 32 else value
+                   for value in one.values(name)]
+            for name in ("forward_seconds", "backward_seconds")
+        })
+        for one in records()
+    ]  # fmt: skip
+    profiles = gather([], made)
+    found = cliffs.find(profiles, Names(profiles))
+    assert {(cliff.axis, cliff.start, cliff.end, cliff.at) for cliff in found} == {
+        ("d", 32, 33, f"batch {batch}") for batch in BATCHES
+    }
+    assert len(cliffs.together(found)) == 1
+    rows = [line for line in cliffs.sections(found)[-1].splitlines() if "32 → 33" in line]
+    assert len(rows) == len(BATCHES)
+    assert "| operation, float32, batch 16 | d = 32 → 33 |" in rows[2]
