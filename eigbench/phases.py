@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from torch.compiler import is_dynamo_compiling
 from torch.profiler import record_function
@@ -27,18 +27,27 @@ PREFIX = "eigbench::"
 # For the whole process: on CUDA the backward pass runs in a thread of autograd's.
 _recording = False
 
-_NOTHING: AbstractContextManager[Any] = nullcontext()
+
+class _Nothing:
+    """A context that does nothing, without a line of Python: `nullcontext` takes twice as long."""
+
+    __slots__ = ()
+    __enter__ = __exit__ = "".format  # takes anything, and gives what counts as False
+
+
+_NOTHING = cast(AbstractContextManager[Any], _Nothing())
 
 
 def phase(name: Phase) -> AbstractContextManager[Any]:
     """A range `eigbench::<name>` of the profiler's trace while `recording`, else nothing.
 
-    A quarter of a microsecond where nothing is recorded; torch's own range is 8, profiler or not.
+    Where nothing is recorded it takes 0.2 µs in a loop and half a microsecond among other work;
+    torch's own range takes 8 µs, profiler or not.
     """
-    # A compiler is asked first: it must see neither a range nor a switch, which it would guard.
-    if is_dynamo_compiling() or not _recording:
-        return _NOTHING
-    return record_function(PREFIX + name)
+    # First, so that a compiler does not see the switch, which it would guard.
+    if is_dynamo_compiling():
+        return nullcontext()  # a compiler does not follow the other
+    return record_function(PREFIX + name) if _recording else _NOTHING
 
 
 @contextmanager

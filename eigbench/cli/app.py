@@ -9,7 +9,7 @@ import typer
 from typer.main import get_command
 
 from eigbench import __version__
-from eigbench.cli import env, methods, report, run, stability, train
+from eigbench.cli import compare, env, methods, profile, report, run, stability, train
 from eigbench.cli.lists import ListCommand
 from eigbench.errors import EXIT_INPUT, EXIT_INTERRUPTED, InputError
 
@@ -21,9 +21,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("stability", cls=ListCommand)(stability.stability)
+app.command("profile", cls=ListCommand)(profile.profile)
 app.command("train", cls=ListCommand)(train.train)
 app.command("run")(run.run)
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
 app.command("methods")(methods.methods)
 app.command("env")(env.env)
 

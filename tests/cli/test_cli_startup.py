@@ -26,7 +26,9 @@ def _imported(trace: str) -> set[str]:
 
 
 def test_all_commands_are_known() -> None:
-    assert COMMANDS == ["env", "methods", "report", "run", "stability", "train"]
+    assert COMMANDS == [
+        "compare", "env", "methods", "profile", "report", "run", "stability", "train"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
@@ -66,6 +68,8 @@ def test_version(tmp_path: Path) -> None:
         ["stability", "--device", "tpu"],
         ["run", "nonsense"],
         ["report", "nowhere"],
+        ["compare", "nowhere", "nor here"],
+        ["compare", "a", "b", "--threshold", "x"],
         ["nonsense"],
     ],
 )

@@ -1,0 +1,70 @@
+"""`eigbench compare`: two runs, case by case."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eigbench.errors import InputError
+
+EXIT_REGRESSION = 1
+FORMATS = ("markdown", "json")
+LARGEST_THRESHOLD = 100
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="The folder of a run.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="The run that is held against it.")],
+    output: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="markdown or json.")
+    ] = "markdown",
+    everything: Annotated[
+        bool, typer.Option("--all", help="List the cases without a change as well.")
+    ] = False,
+    fail: Annotated[
+        bool,
+        typer.Option(
+            "--fail-on-regression", help="Exit code 1 if B is slower, fails or errs more."
+        ),
+    ] = False,
+    threshold: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE", help="Least slow-down that is a regression. [default: 0.05]"),
+    ] = None,
+) -> None:
+    """Compare two runs of any kind: what is faster, slower, fails more, is more accurate."""
+    if output not in FORMATS:
+        raise InputError(f"--format: {output!r} is not valid; accepted: {', '.join(FORMATS)}")
+    share = _share(threshold)
+    from eigbench.report import compare as comparing
+
+    found = comparing.compare(a, b, comparing.LEAST_SLOWDOWN if share is None else share)
+    if output == "json":
+        from eigbench.report.compare.as_json import to_json  # late, as scipy is loaded by now
+
+        text = to_json(found)
+    else:
+        from eigbench.report.compare.markdown import to_markdown
+
+        text = to_markdown(found, everything=everything)
+    typer.echo(text, nl=False)
+    if fail and found.regressions:
+        raise typer.Exit(EXIT_REGRESSION)
+
+
+def _share(word: str | None) -> float | None:
+    """A share such as 0.05; `InputError` if the word is none."""
+    if word is None:
+        return None
+    try:
+        share = float(word)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= LARGEST_THRESHOLD:  # which NaN is not, either
+        raise InputError(
+            f"--threshold: {word!r} is not valid; accepted: numbers from 0 to {LARGEST_THRESHOLD}, "
+            "such as 0.05 for 5 %"
+        )
+    return share

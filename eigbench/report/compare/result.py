@@ -1,0 +1,138 @@
+"""What a comparison of two runs says, as plain immutable values."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from eigbench.runs.case import Case
+
+Answer = Literal[
+    "fails more", "less accurate", "slower",
+    "fails less", "more accurate", "faster",
+    "more", "less", "changed",
+    "no difference shown", "equal", "not tested",
+    "not judged",
+]  # fmt: skip
+"""The last is of a number that stands beside the one that is judged, to be read along with it."""
+
+WORSE: tuple[Answer, ...] = ("fails more", "less accurate", "slower")
+BETTER: tuple[Answer, ...] = ("fails less", "more accurate", "faster")
+CHANGED: tuple[Answer, ...] = ("more", "less", "changed")
+
+Verdict = Literal[
+    "worse", "better", "mixed", "changed",
+    "no difference shown", "equal", "not tested", "not judged",
+]  # fmt: skip
+"""The last is of a reference, whose time is that of the machine."""
+
+UNCHANGED: tuple[Verdict, ...] = ("no difference shown", "equal", "not tested", "not judged")
+
+
+class Effect(msgspec.Struct, frozen=True, kw_only=True):
+    """One quantity of a case: what it is in A and in B, and whether the difference is shown."""
+
+    quantity: str
+    """Such as "time", "backward", "success", "gradient error", "peak bytes", "status"."""
+    relative_to: str | None = None
+    """The reference of the same run that the quantity is divided by, if it is."""
+    a: float
+    b: float
+    scale: Literal["ratio", "difference"]
+    change: float
+    """B/A or B − A, as `scale` says; NaN where there is none."""
+    low: float
+    high: float
+    """The interval of `change` at 95 %; NaN where chance has no part in it, or is not known."""
+    p: float
+    """NaN if nothing was tested."""
+    adjusted: float
+    """`p` after the correction for all tests of the comparison; NaN if it is not one of them."""
+    answer: Answer
+    regression: bool
+    """Whether B is worse than A, beyond chance and by more than the least change that counts."""
+    note: str = ""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a case ended in one of the runs."""
+
+    ids: tuple[str, ...]
+    """Of its records: one, or one a trial."""
+    ended: dict[str, int]
+    """How many of them ended so: "measured", "failed", "skipped"; "finished", "diverged"."""
+    reasons: tuple[str, ...]
+    """Why some failed or were skipped, each reason once."""
+
+
+class CaseComparison(msgspec.Struct, frozen=True, kw_only=True):
+    """One case of A and the same case of B; of trainings, one cell with all of its trials."""
+
+    name: str
+    """The method, and what else tells the case from the others that were compared."""
+    case: Case
+    """As it is in A."""
+    differs: dict[str, tuple[str, str]]
+    """In what the cases differ all the same, such as the device: in A, in B."""
+    a: Outcome
+    b: Outcome
+    verdict: Verdict
+    effects: tuple[Effect, ...]
+
+    @property
+    def regression(self) -> bool:
+        """Whether anything in it is."""
+        return any(effect.regression for effect in self.effects)
+
+
+class Unmatched(msgspec.Struct, frozen=True, kw_only=True):
+    """A case that only one of the runs has."""
+
+    ids: tuple[str, ...]
+    name: str
+    case: Case
+
+
+class Side(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the runs."""
+
+    folder: str
+    title: str
+    started_at: str
+    """Of its first session; "" if no environment is recorded."""
+    recorded: int
+    """Its cases; of trainings, its trials."""
+    missing: int
+    """How many more its suite has, of a run that was interrupted or is still going on."""
+    only: tuple[Unmatched, ...]
+    """Cases, or cells, that the other run does not have."""
+
+
+class Apart(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing in which the environments differ, as it is in A and in B."""
+
+    name: str
+    a: str
+    b: str
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Run B held against run A."""
+
+    a: Side
+    b: Side
+    environment: tuple[Apart, ...]
+    """Empty if the runs were measured in the same one."""
+    same_machine: bool
+    same_torch: bool
+    cases: tuple[CaseComparison, ...]
+    tests: int
+    """How many p-values were corrected together."""
+    threshold: float
+    """The least change of a time that counts as a regression, as a share."""
+
+    @property
+    def regressions(self) -> tuple[CaseComparison, ...]:
+        """The cases in which B is worse than A."""
+        return tuple(case for case in self.cases if case.regression)

@@ -1,0 +1,150 @@
+"""The whole: what is refused, what only one run has, what is partial; nothing can be changed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from eigbench.errors import InputError
+from eigbench.report import write_report
+from eigbench.report.compare import compare
+from eigbench.runs.suite import cases
+from tests.report import trainings
+from tests.report.compare.making import compared, profile_suite, profiles, write
+from tests.runs.making import finish, suite
+
+SUITE = profile_suite()
+SAMPLES = Path(__file__).parents[3] / "reports"
+
+
+def test_a_run_against_itself_shows_nothing(tmp_path: Path) -> None:
+    folder = write(tmp_path / "run", SUITE, profiles(SUITE, 1))
+    found = compare(folder, folder)
+    assert found.environment == ()
+    assert found.regressions == ()
+    assert all(effect.change == 1 for case in found.cases for effect in case.effects)
+
+
+@pytest.mark.parametrize("sample", ["stability", "train-short", "paper-table2"])
+def test_the_samples_are_like_themselves(sample: str) -> None:
+    found = compare(SAMPLES / sample, SAMPLES / sample)
+    assert {case.verdict for case in found.cases} <= {"equal", "no difference shown"}
+    assert (found.a.missing, found.b.missing) == (0, 0)
+    assert found.a.only == found.b.only == ()
+
+
+def test_the_other_way_round_it_is_the_other_way_round(tmp_path: Path) -> None:
+    a, b = profiles(SUITE, 1), profiles(SUITE, 2, lambda c, _: 2.0 if c.method == "hybrid" else 1.0)
+    there, back = compared(tmp_path, a, b, SUITE), compared(tmp_path, b, a, SUITE)
+    assert len(there.regressions) == 2
+    assert len(back.regressions) == 0
+    for one, other in zip(there.cases, back.cases, strict=True):
+        assert one.effects[0].change == pytest.approx(1 / other.effects[0].change)
+        assert one.effects[0].low == pytest.approx(1 / other.effects[0].high)
+        assert one.effects[0].p == pytest.approx(other.effects[0].p, nan_ok=True)
+
+
+def test_cases_of_one_run_alone_are_counted(tmp_path: Path) -> None:
+    a, b = profiles(SUITE, 1), profiles(SUITE, 2)
+    found = compared(tmp_path, a[:-1], b[1:], SUITE)
+    assert len(found.cases) == len(a) - 2
+    assert [case.name for case in found.a.only] == ["torch.linalg.eigh, d = 16"]
+    assert [case.name for case in found.b.only] == ["hybrid, d = 64"]
+    assert found.b.only[0].ids == (b[-1].id,)
+
+
+def test_the_order_of_records_does_not_matter(tmp_path: Path) -> None:
+    a, b = profiles(SUITE, 1), profiles(SUITE, 2, lambda _c, name: 2.0 if name == "forward" else 1)
+    straight, mixed = compared(tmp_path, a, b, SUITE), compared(tmp_path, a, b[::-1], SUITE)
+    assert straight.cases == mixed.cases
+
+
+def test_nothing_in_common_is_one_clear_line(tmp_path: Path) -> None:
+    a = write(tmp_path / "a", SUITE, profiles(SUITE, 1))
+    finish(tmp_path / "b", suite())
+    with pytest.raises(InputError) as error:
+        compare(a, tmp_path / "b")
+    said = str(error.value)
+    assert "no case in common" in said
+    assert "6 of kind profile in the first" in said
+    assert "4 of kind stability in the second" in said
+    assert "\n" not in said
+
+
+def test_a_run_without_records_is_refused(tmp_path: Path) -> None:
+    a = write(tmp_path / "a", SUITE, profiles(SUITE, 1))
+    b = write(tmp_path / "b", SUITE, [])
+    with pytest.raises(InputError, match="b holds no records yet"):
+        compare(a, b)
+    with pytest.raises(InputError, match="b holds no records yet"):
+        compare(b, a)
+
+
+def test_damage_is_named_with_its_line(tmp_path: Path) -> None:
+    a = write(tmp_path / "a", SUITE, profiles(SUITE, 1))
+    b = write(tmp_path / "b", SUITE, profiles(SUITE, 2))
+    content = (b / "records.jsonl").read_bytes().split(b"\n")
+    content[2] = content[2][:50]
+    (b / "records.jsonl").write_bytes(b"\n".join(content))
+    with pytest.raises(InputError, match=re.escape("records.jsonl, line 3: not a record")):
+        compare(a, b)
+
+
+def test_a_torn_last_record_is_a_partial_run(tmp_path: Path) -> None:
+    a = write(tmp_path / "a", SUITE, profiles(SUITE, 1))
+    b = write(tmp_path / "b", SUITE, profiles(SUITE, 2))
+    records = b / "records.jsonl"
+    records.write_bytes(records.read_bytes()[:-20])
+    found = compare(a, b)
+    assert (found.b.recorded, found.b.missing) == (5, 1)
+    assert (found.a.recorded, found.a.missing) == (6, 0)
+    assert len(found.cases) == 5
+
+
+@pytest.mark.parametrize("kept", [26, 33])
+@pytest.mark.usefixtures("undrawn")
+def test_the_report_says_whether_a_run_is_whole(tmp_path: Path, kept: int) -> None:
+    """Which is asked first, because the cases of a suite are known with torch alone."""
+    of = trainings.suite()
+    records = [trainings.record(case) for case in cases(of)]
+    assert len(records) == 33
+    trainings.write(tmp_path / "a", of, records[:kept])
+    write_report(tmp_path / "a")
+    assert compare(tmp_path / "a", tmp_path / "a").a.missing == 33 - kept
+
+
+def test_a_comparison_cannot_be_changed(tmp_path: Path) -> None:
+    found = compared(tmp_path, profiles(SUITE, 1), profiles(SUITE, 2), SUITE)
+    with pytest.raises(AttributeError):
+        found.tests = 0  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        found.cases[0].effects[0].p = 0.0  # type: ignore[misc]
+
+
+def test_nothing_in_the_folders_is_changed(tmp_path: Path) -> None:
+    a = write(tmp_path / "a", SUITE, profiles(SUITE, 1))
+    b = write(tmp_path / "b", SUITE, profiles(SUITE, 2))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    compare(a, b)
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert before == after
+
+
+def test_the_number_of_tests_raises_the_bar(tmp_path: Path) -> None:
+    """The same small change is shown alone, and not among many that did not change."""
+    few, many = profile_suite(d=[16]), profile_suite(d=[16, *range(100, 130)])
+
+    def factors(case: object, _name: str) -> float:
+        return 1.09 if (getattr(case, "method", ""), getattr(case, "d", 0)) == ("hybrid", 16) else 1
+
+    alone = compared(tmp_path, profiles(few, 1), profiles(few, 2, factors), few)
+    among = compared(tmp_path, profiles(many, 1), profiles(many, 2, factors), many)
+    assert among.tests == 31 * alone.tests
+    one, other = (found.cases[2].effects[0] for found in (alone, among))
+    assert one.change == other.change  # the same rounds
+    assert one.answer == "slower"
+    assert other.answer == "no difference shown"
+    assert msgspec.structs.replace(one, answer="slower").p == other.p

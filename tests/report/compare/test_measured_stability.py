@@ -1,0 +1,250 @@
+"""Stability on the same matrices: seeds lost and gained, and the error of the gradient."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from eigbench.report.compare.markdown import to_markdown
+from eigbench.report.compare.result import CaseComparison, Comparison
+from eigbench.runs.record import Record
+from eigbench.runs.suite import cases
+from tests.report.compare.making import compared, effect_of, here, record, stability_case
+from tests.runs.making import suite
+
+SEEDS = 8
+ERRORS = [1e-6, 2e-6, 1e-6, 3e-6, 1e-6, 2e-6, 1e-6, 1e-6]
+
+
+def samples(**changes: list[float]) -> dict[str, list[float]]:
+    fine = {
+        "forward_finite": [1.0] * SEEDS,
+        "gradient_finite": [1.0] * SEEDS,
+        "inside_bound": [1.0] * SEEDS,
+        "gradient_error": ERRORS,
+        "forward_residual": [1e-7 + 1e-9 * seed for seed in range(SEEDS)],
+    }
+    return {**fine, **changes}
+
+
+def lost(
+    *seeds: int, flag: str = "gradient_finite", **changes: list[float]
+) -> dict[str, list[float]]:
+    """Some seeds without a finite gradient."""
+    flags = [0.0 if seed in seeds else 1.0 for seed in range(SEEDS)]
+    errors = [math.nan if seed in seeds else e for seed, e in enumerate(ERRORS)]
+    return samples(**{flag: flags, "inside_bound": flags, "gradient_error": errors, **changes})
+
+
+def found(
+    tmp_path: Path, a: dict[str, list[float]], b: dict[str, list[float]], rounding: float = 0.0
+) -> tuple[Comparison, CaseComparison]:
+    """Two runs of one case; with some rounding the eigenpairs differ in their last digits."""
+    other = {**b, "forward_residual": [r + rounding for r in b["forward_residual"]]}
+    case = stability_case()
+    result = compared(tmp_path, [record(case, a)], [record(case, other)])
+    return result, result.cases[0]
+
+
+def test_the_same_numbers_are_equal(tmp_path: Path) -> None:
+    result, case = found(tmp_path, samples(), samples())
+    assert case.verdict == "equal"
+    assert result.tests == 0
+
+
+def test_one_lost_seed_is_a_fact_where_the_machines_round_alike(tmp_path: Path) -> None:
+    _, case = found(tmp_path, samples(), lost(3))
+    effect = effect_of(case, "success")
+    assert (effect.answer, effect.a, effect.b) == ("fails more", 1, 7 / 8)
+    assert effect.note == "success → gradient not finite: seed 3"
+    assert math.isnan(effect.p)
+    assert case.regression
+
+
+def test_one_lost_seed_may_be_chance_where_they_do_not(tmp_path: Path) -> None:
+    result, case = found(tmp_path, samples(), lost(3), rounding=1e-12)
+    effect = effect_of(case, "success")
+    assert effect.answer == "no difference shown"
+    assert effect.note == "success → gradient not finite: seed 3"  # named all the same
+    assert result.regressions == ()
+    assert effect.p == 1
+
+
+def test_another_torch_may_round_differently_even_if_eigenpairs_do_not_show_it(
+    tmp_path: Path,
+) -> None:
+    case = stability_case()
+    where = (here(), here(packages={"torch": "2.15.0"}))
+    a, b = record(case, samples()), record(case, lost(3))
+    result = compared(tmp_path, [a], [b], where=where)
+    assert result.regressions == ()
+    text = to_markdown(result)
+    assert "## Other ends, as chance can make them: 1" in text
+    assert "success → gradient not finite: seed 3" in text
+
+
+def test_precisions_repeat_by_themselves(tmp_path: Path) -> None:
+    """Eigenpairs in float64 are rounded differently here, those in float32 are the same."""
+    single, double = (stability_case(dtype=dtype) for dtype in ("float32", "float64"))
+    other = {**lost(3), "forward_residual": [2e-16] * SEEDS}
+    a = [record(case, samples()) for case in (single, double)]
+    result = compared(tmp_path, a, [record(single, lost(3)), record(double, other)])
+    answers = [effect_of(case, "success").answer for case in result.cases]
+    assert answers == ["fails more", "no difference shown"]
+
+
+def test_all_seeds_lost_are_shown_even_then(tmp_path: Path) -> None:
+    _, case = found(tmp_path, samples(), lost(*range(SEEDS)), rounding=1e-12)
+    effect = effect_of(case, "success")
+    assert effect.answer == "fails more"
+    assert effect.p == pytest.approx(2 / 2**8)
+    assert case.regression
+
+
+def test_seeds_gained(tmp_path: Path) -> None:
+    result, case = found(tmp_path, lost(3, 5), samples())
+    effect = effect_of(case, "success")
+    assert effect.answer == "fails less"
+    assert effect.note == "gradient not finite → success: seeds 3, 5"
+    assert case.verdict == "better"
+    assert result.regressions == ()
+
+
+def test_one_lost_and_one_gained_is_a_change(tmp_path: Path) -> None:
+    _, case = found(tmp_path, lost(3), lost(5))
+    assert effect_of(case, "success").answer == "changed"
+    assert case.verdict == "changed"
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [("forward_finite", "eigenpairs not finite"), ("gradient_finite", "gradient not finite"),
+     ("inside_bound", "gradient outside its bound")],
+)  # fmt: skip
+def test_what_a_seed_lacks_is_said(tmp_path: Path, flag: str, words: str) -> None:
+    _, case = found(tmp_path, samples(), lost(0, flag=flag))
+    assert effect_of(case, "success").note == f"success → {words}: seed 0"
+
+
+def test_a_failure_of_another_kind_is_a_change(tmp_path: Path) -> None:
+    _, case = found(tmp_path, lost(0, flag="inside_bound"), lost(0))
+    effect = effect_of(case, "success")
+    assert effect.answer == "changed"
+    assert effect.note == "gradient outside its bound → gradient not finite: seed 0"
+
+
+@pytest.mark.parametrize(
+    ("factor", "answer"),
+    [(5.0, "less accurate"), (0.2, "more accurate"), (1.5, "no difference shown")],
+)
+def test_gradient_errors(tmp_path: Path, factor: float, answer: str) -> None:
+    draw = np.random.default_rng(0)
+    errors = [factor * e * math.exp(draw.normal(0, 0.1)) for e in ERRORS]
+    result, case = found(tmp_path, samples(), samples(gradient_error=errors))
+    effect = effect_of(case, "gradient error")
+    assert effect.answer == answer
+    logs = np.log(np.array(errors) / ERRORS)
+    theirs = stats.ttest_1samp(logs, 0)
+    assert effect.change == pytest.approx(math.exp(logs.mean()))
+    assert effect.p == pytest.approx(theirs.pvalue)
+    assert effect.p < 0.05  # 1.5 is sure as well, and less than what counts
+    assert (effect.low, effect.high) == pytest.approx(tuple(np.exp(theirs.confidence_interval())))
+    assert bool(result.regressions) is (answer == "less accurate")
+
+
+def test_errors_of_seeds_that_failed_in_one_run_are_left_to_success(tmp_path: Path) -> None:
+    worse = lost(0, 1)
+    worse["gradient_error"] = [9 * e for e in worse["gradient_error"]]
+    _, case = found(tmp_path, samples(), worse)
+    effect = effect_of(case, "gradient error")
+    assert effect.change == pytest.approx(9)
+    assert effect_of(case, "success").answer == "fails more"
+
+
+def test_errors_of_nothing_are_not_compared(tmp_path: Path) -> None:
+    every = lost(*range(SEEDS))
+    _, case = found(tmp_path, every, every)
+    assert [effect.quantity for effect in case.effects] == ["success"]
+    assert case.verdict == "equal"
+
+
+def test_fewer_seeds_are_the_first_of_more(tmp_path: Path) -> None:
+    few = stability_case(seeds=4)
+    cut = {name: values[:4] for name, values in lost(3).items()}
+    result = compared(tmp_path, [record(stability_case(), samples())], [record(few, cut)])
+    case = result.cases[0]
+    assert case.differs == {"seeds": ("8", "4")}
+    assert effect_of(case, "success").b == 3 / 4
+
+
+@pytest.mark.parametrize("metric", ["gradient_finite", "gradient_error", "inside_bound"])
+@pytest.mark.parametrize("values", [[], [1.0] * 3])
+def test_a_record_that_lacks_values_is_not_tested(
+    tmp_path: Path, metric: str, values: list[float]
+) -> None:
+    _, case = found(tmp_path, samples(), samples(**{metric: values}))
+    assert case.verdict == "not tested"
+    assert not case.regression
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "answer", "verdict"),
+    [
+        ("measured", "failed", "fails more", "worse"),
+        ("failed", "measured", "fails less", "better"),
+        ("measured", "skipped", "changed", "changed"),
+        ("skipped", "measured", "changed", "changed"),
+        ("failed", "skipped", "fails less", "better"),
+        ("skipped", "failed", "fails more", "worse"),
+        ("failed", "failed", "equal", "equal"),
+        ("skipped", "skipped", "equal", "equal"),
+    ],
+)
+def test_every_change_of_a_status(
+    tmp_path: Path, a: str, b: str, answer: str, verdict: str
+) -> None:
+    def one(status: str) -> Record:
+        reason = None if status == "measured" else f"why it {status}"
+        made: dict[str, Any] = samples() if status == "measured" else {}
+        return record(stability_case(), made, status=status, reason=reason)
+
+    result = compared(tmp_path, [one(a)], [one(b)])
+    case = result.cases[0]
+    effect = effect_of(case, "failures")
+    assert (effect.answer, case.verdict) == (answer, verdict)
+    assert case.regression is (verdict == "worse")
+    assert (case.a.ended, case.b.ended) == ({a: 1}, {b: 1})
+    if a != b:
+        assert f"{a} → {b}" in effect.note
+        assert all(f"why it {s}" in effect.note for s in (a, b) if s != "measured")
+
+
+def test_rounding_of_two_machines_raises_no_alarm(tmp_path: Path) -> None:
+    """Errors that differ by a random factor, and the odd seed that fails here or there."""
+    draw = np.random.default_rng(0)
+    alarms = 0
+    for _ in range(40):
+        planned = [stability_case(d=d) for d in range(2, 42)]
+        a, b = ([record(case, _measured(draw)) for case in planned] for _ in range(2))
+        alarms += bool(compared(tmp_path, a, b).regressions)
+    assert alarms <= 4  # 5 %, and two standard deviations
+
+
+def _measured(draw: np.random.Generator) -> dict[str, list[float]]:
+    fails = draw.random(SEEDS) < 0.1
+    flags = [0.0 if failed else 1.0 for failed in fails]
+    errors = np.where(fails, np.nan, np.exp(draw.normal(-14, 1, SEEDS)))
+    residuals = 1e-7 * draw.random(SEEDS)
+    return samples(gradient_finite=flags, inside_bound=flags, gradient_error=list(errors),
+                   forward_residual=list(residuals))  # fmt: skip
+
+
+def test_the_suite_of_these_tests_is_partial(tmp_path: Path) -> None:
+    """That is, none of its own cases is recorded here, and the comparison says so."""
+    result, _ = found(tmp_path, samples(), samples())
+    assert result.a.missing == len(cases(suite()))
