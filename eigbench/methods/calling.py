@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import new_class
 from typing import Any
 
 import torch
@@ -15,17 +16,14 @@ def eager_twin(composable: type[Function]) -> type[Function]:
     `torch.compile` need it. Call the twin only where `composing()` is False.
     """
 
-    class Eager(Function):
-        @staticmethod
-        def forward(ctx: Any, *inputs: Any) -> Any:
-            output = composable.forward(*inputs)
-            composable.setup_context(ctx, inputs, output)
-            return output
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        output = composable.forward(*inputs)
+        composable.setup_context(ctx, inputs, output)
+        return output
 
-        backward = composable.backward
-
-    Eager.__name__ = composable.__name__  # what a printed graph calls the node
-    return Eager
+    # Made by its name and not by a statement, since a graph and a trace call its node after it.
+    body = {"forward": staticmethod(forward), "backward": staticmethod(composable.backward)}
+    return new_class(composable.__name__, (Function,), exec_body=lambda names: names.update(body))
 
 
 def _always() -> bool:

@@ -37,7 +37,7 @@ class CoefficientRule(Protocol):
         ...
 
 
-class _Composable(torch.autograd.Function):
+class _PairwiseEigh(torch.autograd.Function):
     """A decomposition forward, the table's gradient backward, under `torch.func` and compile."""
 
     generate_vmap_rule = True
@@ -72,10 +72,10 @@ class _Composable(torch.autograd.Function):
             return V @ core @ V.mT, None
 
 
-_Eager = eager_twin(_Composable)
+_EagerPairwiseEigh = eager_twin(_PairwiseEigh)
 
 
 def pairwise_eigh(M: Tensor, rule: CoefficientRule) -> Eigenpairs:
     """Decompose symmetric `M` `(..., n, n)`, with the gradient that `rule`'s table gives."""
-    function = _Composable if composing() else _Eager
+    function = _PairwiseEigh if composing() else _EagerPairwiseEigh
     return Eigenpairs(*function.apply(M, rule))
