@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,11 @@ def compare(a: Path, b: Path, threshold: float = LEAST_SLOWDOWN) -> Comparison:
     """Hold the run in folder `b` against the one in folder `a`.
 
     A time counts as a regression if it grew by more than `threshold`, a share, and beyond chance.
-    `InputError` if one of the folders holds no run, or nothing that the other one holds.
+    `InputError` if one of the folders holds no run, or nothing that the other one holds, or if the
+    threshold is not a number from 0 on.
     """
+    if not 0 <= threshold < math.inf:
+        raise InputError(f"threshold: {threshold} is not valid; accepted: numbers from 0 on")
     runs = (_read(a), _read(b))
     from eigbench.report.compare.comparing import compared  # late: scipy
 

@@ -21,10 +21,10 @@ process, differs from run to run. Measured on a shared machine of two cores for 
 same kind: 0.010 when the machine is quiet, 0.018 under load."""
 
 RATIO_SHARE = 0.3
-"""What a ratio differs by besides, as a share of the spread of its stretches: a machine with more to
-do than it can interrupts what takes long more often than what is short, so that load moves ratios
-as well. Of 66 comparisons of unchanged layers on two cores, at loads from 2.4 to 4.7, 7 alarmed
-without it and 3 with it."""
+"""What a ratio differs by besides, as a share of the spread of its stretches. A machine with too
+much to do interrupts what takes long more often than what is short, so that load moves ratios as
+well. Of 66 comparisons of unchanged layers on two cores, at loads from 2.4 to 4.7, 7 alarmed
+without this and 3 with it."""
 
 TIME_BETWEEN_RUNS = 0.2
 """The same of a time by itself: what else a shared machine does moved times by 15 to 30 %."""

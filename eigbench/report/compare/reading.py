@@ -42,8 +42,9 @@ def _profile(found: Comparison) -> list[str]:
     return [
         "What is judged is the time of a method divided by that of its reference, round by round "
         f"in the same run: that takes out the drift of a machine{machines}.{torch} "
-        f"{covers}a standard deviation of {ratio}, and {share} of what its stretches differ by. Times "
-        "in seconds stand beside it and are not judged, nor are the references, which are the same program in both runs."
+        f"{covers}a standard deviation of {ratio}, and {share} of what its stretches differ by. "
+        "Times in seconds stand beside it and are not judged, nor are the references, which are "
+        "the same program in both runs."
     ]
 
 

@@ -83,6 +83,12 @@ def test_a_run_without_records_is_refused(tmp_path: Path) -> None:
         compare(b, a)
 
 
+@pytest.mark.parametrize("threshold", [-0.1, float("nan"), float("inf")])
+def test_a_threshold_that_is_none(tmp_path: Path, threshold: float) -> None:
+    with pytest.raises(InputError, match="threshold"):
+        compare(tmp_path, tmp_path, threshold)
+
+
 def test_damage_is_named_with_its_line(tmp_path: Path) -> None:
     a = write(tmp_path / "a", SUITE, profiles(SUITE, 1))
     b = write(tmp_path / "b", SUITE, profiles(SUITE, 2))
