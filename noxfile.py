@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import nox
 
 nox.options.sessions = ["tests", "lint", "types"]
@@ -34,8 +37,17 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
-    """Speed as ratios to torch's own decompositions, interleaved in one process."""
-    session.install("-e", ".", *_group("test"))
-    session.run("pytest", "tests/benchmarks", "-m", "speed", "--benchmark-enable", *session.posargs)
+    """Speed as ratios, held to their bars and to tests/benchmarks/baseline.json.
+
+    In the environment of `tests`, made here if it is not there: torch is not installed twice.
+    `-- --accept-baseline` measures a new baseline, in as many processes as an entry remembers.
+    """
+    folder = session.cache_dir.parent
+    nox_again = ("-m", "nox", "--envdir", str(folder), "-s", "tests", "--install-only")
+    session.run(sys.executable, *nox_again, external=True)
+    python = str(folder / "tests" / ("Scripts" if os.name == "nt" else "bin") / "python")
+    command = (python, "-m", "pytest", "tests/benchmarks", "-m", "speed", "--benchmark-enable")
+    for _ in range(5 if "--accept-baseline" in session.posargs else 1):
+        session.run(*command, *session.posargs, external=True)

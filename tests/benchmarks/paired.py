@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+
+from tests.benchmarks.interval import median_interval
+
+Clock = Callable[[], float]
+"""Seconds, of which only differences mean anything."""
+
+PATIENCE = 3
+"""How many times longer than on an idle machine the pairs may take."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +26,7 @@ class Paired:
     first_seconds: tuple[float, ...]
     second_seconds: tuple[float, ...]
 
-    @property
+    @cached_property
     def ratios(self) -> tuple[float, ...]:
         """first/second of each pair."""
         both = zip(self.first_seconds, self.second_seconds, strict=True)
@@ -28,46 +37,70 @@ class Paired:
         """The median of `ratios`: a pause of the machine spoils a pair, not the answer."""
         return statistics.median(self.ratios)
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where the median of `ratios` lies at 99 %."""
+        return median_interval(self.ratios)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """The same pairs by two clocks."""
+
+    wall: Paired
+    """What a user waits for."""
+    cpu: Paired
+    """What the processor worked: another program on the same core does not count in."""
+
 
 def time_in_turn(
     first: Callable[[], object],
     second: Callable[[], object],
     *,
     pairs: int,
+    least: int = 15,
+    seconds: float = math.inf,
     warm_up: int = 5,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Paired:
-    """Time `pairs` calls of each, after `warm_up` untimed calls of each.
+    clock: Clock = time.perf_counter,
+    cpu: Clock = time.process_time,
+) -> Timed:
+    """Time up to `pairs` calls of each, after `warm_up` untimed calls of each.
 
-    The order alternates from pair to pair: first, second; second, first; and so on. So neither
-    always finds the caches as the other left them. `clock` gives seconds.
+    It stops once the pairs have taken `seconds` of work by `cpu`, or three times as long by
+    `clock`, though not before `least` pairs: on a busy machine it takes longer rather than to
+    know less. The order alternates from pair to pair: first, second; second, first; and so on. So
+    neither always finds the caches as the other left them.
     """
     if pairs < 1:
         raise ValueError(f"pairs must be 1 or more, not {pairs}")
     for _ in range(warm_up):
         first()
         second()
-    firsts: list[float] = []
-    seconds: list[float] = []
+    wall: tuple[list[float], list[float]] = ([], [])
+    work: tuple[list[float], list[float]] = ([], [])
+    spent, end = 0.0, clock() + PATIENCE * seconds
     for pair in range(pairs):
-        order = [(first, firsts), (second, seconds)]
-        for call, samples in order if pair % 2 == 0 else reversed(order):
-            start = clock()
+        if pair >= least and (spent >= seconds or clock() >= end):
+            break
+        for which in (0, 1) if pair % 2 == 0 else (1, 0):
+            call = (first, second)[which]
+            start, start_of_work = clock(), cpu()
             call()
-            samples.append(clock() - start)
-    return Paired(tuple(firsts), tuple(seconds))
+            worked, passed = cpu() - start_of_work, clock() - start
+            work[which].append(worked)
+            wall[which].append(passed)
+            spent += worked
+    return Timed(Paired(*map(tuple, wall)), Paired(*map(tuple, work)))
 
 
-def record_ratio(
-    benchmark: Any, first: Callable[[], object], second: Callable[[], object], *, pairs: int
-) -> float:
-    """first/second, which the benchmark's record keeps along with the raw seconds."""
-    timed = time_in_turn(first, second, pairs=pairs)
-    benchmark.extra_info["ratio"] = timed.ratio
-    benchmark.extra_info["first_seconds"] = list(timed.first_seconds)
-    benchmark.extra_info["second_seconds"] = list(timed.second_seconds)
-    benchmark(first)
-    return timed.ratio
+def repeated(call: Callable[[], object], times: int) -> Callable[[], object]:
+    """`call`, so many times: something short, to be timed beside something long."""
+
+    def calls() -> None:
+        for _ in range(times):
+            call()
+
+    return calls
 
 
 @contextmanager

@@ -1,0 +1,85 @@
+"""What the gate alone guards: nothing here has a bar, each ratio is held to its baseline.
+
+On one thread, by CPU time; see docs/regression-gate.md. `nox -s bench` runs this.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import eigbench
+from eigbench.layers import PCADenoising2d, ZCAWhitening2d
+from eigbench.methods import available, get
+from tests.benchmarks.gating import Gate
+from tests.benchmarks.problems import (
+    CHANNELS,
+    Call,
+    covariances,
+    forward_and_backward,
+    function_forward_and_backward,
+    images,
+    layer_forward_and_backward,
+    torch_eigh,
+    training_step,
+)
+
+pytestmark = [pytest.mark.speed, pytest.mark.usefixtures("one_thread")]
+
+SIZES = {"pi": [(16, 4), (1, 8)], "hybrid-loop": [(16, 8), (1, 16)]}
+"""The slow ones at sizes at which they still get a hundred pairs."""
+REFERENCE_CALLS = {"pi": 20, "hybrid-loop": 10}
+"""`torch.linalg.eigh` takes a fiftieth of their time: one call of it would be too short."""
+
+
+def method_call(method: str, M: torch.Tensor) -> Call:
+    """Of the eigenpairs, or of M^(−1/2) for a method that differentiates functions alone."""
+    if get(method).differentiates == "functions":
+        return function_forward_and_backward(
+            lambda X: eigbench.matrix_function(X, "inverse-square-root", method=method), M
+        )
+    return forward_and_backward(lambda X: eigbench.eigh(X, method=method), M)
+
+
+@pytest.mark.parametrize(
+    ("method", "count", "n"),
+    [
+        pytest.param(method, count, n, id=f"{method}-{count}x{n}x{n}")
+        for method in available()
+        for count, n in SIZES.get(method, [(64, 16), (1, 64)])
+    ],
+)
+def test_method_beside_torch_eigh(gate: Gate, method: str, count: int, n: int) -> None:
+    M = covariances(count, n)
+    reference = forward_and_backward(torch_eigh, M)
+    calls = REFERENCE_CALLS.get(method, 1)
+    gate(method_call(method, M), reference, second_calls=calls, seconds=2 if calls == 1 else 4)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        pytest.param(ZCAWhitening2d(CHANNELS, 4), id="zca-4"),
+        pytest.param(ZCAWhitening2d(CHANNELS, 16), id="zca-16"),
+        pytest.param(ZCAWhitening2d(CHANNELS, 64), id="zca-64"),
+        pytest.param(PCADenoising2d(CHANNELS, 16), id="pca-16"),
+    ],
+)
+def test_layer_beside_batch_normalisation(gate: Gate, layer: nn.Module) -> None:
+    # Of more images nearly all the time is that of memory, for both.
+    X = images(batch=4)
+    gate(
+        layer_forward_and_backward(layer, X),
+        layer_forward_and_backward(nn.BatchNorm2d(CHANNELS), X),
+        seconds=3,
+    )
+
+
+def test_training_step_beside_one_with_batch_normalisation(gate: Gate) -> None:
+    # A narrow network: at full width a step takes so long that a few pairs are all one gets.
+    first, second = (
+        training_step(layer, batch=4, width=8)
+        for layer in (ZCAWhitening2d(CHANNELS, 16), nn.BatchNorm2d(CHANNELS))
+    )
+    gate(first, second, seconds=5)
