@@ -20,7 +20,7 @@ def _group(name: str) -> tuple[str, ...]:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    session.install("-e", ".", *_group("test"))
+    session.install("-e", ".[traces]", *_group("test"))
     session.run("pytest", "-n", "2", *session.posargs)
 
 

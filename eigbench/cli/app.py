@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -47,6 +48,8 @@ def _eigbench(
 
 def main() -> None:
     """The `eigbench` command."""
+    # Of torch's own libraries only what went wrong is shown; they ask for it when they are loaded.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     sys.exit(invoke(sys.argv[1:]))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -27,8 +26,6 @@ def execute(
     folder = resolve_folder(out, suite, resume=resume)
     if not resume:
         store.require_free(folder)  # before the slow imports
-    # Of torch's own libraries only what went wrong is shown; they read this when they are loaded.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     interrupted = _measure(suite, folder, resume=resume, shown=not (quiet or no_progress))
     _conclude(suite, folder, quiet=quiet)
     if interrupted:
