@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks import baseline, neighbours
-from tests.benchmarks.gate import Verdict
+from tests.benchmarks.gate import SLOWDOWN, Verdict
 from tests.benchmarks.gating import Gate
 from tests.benchmarks.paired import torch_threads
 
@@ -55,6 +55,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         if verdict.outcome != "held":
             said = ", then ".join(map(str, verdict.estimates))
             terminalreporter.line(f"{verdict.outcome}: {name} {said}")
+    for name, verdict in verdicts.items():
+        if verdict.entry is not None and verdict.entry.visible > SLOWDOWN:
+            terminalreporter.line(
+                f"spreads {verdict.entry.spread:.0%}, so that a slow-down is seen from "
+                f"{verdict.entry.visible:.2f} times on only: {name}"
+            )
     held = sum(verdict.outcome == "held" for verdict in verdicts.values())
     terminalreporter.line(f"{held} of {len(verdicts)} ratios are within their baselines")
 

@@ -14,8 +14,8 @@ import msgspec
 
 SLOWDOWN = 1.15
 """What the gate is to catch."""
-MARGIN = 1.05
-"""How far beyond everything that the baseline has seen a ratio may lie."""
+MARGIN = 1.03
+"""How far beyond everything that the baseline has seen a ratio may lie, at least."""
 MARGIN_ELSEWHERE = 1.5
 """The same on another processor or with another torch, where ratios differ without any fault."""
 ACCEPT = "nox -s bench -- --accept-baseline"
@@ -46,28 +46,28 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def low(self) -> float:
-        """The least that any process found possible."""
-        return min(run.low for run in self.runs)
+        """The lowest ratio of a process."""
+        return min(run.ratio for run in self.runs)
 
     @property
     def high(self) -> float:
-        """The most that any process found possible."""
-        return max(run.high for run in self.runs)
+        """The highest ratio of a process."""
+        return max(run.ratio for run in self.runs)
 
     @property
     def spread(self) -> float:
-        """The largest ratio of a process over the smallest, minus 1."""
-        ratios = [run.ratio for run in self.runs]
-        return max(ratios) / min(ratios) - 1
-
-    @property
-    def gated(self) -> bool:
-        """Whether a slow-down of `SLOWDOWN` would be seen, even from the lowest that was seen."""
-        return self.low * SLOWDOWN > self.high * MARGIN
+        """How far apart the ratios of processes are: the highest over the lowest, minus 1."""
+        return self.high / self.low - 1
 
     def limit(self, where: str) -> float:
-        """Above this a ratio is worse, measured at `where`."""
-        return self.high * (MARGIN if where == self.where else MARGIN_ELSEWHERE)
+        """A ratio whose whole interval lies above this is worse, measured at `where`."""
+        return self.high * ((MARGIN if where == self.where else MARGIN_ELSEWHERE) + self.spread / 2)
+
+    @property
+    def visible(self) -> float:
+        """The slow-down that is worse, of a ratio and an interval amid those of the baseline."""
+        ends = statistics.median(run.low / run.ratio for run in self.runs)
+        return self.limit(self.where) / (self.ratio * ends)
 
     def __str__(self) -> str:
         return f"{self.ratio:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -80,9 +80,11 @@ class Verdict:
     estimates: tuple[Estimate, ...]
     """Every measurement that was taken: more than one where the first was worse."""
     outcome: str
-    """"held", "worse", "disturbed" (worse, and then not), "not gated", "no baseline"."""
+    """"held", "worse", "disturbed" (worse, and then not), "no baseline"."""
     alarm: str | None = None
     """Why the gate fails, or None where it does not."""
+    entry: Entry | None = None
+    """The baseline that it was held against."""
 
 
 def judge(
@@ -101,18 +103,16 @@ def judge(
     estimates = [measure(1)]
     if entry is None:
         return Verdict(tuple(estimates), "no baseline", _no_baseline(name, estimates[0]))
-    if not entry.gated:
-        return Verdict(tuple(estimates), "not gated")
     limit = entry.limit(where)
     if estimates[0].low <= limit:
-        return Verdict(tuple(estimates), "held")
+        return Verdict(tuple(estimates), "held", entry=entry)
     for attempt in ("at once", "later"):
         if attempt == "later":
             pause()
         estimates.append(measure(2))
         if estimates[-1].low <= limit:
-            return Verdict(tuple(estimates), "disturbed")
-    return Verdict(tuple(estimates), "worse", _worse(name, estimates, entry, where))
+            return Verdict(tuple(estimates), "disturbed", entry=entry)
+    return Verdict(tuple(estimates), "worse", _worse(name, estimates, entry, where), entry)
 
 
 def _no_baseline(name: str, estimate: Estimate) -> str:
