@@ -30,6 +30,22 @@ Seeds = Annotated[
 ]
 
 
+def list_option(panel: str, option: str, words: str) -> typer.models.OptionInfo:
+    """An option of `ListCommand`, which takes several values, in a panel of the help."""
+    info: typer.models.OptionInfo = typer.Option(
+        option, metavar="VALUE...", help=words, rich_help_panel=panel
+    )
+    return info
+
+
+def word_option(panel: str, option: str, metavar: str, words: str) -> typer.models.OptionInfo:
+    """An option that takes one word, in a panel of the help."""
+    info: typer.models.OptionInfo = typer.Option(
+        option, metavar=metavar, help=words, rich_help_panel=panel
+    )
+    return info
+
+
 def resolve_device(name: str) -> str:
     """The device to use; `InputError` if it is not there."""
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -16,18 +17,8 @@ List = list[str] | None
 Word = str | None
 
 
-def _axis(option: str, words: str) -> typer.models.OptionInfo:
-    info: typer.models.OptionInfo = typer.Option(
-        option, metavar="VALUE...", help=words, rich_help_panel="What is timed"
-    )
-    return info
-
-
-def _setting(option: str, metavar: str, words: str) -> typer.models.OptionInfo:
-    info: typer.models.OptionInfo = typer.Option(
-        option, metavar=metavar, help=words, rich_help_panel="How it is timed"
-    )
-    return info
+_axis = partial(options.list_option, "What is timed")
+_setting = partial(options.word_option, "How it is timed")
 
 
 def profile(

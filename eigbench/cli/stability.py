@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,11 +19,7 @@ from eigbench.runs.suite import find, load, override
 List = list[str] | None
 
 
-def _axis(option: str, help_text: str) -> typer.models.OptionInfo:
-    info: typer.models.OptionInfo = typer.Option(
-        option, metavar="VALUE...", help=help_text, rich_help_panel="Axes of the grid"
-    )
-    return info
+_axis = partial(options.list_option, "Axes of the grid")
 
 
 def stability(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -23,18 +24,8 @@ List = list[str] | None
 Word = str | None
 
 
-def _axis(option: str, words: str) -> typer.models.OptionInfo:
-    info: typer.models.OptionInfo = typer.Option(
-        option, metavar="VALUE...", help=words, rich_help_panel="What is compared"
-    )
-    return info
-
-
-def _setting(option: str, metavar: str, words: str) -> typer.models.OptionInfo:
-    info: typer.models.OptionInfo = typer.Option(
-        option, metavar=metavar, help=words, rich_help_panel="Data and recipe"
-    )
-    return info
+_axis = partial(options.list_option, "What is compared")
+_setting = partial(options.word_option, "Data and recipe")
 
 
 Methods = Annotated[List, _axis("--method", "Methods; `eigbench methods` lists them.")]

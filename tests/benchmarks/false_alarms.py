@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-ALARMS = {"worse", "no baseline"}
+ALARMS = {"worse", "no baseline", "no verdict"}
 
 
 def main() -> None:
@@ -62,7 +62,9 @@ def summary(records: list[dict[str, Any]]) -> str:
     lines, alarms = [], 0
     for name, infos in _by_benchmark(records).items():
         ratios = [info["estimates"][0][1] for info in infos]
+        # A test that broke off has judged nothing: that is not silence.
         outcomes = [info["outcome"] for info in infos]
+        outcomes += ["no verdict"] * (len(records) - len(infos))
         counts = {outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))}
         alarms += sum(outcome in ALARMS for outcome in outcomes)
         spread = max(ratios) / min(ratios) - 1

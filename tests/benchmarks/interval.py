@@ -18,7 +18,8 @@ def median_interval(samples: Sequence[float], confidence: float = 0.99) -> tuple
         raise ValueError("an interval takes one sample or more")
     ordered, n = sorted(samples), len(samples)
     outside, k = 0, 0
-    while 2 * (outside + math.comb(n, k)) <= (1 - confidence) * 2**n:
+    # Whole numbers over whole numbers: 2**n as a float ends at n = 1023.
+    while 2 * (outside + math.comb(n, k)) / 2**n <= 1 - confidence:
         outside += math.comb(n, k)
         k += 1
     rank = max(k, 1)

@@ -187,11 +187,14 @@ def gate_at(path: Path, clock: FakeClock, *, accepting: bool = False) -> Gate:
     return Gate(NAME, FakeBenchmark(), HERE, path, accepting, {}, clock, sleep)
 
 
-def run(path: Path, *first_seconds: float, accepting: bool = False) -> tuple[Gate, list[str]]:
-    """The gate, as a test calls it, on a callable that takes these seconds beside one of 1 s."""
+def run(
+    path: Path, *first_seconds: float, accepting: bool = False, unit: float = 1.0
+) -> tuple[Gate, list[str]]:
+    """The gate, as a test calls it, on a callable that takes so many units beside one of 1."""
     clock = FakeClock()
     judging = gate_at(path, clock, accepting=accepting)
-    first, second = clock.taking("a", *first_seconds), clock.taking("b", 1.0)
+    first = clock.taking("a", *(seconds * unit for seconds in first_seconds))
+    second = clock.taking("b", unit)
     try:
         assert judging(first, second, seconds=100.0, cpu=clock).ratio > 0
     finally:
@@ -229,6 +232,13 @@ def test_the_gate_forgives_what_passes(tmp_path: Path) -> None:
     assert [estimate.ratio for estimate in verdict.estimates] == pytest.approx([2.3, 2.0])
     assert verdict.estimates[1].pairs > 2 * verdict.estimates[0].pairs
     assert slept == []
+
+
+def test_short_calls_are_judged_by_thousands_of_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "baseline.json"
+    run(path, 2.0, accepting=True, unit=1e-3)
+    with pytest.raises(pytest.fail.Exception, match=rf"of {2 * gating.PAIRS} pairs"):
+        run(path, 2.3, unit=1e-3)
 
 
 def test_a_benchmark_without_a_baseline_fails(tmp_path: Path) -> None:

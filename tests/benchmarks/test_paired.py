@@ -119,6 +119,14 @@ def test_interval_is_that_of_the_sign_test(n: int, rank: int) -> None:
     assert median_interval(samples[::-1]) == (rank, n + 1 - rank)
 
 
+def test_interval_of_thousands_of_samples_is_that_of_the_normal_distribution() -> None:
+    n = 2002  # as many pairs as the gate takes at most, when it measures again
+    low, high = median_interval(range(1, n + 1))
+    reach = 2.576 * n**0.5 / 2
+    assert low == pytest.approx(n / 2 - reach, abs=1.5)
+    assert low + high == n + 1
+
+
 def test_interval_of_few_samples_is_all_of_them() -> None:
     assert median_interval([3.0, 1.0, 2.0]) == (1.0, 3.0)
     assert median_interval([1.0]) == (1.0, 1.0)

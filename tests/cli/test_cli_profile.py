@@ -10,18 +10,7 @@ from eigbench.runs.case import ProfileCase
 from eigbench.runs.store import read_run
 from tests.cli.commandline import call, contents
 
-QUICK = (
-    "--subject",
-    "operation",
-    "--d",
-    "4",
-    "--batch",
-    "2",
-    "--dtype",
-    "float32",
-    "--rounds",
-    "5",
-)
+QUICK = ("--subject", "operation", "--d", "4", "--batch", "2", "--rounds", "5")
 
 
 def test_a_profile_from_the_command_line_to_the_report(cwd: Path) -> None:
@@ -44,18 +33,8 @@ def test_a_profile_from_the_command_line_to_the_report(cwd: Path) -> None:
 
 
 def test_no_traces_where_none_are_wanted(cwd: Path) -> None:
-    outcome = call(
-        "profile",
-        *QUICK,
-        "--dtype",
-        "float32",
-        "--no-trace",
-        "--method",
-        "hybrid",
-        "--out",
-        "run",
-        "-q",
-    )
+    options = ("--dtype", "float32", "--no-trace", "--method", "hybrid", "--out", "run", "-q")
+    outcome = call("profile", *QUICK, *options)
     assert outcome.code == 0, outcome
     assert not Path("run/traces").exists()
 
