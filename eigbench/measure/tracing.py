@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -18,6 +19,9 @@ from eigbench.phases import recording
 # The profiler's own library writes messages to the terminal, also where nothing is wrong; it asks
 # for this before its first run.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+
+THE_MACHINES = ("host_name", "traceName")
+"""What a file says of the machine where it was made, and of a temporary file there."""
 
 TRACED_RUNS = 5
 TRACED_STEPS = 3
@@ -56,8 +60,11 @@ def record_file(contestant: Contestant, device: torch.device) -> bytes:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "trace.json"
             profiler.export_chrome_trace(str(path))
+            content = json.loads(path.read_bytes())
+            for name in THE_MACHINES:
+                content.pop(name, None)
             # Without the time of day, so that the same trace gives the same bytes.
-            found.append(gzip.compress(path.read_bytes(), mtime=0))
+            found.append(gzip.compress(json.dumps(content).encode(), mtime=0))
 
     with profile(
         activities=_activities(device),

@@ -267,6 +267,7 @@ def test_peak_memory_of_a_real_run() -> None:
 
 def test_a_file_to_open_has_shapes_stacks_memory_and_steps() -> None:
     content = gzip.decompress(record_file(make(case(d=8)), CPU))
+    assert not {"host_name", "traceName"} & set(json.loads(content))
     entries = json.loads(content)["traceEvents"]
     assert any("Input Dims" in each.get("args", {}) for each in entries)
     assert any(each.get("cat") == "python_function" for each in entries)
