@@ -86,9 +86,8 @@ def _phases(trace: Trace) -> Measurement:
     spent: dict[tuple[str, str], float] = defaultdict(float)
     passes, phases = trace.passes, trace.phases
     if trace.kernels:
-        launched = {operator.link: operator for operator in trace.operators}
         for kernel in trace.kernels:
-            operator = launched.get(kernel.link)
+            operator = trace.launcher(kernel)
             around = enclosing(operator, passes) if operator else None
             if operator is None or around is None:
                 continue
@@ -118,10 +117,10 @@ def _operators(trace: Trace) -> Measurement:
     calls: dict[str, int] = defaultdict(int)
     operators = trace.operators
     if trace.kernels:
-        launched = {operator.link: operator for operator in operators}
         for kernel in trace.kernels:
-            if kernel.link in launched:
-                seconds[launched[kernel.link].name] += kernel.seconds
+            launcher = trace.launcher(kernel)
+            if launcher is not None:
+                seconds[launcher.name] += kernel.seconds
     else:
         for operator, own in zip(operators, self_seconds(operators), strict=True):
             seconds[operator.name] += own

@@ -25,8 +25,6 @@ EPSILON = 1e-4
 POOL = 4
 """So many different inputs, of which each run gets a copy of its own where they are fresh."""
 
-_LIBRARY_DTYPES = (torch.float32, torch.float64)
-
 Decompose = Callable[[Tensor], tuple[Tensor, ...]]
 Prepare = Callable[[], tuple[Tensor, ...]]
 
@@ -45,7 +43,7 @@ def _operation(case: ProfileCase) -> Contestant:
     generator = torch.Generator().manual_seed(case.seed)
     pool = [_covariances(case, generator) for _ in range(POOL)]
     if case.method == "torch.linalg.eigh":
-        if pool[0].dtype not in _LIBRARY_DTYPES:
+        if pool[0].dtype not in Method.dtypes:
             raise NotApplicable(f"torch.linalg.eigh takes float32, float64, not {case.dtype}")
         decompose: Decompose = _library
         differentiated = "eigenpairs"

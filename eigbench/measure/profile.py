@@ -10,7 +10,6 @@ from typing import Protocol
 
 import torch
 
-from eigbench.errors import InputError
 from eigbench.measure.allocator import give_back_freed_memory, keep_freed_memory
 from eigbench.measure.anatomy import anatomy
 from eigbench.measure.clock import Clock, clock_for
@@ -82,20 +81,20 @@ class Profiler:
             )
             reference = _reference(cases, outcomes)
             return {
-                name: self._record(by_id[name], contestants.get(name), outcome, reference, clock)
+                name: outcome
+                if isinstance(outcome, Exception)
+                else self._record(by_id[name], contestants[name], outcome, reference, clock)
                 for name, outcome in outcomes.items()
             }
 
     def _record(
         self,
         case: ProfileCase,
-        contestant: Contestant | None,
-        outcome: Outcome,
+        contestant: Contestant,
+        outcome: Times,
         reference: Times | None,
         clock: Clock,
-    ) -> Measurement | Exception:
-        if isinstance(outcome, Exception) or contestant is None:
-            return outcome if isinstance(outcome, Exception) else InputError("nothing was built")
+    ) -> Measurement:
         samples = {
             "first_call_seconds": [outcome.first_call_seconds],
             "block_runs": [float(outcome.block_runs)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,27 +69,35 @@ class Trace:
         """The events of some categories."""
         return [event for event in self.events if event.category in categories]
 
-    @property
+    @cached_property
     def passes(self) -> list[Event]:
         """The ranges of forward, backward and update."""
         return [e._replace(name=e.name.removeprefix(PASS_PREFIX))
                 for e in self.of(_RANGE) if e.name.startswith(PASS_PREFIX)]  # fmt: skip
 
-    @property
+    @cached_property
     def phases(self) -> list[Event]:
         """The ranges that methods and layers name."""
         return [e._replace(name=e.name.removeprefix(PREFIX)) for e in self.of(_RANGE)
                 if e.name.startswith(PREFIX) and not e.name.startswith(PASS_PREFIX)]  # fmt: skip
 
-    @property
+    @cached_property
     def operators(self) -> list[Event]:
         """What torch's dispatcher called, inside of a pass."""
         return inside(self.of(_OPERATOR), self.passes)
 
-    @property
+    @cached_property
     def kernels(self) -> list[Event]:
         """What ran on a device, copies included."""
         return self.of(*_DEVICE_WORK)
+
+    def launcher(self, kernel: Event) -> Event | None:
+        """The operator inside of a pass that launched a kernel."""
+        return self._by_link.get(kernel.link)
+
+    @cached_property
+    def _by_link(self) -> dict[int | None, Event]:
+        return {operator.link: operator for operator in self.operators}
 
     @property
     def waits(self) -> list[Event]:

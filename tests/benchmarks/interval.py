@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+
+from eigbench.report.profile.estimates import median_rank
 
 
 def median_interval(samples: Sequence[float], confidence: float = 0.99) -> tuple[float, float]:
@@ -17,10 +18,5 @@ def median_interval(samples: Sequence[float], confidence: float = 0.99) -> tuple
     if not samples:
         raise ValueError("an interval takes one sample or more")
     ordered, n = sorted(samples), len(samples)
-    outside, k = 0, 0
-    # Whole numbers over whole numbers: 2**n as a float ends at n = 1023.
-    while 2 * (outside + math.comb(n, k)) / 2**n <= 1 - confidence:
-        outside += math.comb(n, k)
-        k += 1
-    rank = max(k, 1)
+    rank = max(median_rank(n, confidence), 1)
     return ordered[rank - 1], ordered[n - rank]

@@ -45,16 +45,17 @@ def estimate(values: NDArray[np.float64], *, signed: bool = False) -> Estimate |
     count = len(kept)
     if not count:
         return None
-    rank = _rank(count)
+    rank = median_rank(count, CONFIDENCE)
     ends = (kept[rank - 1], kept[count - rank]) if rank else (math.nan, math.nan)
     return Estimate(float(np.median(kept)), float(ends[0]), float(ends[1]))
 
 
-def _rank(count: int) -> int:
-    """The largest r of which the r-th smallest sample is below the median surely enough.
+def median_rank(count: int, confidence: float) -> int:
+    """The largest r for which the median lies between the r-th smallest and largest of `count`.
 
-    0 if not even the smallest is.
+    At `confidence` or more, whatever the distribution is. 0 if not even the extremes hold it so
+    surely.
     """
     from scipy.stats import binom  # late: slow to import
 
-    return int(binom.ppf((1 - CONFIDENCE) / 2, count, 0.5))
+    return int(binom.ppf((1 - confidence) / 2, count, 0.5))
