@@ -33,8 +33,16 @@ def about(suite: Suite, wanted: Mapping[str, list[Any] | None]) -> Suite:
             grids = [_restricted(grid, name, values) for grid in kept]
     if not grids:
         asked = "; ".join(f"--{n} {' '.join(map(str, v))}" for n, v in wanted.items() if v)
-        raise InputError(f"{asked}: the suite {suite.name!r} has nothing about that")
+        there = "; ".join(f"--{n} {', '.join(_named(suite.grids, n))}" for n in wanted)
+        raise InputError(
+            f"{asked}: the suite {suite.name!r} has nothing about that; it has {there}"
+        )
     return msgspec.structs.replace(suite, grids=grids)
+
+
+def _named(grids: list[Grid], name: str) -> list[str]:
+    """The values that an axis takes in any grid, each once."""
+    return list(dict.fromkeys(str(value) for grid in grids for value in getattr(grid, name) or ()))
 
 
 def _restricted(grid: Grid, name: str, values: list[Any]) -> Grid:
