@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, Method
+from eigbench.methods.base import Eigenpairs, Method, no_eigenpairs
 from eigbench.methods.functions import Identity, InverseSquareRoot, SpectralFunction
 from eigbench.methods.registry import configured, load_built_in
 
@@ -28,11 +28,15 @@ def eigh(M: Tensor, UPLO: str = "L", *, method: str = "hybrid", **parameters: An
 
     `parameters` are the method's own, such as `iterations=19` for `hybrid` (Wang et al.,
     NeurIPS 2019, Eq. 4). Raises `ValueError` for an unknown method, parameter or a shape that is
-    not square, and `TypeError` for a dtype or device that the method does not take.
+    not square, and `TypeError` for a dtype or device that the method does not take. A method that
+    computes functions of M without eigenpairs raises `ValueError`: see `matrix_function`.
     """
     if UPLO not in ("L", "U", "l", "u"):
         raise ValueError(f"UPLO must be 'L' or 'U', not {UPLO!r}")
-    return _method_for(M, method, parameters).eigh(M)
+    chosen = _method_for(M, method, parameters)
+    if not chosen.decomposes:
+        raise ValueError(str(no_eigenpairs(chosen)))
+    return chosen.eigh(M)
 
 
 def matrix_function(
@@ -47,14 +51,18 @@ def matrix_function(
     derivatives; those that other methods have are theirs.
 
     `parameters` are the method's own. Raises `ValueError` for an unknown function, method or
-    parameter, or a shape that is not square, and `TypeError` for a dtype or device that the
-    method does not take.
+    parameter, a function that the method does not have, or a shape that is not square, and
+    `TypeError` for a dtype or device that the method does not take.
     """
     if isinstance(function, str):
         if function not in FUNCTIONS:
             raise ValueError(f"unknown function {function!r}; there are {', '.join(FUNCTIONS)}")
         function = FUNCTIONS[function]
-    return _method_for(M, method, parameters).matrix_function(M, function.like(M))
+    chosen = _method_for(M, method, parameters)
+    reason = chosen.function_refusal(function)
+    if reason is not None:
+        raise ValueError(reason)
+    return chosen.matrix_function(M, function.like(M))
 
 
 def _method_for(M: Tensor, method: str, parameters: dict[str, Any]) -> Method:

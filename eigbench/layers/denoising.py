@@ -54,6 +54,9 @@ class PCADenoising2d(SpectralLayer2d):
         self.components, self.energy = components, energy
         self.leading = _leading(channels, components, energy)
         self.method: Method = configured_for_layer(method, parameters, sync=sync)
+        reason = self.method.function_refusal(self.leading)
+        if reason is not None:
+            raise InputError(reason)
 
     def map_of(self, covariance: Tensor) -> Mapped:
         """`P diag(1/σ)` of one covariance `(1, C, C)`."""

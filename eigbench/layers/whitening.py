@@ -26,7 +26,8 @@ class ZCAWhitening2d(SpectralLayer2d):
 
     `group_size` must divide `channels` and is by default all of them. `method` is the name of any
     method of eigendecomposition and `parameters` are its own; `pi` starts at random in each call
-    unless given a `seed`. Raises `InputError`, which is a `ValueError`, where one does not fit.
+    unless given a `seed`, and `cholesky` whitens by another matrix than `M^(−1/2)`. Raises
+    `InputError`, which is a `ValueError`, where one does not fit.
     """
 
     def __init__(  # noqa: PLR0913 - the settings of a layer, all but one with a default
@@ -50,6 +51,11 @@ class ZCAWhitening2d(SpectralLayer2d):
         if self.truncation not in RULES:
             names = ", ".join(RULES)
             raise InputError(f"unknown truncation {truncation!r}; available are {names}")
+        if self.truncation != "none" and not self.method.decomposes:
+            raise InputError(
+                f"truncation {self.truncation!r} needs eigenpairs, and {self.method.name} computes "
+                "none; 'none' is right"
+            )
 
     def map_of(self, covariance: Tensor) -> Mapped:
         """`S` of covariances `(G, d, d)`."""
@@ -63,7 +69,7 @@ class ZCAWhitening2d(SpectralLayer2d):
             return Mapped(reconstruct(pairs, function), M, rank)
         if self.truncation == "none":
             rank = torch.full(M.shape[:1], self.group_size, device=M.device)
-            return Mapped(self.method.matrix_function(M, InverseSquareRoot()), M, rank)
+            return Mapped(self.method.whitening(M), M, rank)
         function, rank = self._truncated(M, self.method.eigh(M.detach()))
         return Mapped(self.method.matrix_function(M, function), M, rank)
 

@@ -14,13 +14,19 @@ from eigbench.methods.functions import SpectralFunction
 
 @dataclass(frozen=True)
 class Derivative:
-    """A method's eigenpairs for `(..., n, n)`, the loss's gradients, all detached."""
+    """What a method gives for `(..., n, n)`, and the loss's gradients, all detached."""
 
-    pairs: Eigenpairs
+    pairs: Eigenpairs | None
+    """None for a method that computes functions without eigenpairs."""
+    composed: Tensor
+    """`f(M)` `(..., n, n)`."""
     gradient: Tensor
     """`∂L/∂M` `(..., n, n)`."""
     by_eigenvalues: Tensor
-    """`∂L/∂λ` `(..., n)`: of the loss by the pairs alone, whatever the method."""
+    """`∂L/∂λ` `(..., n)`: of the loss by the pairs alone, whatever the method.
+
+    By those that `torch.linalg.eigh` finds where the method has none.
+    """
     by_eigenvectors: Tensor
     """`∂L/∂V` `(..., n, n)`, likewise."""
 
@@ -32,19 +38,21 @@ def differentiate(method: Method, M: Tensor, function: SpectralFunction, W: Tens
     functions of M have a gradient. Raises `NotApplicable` if the method cannot take `M`, and
     whatever the method raises.
     """
-    reason = method.refusal(M)
+    reason = method.refusal(M) or method.function_refusal(function)
     if reason is not None:
         raise NotApplicable(reason)
     M = M.detach().requires_grad_()
     function = function.like(M)
-    pairs = method.eigh(M)
-    if method.differentiates == "functions":
+    pairs = method.eigh(M) if method.decomposes else None
+    if pairs is None or method.differentiates == "functions":
         composed = method.matrix_function(M, function)
     else:
         composed = reconstruct(pairs, function)
     (gradient,) = torch.autograd.grad((W * composed).sum(), M)
-    detached = Eigenpairs(pairs.eigenvalues.detach(), pairs.eigenvectors.detach())
-    return Derivative(detached, gradient, *_by_pairs(detached, function, W))
+    found = None if pairs is None else Eigenpairs(*(part.detach() for part in pairs))
+    reference = found or Eigenpairs(*torch.linalg.eigh(M.detach()))
+    by_pairs = _by_pairs(reference, function, W)
+    return Derivative(found, composed.detach(), gradient, *by_pairs)
 
 
 def _by_pairs(pairs: Eigenpairs, function: SpectralFunction, W: Tensor) -> tuple[Tensor, ...]:

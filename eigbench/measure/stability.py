@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from eigbench.measure.differentiate import Derivative, differentiate
@@ -43,6 +44,7 @@ def measure_stability(case: StabilityCase, user: UserMatrices) -> Measurement:
         **_spectrum_metrics(problem),
         **_forward_metrics(M[0], first, problem, case.epsilon),
         "function_finite": _function_finite(problem, first),
+        "function_error": _function_error(problem, first),
         **_gradient_metrics(first, problem),
         **_bound_metrics(first, problem, case.iterations or PAPER_ITERATIONS),
         **_reproduction_metrics(first, second),
@@ -50,16 +52,19 @@ def measure_stability(case: StabilityCase, user: UserMatrices) -> Measurement:
     }
     labels: dict[str, list[str]] = {}
     if case.loss == "whitening":
-        rank, reasons = _truncation(M[0], first, case.epsilon)
-        samples["rank_kept"], labels["truncated_by"] = rank, reasons
+        samples["condition_after"] = _condition_after(problem, first)
+        if first.pairs is not None:
+            rank, reasons = _truncation(M[0], first.pairs, case.epsilon)
+            samples["rank_kept"], labels["truncated_by"] = rank, reasons
     return Measurement({name: as_list(values) for name, values in samples.items()}, labels)
 
 
 def _part(derivative: Derivative, index: int) -> Derivative:
     """One of the two batches `(seeds, n, n)` of a derivative `(2, seeds, n, n)`."""
-    values, vectors = derivative.pairs
+    pairs = derivative.pairs
     return Derivative(
-        Eigenpairs(values[index], vectors[index]),
+        pairs and Eigenpairs(*(part[index] for part in pairs)),
+        derivative.composed[index],
         derivative.gradient[index],
         derivative.by_eigenvalues[index],
         derivative.by_eigenvectors[index],
@@ -82,9 +87,11 @@ def _spectrum_metrics(problem: Problem) -> dict[str, Any]:
 def _forward_metrics(
     M: Tensor, derivative: Derivative, problem: Problem, epsilon: float
 ) -> dict[str, Any]:
-    """Of the eigenpairs, in float64."""
+    """Of the eigenpairs, in float64; without any, of the function of M that is computed."""
+    if derivative.pairs is None:
+        return {"forward_finite": _finite(_float64(derivative.composed))}
     values, V, M64 = (_float64(x) for x in (*derivative.pairs, M))
-    finite = np.isfinite(values).all(axis=-1) & np.isfinite(V).all(axis=(-2, -1))
+    finite = _finite(values[:, None, :]) & _finite(V)
     identity = np.eye(M64.shape[-1])
     truth = problem.truth.eigenvalues
     return {
@@ -98,9 +105,31 @@ def _forward_metrics(
 
 def _function_finite(problem: Problem, derivative: Derivative) -> Any:
     """Whether f is defined at every computed eigenvalue: `λ^(−1/2)` is not at a λ ≤ 0."""
+    if derivative.pairs is None:
+        return _finite(_float64(derivative.composed))
     with np.errstate(invalid="ignore", divide="ignore"):
         values = problem.function.values(_float64(derivative.pairs.eigenvalues))
     return np.isfinite(values).all(axis=-1)
+
+
+def _function_error(problem: Problem, derivative: Derivative) -> Floats:
+    """Of the computed f(M), against the exact one: `(seeds,)`."""
+    V, values = problem.truth.eigenvectors, problem.function.values(problem.truth.eigenvalues)
+    exact: Floats = (V * values[:, None, :]) @ V.swapaxes(-1, -2)
+    with np.errstate(invalid="ignore", over="ignore"):
+        error: Floats = _norm(_float64(derivative.composed) - exact) / _norm(exact)
+    return error
+
+
+def _condition_after(problem: Problem, derivative: Derivative) -> Floats:
+    """Condition number of `S M S` for the computed whitening matrix S: 1 if it whitens."""
+    S = _float64(derivative.composed)
+    usable = _finite(S)
+    whitened = np.where(usable[:, None, None], S @ problem.matrices @ S.swapaxes(-1, -2), 0)
+    singular = np.linalg.svd(whitened, compute_uv=False)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        condition: Floats = np.where(usable, singular[:, 0] / singular[:, -1], np.nan)
+    return condition
 
 
 def _gradient_metrics(derivative: Derivative, problem: Problem) -> dict[str, Any]:
@@ -110,7 +139,7 @@ def _gradient_metrics(derivative: Derivative, problem: Problem) -> dict[str, Any
     # What is undefined, as the direction of a zero gradient is, becomes NaN and stays NaN.
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         metrics = {
-            "gradient_finite": np.isfinite(G).all(axis=(-2, -1)),
+            "gradient_finite": _finite(G),
             "gradient_norm": norm,
             "exact_gradient_norm": exact_norm,
             "gradient_error": _norm(G - exact) / exact_norm,
@@ -159,7 +188,7 @@ def _reproduction_metrics(first: Derivative, second: Derivative) -> dict[str, An
     with np.errstate(invalid="ignore", over="ignore"):
         change = _norm(disturbed - G) / _norm(G)
     return {
-        "disturbed_finite": np.isfinite(disturbed).all(axis=(-2, -1)),
+        "disturbed_finite": _finite(disturbed),
         "disturbed_change": change,
     }
 
@@ -171,14 +200,20 @@ def _rounding_floor(problem: Problem, M: Tensor) -> Floats:
     return floor
 
 
-def _truncation(M: Tensor, derivative: Derivative, epsilon: float) -> tuple[Any, list[str]]:
-    kept = algorithm_1(M, derivative.pairs, epsilon)
+def _truncation(M: Tensor, pairs: Eigenpairs, epsilon: float) -> tuple[Any, list[str]]:
+    kept = algorithm_1(M, pairs, epsilon)
     return kept.rank.cpu(), [REASONS[index] for index in kept.reason.tolist()]
 
 
 def _float64(x: Tensor) -> Floats:
     array: Floats = x.detach().to(device="cpu", dtype=torch.float64).numpy()
     return array
+
+
+def _finite(matrices: Floats) -> NDArray[np.bool_]:
+    """Which matrices are finite: `(seeds,)`."""
+    finite: NDArray[np.bool_] = np.all(np.isfinite(matrices), axis=(-2, -1))
+    return finite
 
 
 def _norm(matrices: Floats) -> Floats:

@@ -9,8 +9,18 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from eigbench.methods.functions import SpectralFunction
+from eigbench.errors import NotApplicable
+from eigbench.methods.functions import InverseSquareRoot, SpectralFunction
 from eigbench.phases import phase
+
+Promise = Literal["exact", "functions", "finite", "scale", "continuous", "isolated"]
+"""What the source of a method claims of its gradient; `eigbench.report` holds it to that.
+
+exact: the gradient of the eigenpairs wherever gaps are open; functions: that of functions of M at
+any gap, zero included; finite: some gradient, never NaN or infinite, at any gap; scale: no
+constant that is not relative to M; continuous: no jump where two eigenvalues cross; isolated: the
+gradient of a well separated eigenvector, whatever repeats elsewhere.
+"""
 
 
 class Eigenpairs(NamedTuple):
@@ -39,8 +49,11 @@ class Method(abc.ABC):
     A method of the second kind gives eigenpairs too, but raises when a gradient reaches the
     eigenvectors.
     """
+    decomposes: ClassVar[bool] = True
+    """Whether there are eigenpairs at all. Without, `eigh` raises `NotApplicable`."""
     truncation: ClassVar[str] = "algorithm-1"
     """The rule of `eigbench.truncation` by which a whitening layer truncates unless told."""
+    promises: ClassVar[frozenset[Promise]] = frozenset()
 
     @abc.abstractmethod
     def eigh(self, M: Tensor) -> Eigenpairs:
@@ -49,6 +62,14 @@ class Method(abc.ABC):
     def matrix_function(self, M: Tensor, function: SpectralFunction) -> Tensor:
         """`f(M) = V diag(f(λ)) Vᵀ` `(..., n, n)`, by default built on `eigh`."""
         return reconstruct(self.eigh(M), function)
+
+    def whitening(self, M: Tensor) -> Tensor:
+        """A matrix W `(..., n, n)` with `W M Wᵀ = I`: here `M^(−1/2)`, the symmetric one."""
+        return self.matrix_function(M, InverseSquareRoot())
+
+    def function_refusal(self, function: SpectralFunction) -> str | None:  # noqa: ARG002
+        """Why this method cannot give `function` of a matrix, or None if it can."""
+        return None
 
     def refusal(self, M: Tensor) -> str | None:
         """Why this method cannot take `M`, or None if it can."""
@@ -74,6 +95,14 @@ def reconstruct(pairs: Eigenpairs, function: SpectralFunction) -> Tensor:
         V = pairs.eigenvectors
         composed: Tensor = (V * values[..., None, :]) @ V.mT
     return composed
+
+
+def no_eigenpairs(method: Method) -> NotApplicable:
+    """What `eigh` raises of a method that computes functions of M without eigenpairs."""
+    return NotApplicable(
+        f"{method.name} computes no eigenpairs: call eigbench.matrix_function, "
+        "or choose another method"
+    )
 
 
 def symmetric_part(M: Tensor) -> Tensor:

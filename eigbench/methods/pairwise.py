@@ -28,11 +28,12 @@ from eigbench.phases import phase
 class CoefficientRule(Protocol):
     """What a method must supply: its coefficient tables."""
 
-    def half_coefficients(self, eigenvalues: Tensor) -> tuple[Tensor, Tensor]:
+    def half_coefficients(self, eigenvalues: Tensor) -> tuple[Tensor, Tensor | None]:
         """`½c⁻` and `½(c⁺ − c⁻)`, each `(..., n, n)`, for ascending eigenvalues `(..., n)`.
 
-        Only what stands above the diagonal counts, but everything must be finite. The tables are
-        new at each call: the backward pass overwrites them.
+        The second is None of a rule with `c⁺ = c⁻`. Only what stands above the diagonal counts,
+        but everything must be finite. The tables are new at each call: the backward pass
+        overwrites them.
         """
         ...
 
@@ -64,7 +65,9 @@ class _PairwiseEigh(torch.autograd.Function):
         with phase("coefficients"):
             minus, surplus = ctx.rule.half_coefficients(eigenvalues)
             mul, _, addcmul = choose_arithmetic()
-            weighted = addcmul(mul(minus, A - A.mT), surplus, A)
+            weighted = mul(minus, A - A.mT)
+            if surplus is not None:
+                weighted = addcmul(weighted, surplus, A)
             upper = weighted.triu()
             core = upper + upper.mT
             core.diagonal(dim1=-2, dim2=-1).copy_(by_eigenvalues)

@@ -79,7 +79,7 @@ def _starts_at(rows: Sequence[Row], like: Row) -> set[int]:
     same = [
         r for r in where(rows, iterations=like.case.iterations) if point(r.case) == point(like.case)
     ]
-    return {row.case.parameters.get("seed", 0) for row in same}
+    return {int(row.case.parameters.get("seed", 0) or 0) for row in same}
 
 
 def _explosion(rows: Sequence[Row]) -> str:

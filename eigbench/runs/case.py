@@ -7,6 +7,9 @@ from typing import Self
 
 import msgspec
 
+Parameters = dict[str, int | float | bool | None]
+"""A method's parameters by name. Those that it has by default are left out."""
+
 
 class CaseBase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What every kind of case has: an id that depends on nothing but its content."""
@@ -22,7 +25,7 @@ class StabilityCase(CaseBase, tag="stability", tag_field="kind", frozen=True, kw
     """One method on one family of matrices, differentiated for a batch of seeds."""
 
     method: str
-    parameters: dict[str, int]
+    parameters: Parameters
     d: int
     spectrum: str
     gap: float | None
@@ -40,7 +43,8 @@ class StabilityCase(CaseBase, tag="stability", tag_field="kind", frozen=True, kw
     @property
     def iterations(self) -> int | None:
         """K, for a method that has it."""
-        return self.parameters.get("iterations")
+        K = self.parameters.get("iterations")
+        return None if K is None else int(K)
 
 
 class TrainCase(CaseBase, tag="train", tag_field="kind", frozen=True, kw_only=True):
@@ -50,7 +54,7 @@ class TrainCase(CaseBase, tag="train", tag_field="kind", frozen=True, kw_only=Tr
     """"zca", "pca", "bn" (batch normalisation) or "none": after the first convolution."""
     method: str
     """How the layer differentiates its decomposition; "bn" or "none" where there is none."""
-    parameters: dict[str, int]
+    parameters: Parameters
     d: int | None
     """Channels of a group (zca)."""
     components: int | None
@@ -87,7 +91,8 @@ class TrainCase(CaseBase, tag="train", tag_field="kind", frozen=True, kw_only=Tr
     @property
     def iterations(self) -> int | None:
         """K, for a method that has it."""
-        return self.parameters.get("iterations")
+        K = self.parameters.get("iterations")
+        return None if K is None else int(K)
 
     @property
     def cell(self) -> Self:
@@ -117,7 +122,7 @@ class ProfileCase(CaseBase, tag="profile", tag_field="kind", frozen=True, kw_onl
     """"operation", "layer" or "step", which is a training step of ResNet18."""
     method: str
     """A method; or a reference: "torch.linalg.eigh", "bn" or "none"."""
-    parameters: dict[str, int]
+    parameters: Parameters
     layer: str | None
     """What the workload compares with its references: "zca" or "pca"; None for an operation."""
     d: int | None
@@ -140,7 +145,8 @@ class ProfileCase(CaseBase, tag="profile", tag_field="kind", frozen=True, kw_onl
     @property
     def iterations(self) -> int | None:
         """K, for a method that has it."""
-        return self.parameters.get("iterations")
+        K = self.parameters.get("iterations")
+        return None if K is None else int(K)
 
     @property
     def workload(self) -> Self:

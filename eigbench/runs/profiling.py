@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from eigbench.runs.case import REFERENCES, ProfileCase
+from eigbench.runs.case import REFERENCES, Parameters, ProfileCase
 from eigbench.runs.training import taken
 
 SUBJECTS = tuple(REFERENCES)
@@ -62,7 +62,7 @@ def _sizes(subject: str, values: Mapping[str, list[Any]]) -> Iterator[dict[str, 
 
 def _contestants(
     subject: str, values: Mapping[str, list[Any]]
-) -> Iterator[tuple[str, dict[str, int], bool]]:
+) -> Iterator[tuple[str, Parameters, bool]]:
     """Method, parameters, and whether it is compiled."""
     for reference in REFERENCES[subject]:
         yield reference, {}, False

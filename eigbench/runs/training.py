@@ -11,7 +11,7 @@ import msgspec
 
 from eigbench.architectures import STEM_CHANNELS
 from eigbench.errors import InputError
-from eigbench.runs.case import TrainCase
+from eigbench.runs.case import Parameters, TrainCase
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
@@ -153,7 +153,7 @@ def _denoised(values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
     yield from kept
 
 
-def taken(method: str, parameters: dict[str, int]) -> dict[str, int]:
+def taken(method: str, parameters: Mapping[str, Any]) -> Parameters:
     """Those of the parameters that the method has."""
     from eigbench.methods.registry import get  # late: torch
 

@@ -51,6 +51,7 @@ def test_derivatives_by_the_pairs_are_those_written_out(method: str) -> None:
     M = separated(4, (2, 3))
     W = weights(M)
     found = differentiate(configured(method), M, InverseSquareRoot(), W)
+    assert found.pairs is not None
     values, V = found.pairs
     by_vectors = 2 * W @ V * values[..., None, :] ** -0.5
     assert relative(found.by_eigenvectors, by_vectors) < 1e-14
@@ -81,6 +82,7 @@ def test_pairs_and_gradient_are_of_one_call() -> None:
     function = LOSSES["reconstruction"].function(values)
     found = differentiate(Counting(), torch.tensor(sample.matrices()), function, W)
     assert len(Counting.calls) == 1
+    assert found.pairs is not None
     assert relative(found.pairs.eigenvalues, torch.tensor(values)) < 1e-14
     truth = torch.tensor(exact_gradient(sample, function, W.numpy()[None]))
     assert relative(found.gradient, truth) < 1e-14
