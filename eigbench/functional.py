@@ -7,13 +7,22 @@ from typing import Any
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, no_eigenpairs
-from eigbench.methods.functions import Identity, InverseSquareRoot, SpectralFunction
+from eigbench.methods.functions import (
+    Identity,
+    InverseSquareRoot,
+    SpectralFunction,
+    SquareRoot,
+)
 from eigbench.methods.registry import configured, load_built_in
+from eigbench.methods.smooth import Exponential, Logarithm
 
 load_built_in()
 
 FUNCTIONS: dict[str, SpectralFunction] = {
     "inverse-square-root": InverseSquareRoot(),
+    "square-root": SquareRoot(),
+    "logarithm": Logarithm(),
+    "exponential": Exponential(),
     "identity": Identity(),
 }
 """The spectral functions that have a name."""
@@ -45,8 +54,10 @@ def matrix_function(
     """A function of symmetric matrices, `f(M) = V diag(f(λ)) Vᵀ`, with the gradient of a method.
 
     `(..., n, n)` for `M` `(..., n, n)` in float32 or float64 on any device. `M` must be
-    symmetric, and the gradient is a symmetric matrix. `function` is "inverse-square-root" or
-    "identity", or a `eigbench.methods.functions.SpectralFunction`. By default the gradient is
+    symmetric, and the gradient is a symmetric matrix. `function` is "inverse-square-root",
+    "square-root", "logarithm", "exponential" or "identity", or a
+    `eigbench.methods.functions.SpectralFunction`: `eigbench.methods.smooth.Smooth(f, derivative)`
+    makes one of any smooth function. By default the gradient is
     the exact one at any gap, zero included (Daleckii–Krein), with which there are no second
     derivatives; those that other methods have are theirs.
 

@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 
 from eigbench.errors import NotApplicable
-from eigbench.methods.functions import Identity, InverseSquareRoot, Projector, SpectralFunction
+from eigbench.methods.functions import (
+    Identity,
+    InverseSquareRoot,
+    Projector,
+    SpectralFunction,
+    SquareRoot,
+)
 from eigbench.spectra import Floats, Sample, relative_gaps
 
 OPEN_GAP = 1e-3
@@ -56,6 +62,12 @@ def _whitening(eigenvalues: Floats) -> SpectralFunction:
     if eigenvalues.min() <= 0:
         raise NotApplicable("M + εI has an eigenvalue ≤ 0: M^(−1/2) does not exist")
     return InverseSquareRoot()
+
+
+def _pooling(eigenvalues: Floats) -> SpectralFunction:
+    if eigenvalues.min() <= 0:
+        raise NotApplicable("M + εI has an eigenvalue ≤ 0: M^(1/2) has no derivative")
+    return SquareRoot()
 
 
 def _reconstruction(_eigenvalues: Floats) -> SpectralFunction:
@@ -107,6 +119,7 @@ LOSSES = {
     loss.name: loss
     for loss in (
         Loss("whitening", "⟨W, M^(−1/2)⟩, ZCA whitening", _whitening),
+        Loss("square-root", "⟨W, M^(1/2)⟩, second-order pooling", _pooling),
         Loss("subspace", "⟨W, P⟩, P the projector on the leading subspace", _subspace),
         Loss("reconstruction", "⟨W, V diag(λ) Vᵀ⟩, whose gradient is W", _reconstruction),
         Loss("eigenvector", "⟨W, vvᵀ⟩, v well separated from the others", _eigenvector),

@@ -51,11 +51,10 @@ class ZCAWhitening2d(SpectralLayer2d):
         if self.truncation not in RULES:
             names = ", ".join(RULES)
             raise InputError(f"unknown truncation {truncation!r}; available are {names}")
-        if self.truncation != "none" and not self.method.decomposes:
-            raise InputError(
-                f"truncation {self.truncation!r} needs eigenpairs, and {self.method.name} computes "
-                "none; 'none' is right"
-            )
+        kept = Truncated(InverseSquareRoot(), torch.ones(group_size))
+        reason = None if self.truncation == "none" else self.method.function_refusal(kept)
+        if reason is not None:
+            raise InputError(f"truncation {self.truncation!r}: {reason}; 'none' is right")
 
     def map_of(self, covariance: Tensor) -> Mapped:
         """`S` of covariances `(G, d, d)`."""

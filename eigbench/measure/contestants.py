@@ -72,12 +72,10 @@ def _library(M: Tensor) -> tuple[Tensor, ...]:
 
 
 def _decomposition(method: Method) -> tuple[Decompose, str]:
-    """What the method differentiates: its eigenpairs, or else `M^(−1/2)`."""
+    """What the method differentiates: its eigenpairs, or else its whitening matrix."""
     if method.differentiates == "eigenpairs":
         return lambda M: tuple(method.eigh(M)), "eigenpairs"
-    from eigbench.methods.functions import InverseSquareRoot
-
-    return lambda M: (method.matrix_function(M, InverseSquareRoot()),), "inverse square root"
+    return lambda M: (method.whitening(M),), method.whitens_by
 
 
 def _layer(case: ProfileCase) -> Contestant:

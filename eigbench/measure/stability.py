@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eigbench.measure.differentiate import Derivative, differentiate
+from eigbench.measure.formulas import LARGEST, formula_gradients
 from eigbench.measure.measurement import Measurement, as_list
 from eigbench.measure.problem import Problem, UserMatrices, pose, rounding_noise
-from eigbench.methods.base import Eigenpairs
+from eigbench.methods.base import Eigenpairs, Method
 from eigbench.methods.registry import configured
 from eigbench.runs.case import StabilityCase
 from eigbench.spectra import Floats, relative_gaps
@@ -49,6 +50,7 @@ def measure_stability(case: StabilityCase, user: UserMatrices) -> Measurement:
         **_bound_metrics(first, problem, case.iterations or PAPER_ITERATIONS),
         **_reproduction_metrics(first, second),
         "rounding_floor": _rounding_floor(problem, M[0]),
+        **_formula_metrics(case, method, problem, M[0], first),
     }
     labels: dict[str, list[str]] = {}
     if case.loss == "whitening":
@@ -198,6 +200,20 @@ def _rounding_floor(problem: Problem, M: Tensor) -> Floats:
     rounded = problem.gradient_at(_float64(M))
     floor: Floats = _norm(rounded - problem.gradient) / _norm(problem.gradient)
     return floor
+
+
+def _formula_metrics(
+    case: StabilityCase, method: Method, problem: Problem, M: Tensor, derivative: Derivative
+) -> dict[str, Any]:
+    """How far the gradient is from the method's own formula in 60 digits, where d is small."""
+    if case.d > LARGEST:
+        return {}
+    matrices, precision = _float64(M), torch.finfo(M.dtype).eps
+    own = formula_gradients(method, matrices, problem.W, problem.function, precision)
+    if own is None:
+        return {}
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        return {"formula_error": _norm(_float64(derivative.gradient) - own) / _norm(own)}
 
 
 def _truncation(M: Tensor, pairs: Eigenpairs, epsilon: float) -> tuple[Any, list[str]]:

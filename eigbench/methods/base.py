@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import abc
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,14 +15,17 @@ from eigbench.errors import NotApplicable
 from eigbench.methods.functions import InverseSquareRoot, SpectralFunction
 from eigbench.phases import phase
 
-Promise = Literal["exact", "functions", "finite", "scale", "continuous", "isolated"]
+Promise = Literal["exact", "functions", "finite", "scale", "continuous", "isolated", "subspace"]
 """What the source of a method claims of its gradient; `eigbench.report` holds it to that.
 
 exact: the gradient of the eigenpairs wherever gaps are open; functions: that of functions of M at
 any gap, zero included; finite: some gradient, never NaN or infinite, at any gap; scale: no
 constant that is not relative to M; continuous: no jump where two eigenvalues cross; isolated: the
-gradient of a well separated eigenvector, whatever repeats elsewhere.
+gradient of a well separated eigenvector, whatever repeats elsewhere; subspace: that of the
+projector on a leading subspace, whatever repeats on either side of the cut.
 """
+
+Parameter = int | float | bool | None
 
 
 class Eigenpairs(NamedTuple):
@@ -53,7 +58,14 @@ class Method(abc.ABC):
     """Whether there are eigenpairs at all. Without, `eigh` raises `NotApplicable`."""
     truncation: ClassVar[str] = "algorithm-1"
     """The rule of `eigbench.truncation` by which a whitening layer truncates unless told."""
+    whitens_by: ClassVar[str] = "inverse square root"
+    """What `whitening` gives."""
     promises: ClassVar[frozenset[Promise]] = frozenset()
+    converged: ClassVar[Mapping[str, Parameter]] = {}
+    """Parameters with which an approximation has reached what it approximates, where gaps are open.
+
+    `eigbench.contract` holds the method to the exact gradient with these. Empty if there are none.
+    """
 
     @abc.abstractmethod
     def eigh(self, M: Tensor) -> Eigenpairs:
@@ -110,7 +122,14 @@ def symmetric_part(M: Tensor) -> Tensor:
     return (M + M.mT) / 2
 
 
-def require_iterations(iterations: int) -> None:
-    """Refuse a number of power iterations that is not a whole number from 1 on."""
-    if type(iterations) is not int or iterations < 1:  # a bool is an int, but no number here
-        raise ValueError(f"iterations must be a whole number, 1 or more, not {iterations!r}")
+def require_count(name: str, count: object) -> None:
+    """Refuse what is not a whole number from 1 on."""
+    if type(count) is not int or count < 1:  # a bool is an int, but no number here
+        raise ValueError(f"{name} must be a whole number, 1 or more, not {count!r}")
+
+
+def require_positive(name: str, number: Any) -> None:
+    """Refuse what is not a finite number above 0."""
+    real = isinstance(number, int | float) and not isinstance(number, bool)
+    if not (real and 0 < number < math.inf):
+        raise ValueError(f"{name} must be a number above 0, not {number!r}")

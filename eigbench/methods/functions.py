@@ -47,6 +47,20 @@ class InverseSquareRoot(SpectralFunction):
 
 
 @dataclass(frozen=True)
+class SquareRoot(SpectralFunction):
+    """`M^(1/2)`: second-order pooling. `M` must be positive definite."""
+
+    def values(self, eigenvalues: Array) -> Array:
+        """`λ^(1/2)`."""
+        return eigenvalues**0.5
+
+    def divided_differences(self, eigenvalues: Array) -> Array:
+        """`1/(√λi + √λj)`."""
+        roots = eigenvalues**0.5
+        return 1 / (roots[..., :, None] + roots[..., None, :])
+
+
+@dataclass(frozen=True)
 class Identity(SpectralFunction):
     """`M` itself, put together again from its eigenpairs."""
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from eigbench.methods.arithmetic import choose_arithmetic
-from eigbench.methods.base import Eigenpairs, Method, require_iterations
+from eigbench.methods.base import Eigenpairs, Method, Parameter, Promise, require_count
+from eigbench.methods.gaps import leading_ratios
 from eigbench.methods.pairwise import pairwise_eigh
 from eigbench.methods.series import geometric_series
 
@@ -32,11 +32,13 @@ class Hybrid(Method):
     name: ClassVar[str] = "hybrid"
     summary: ClassVar[str] = "eigh forward; K-term power-iteration series backward, closed form"
     source: ClassVar[str] = "Wang et al., NeurIPS 2019, Eq. 4 and Algorithm 1"
+    promises: ClassVar[frozenset[Promise]] = frozenset({"finite", "scale"})
+    converged: ClassVar[Mapping[str, Parameter]] = {"iterations": 120}
 
     iterations: int = 19
 
     def __post_init__(self) -> None:
-        require_iterations(self.iterations)
+        require_count("iterations", self.iterations)
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`."""
@@ -44,20 +46,7 @@ class Hybrid(Method):
 
     def half_coefficients(self, eigenvalues: Tensor) -> tuple[Tensor, Tensor]:
         """`½c⁻` and `½(c⁺ − c⁻) = ½q^(K−1)/λ`, above the diagonal, where the column leads."""
-        # Halved first, so that no difference of finite eigenvalues overflows.
-        halved = eigenvalues * 0.5
-        shifted = halved - _lowest_negative(halved)
-        # At and below this K/λ would overflow: the eigenvalue counts as zero, its inverse as 0.
-        smallest = 2 * self.iterations / torch.finfo(shifted.dtype).max
-        inverse = torch.threshold(shifted, smallest, math.inf).reciprocal().unsqueeze(-2)
-        # Below the diagonal the ratio exceeds 1; clamped, its powers stay finite.
-        q = (shifted.unsqueeze(-1) * inverse).clamp(max=1)
-        half_inverse = inverse * 0.25
+        q, half_inverse = leading_ratios(eigenvalues, self.iterations)
         total, power = geometric_series(q, self.iterations - 1)
         mul = choose_arithmetic().mul
         return mul(total, half_inverse), mul(power, half_inverse)
-
-
-def _lowest_negative(eigenvalues: Tensor) -> Tensor:
-    """The lowest of ascending eigenvalues `(..., n)` where it is negative, else 0: `(..., 1)`."""
-    return eigenvalues[..., :1].clamp(max=0)

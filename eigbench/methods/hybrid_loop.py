@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, Method, require_iterations, symmetric_part
+from eigbench.methods.base import (
+    Eigenpairs,
+    Method,
+    Parameter,
+    Promise,
+    require_count,
+    symmetric_part,
+)
 from eigbench.phases import phase
 
 
@@ -62,11 +70,13 @@ class HybridLoop(Method):
     name: ClassVar[str] = "hybrid-loop"
     summary: ClassVar[str] = "Algorithm 1 step by step, the reference for hybrid"
     source: ClassVar[str] = "Wang et al., NeurIPS 2019, Algorithm 1 and Eq. 4"
+    promises: ClassVar[frozenset[Promise]] = frozenset({"finite", "scale"})
+    converged: ClassVar[Mapping[str, Parameter]] = {"iterations": 120}
 
     iterations: int = 19
 
     def __post_init__(self) -> None:
-        require_iterations(self.iterations)
+        require_count("iterations", self.iterations)
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`."""

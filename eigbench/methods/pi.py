@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,7 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, Method, require_iterations, symmetric_part
+from eigbench.methods.base import (
+    Eigenpairs,
+    Method,
+    Parameter,
+    Promise,
+    require_count,
+    symmetric_part,
+)
 from eigbench.methods.calling import composing
 from eigbench.phases import phase
 
@@ -28,12 +36,14 @@ class PowerIteration(Method):
     name: ClassVar[str] = "pi"
     summary: ClassVar[str] = "power iteration with deflation, forward and backward"
     source: ClassVar[str] = "Wang et al., NeurIPS 2019, Eq. 2 and 3"
+    promises: ClassVar[frozenset[Promise]] = frozenset({"scale"})
+    converged: ClassVar[Mapping[str, Parameter]] = {"iterations": 120}
 
     iterations: int = 19
     seed: int | None = 0
 
     def __post_init__(self) -> None:
-        require_iterations(self.iterations)
+        require_count("iterations", self.iterations)
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Approximate eigenpairs of symmetric `M` `(..., n, n)`."""

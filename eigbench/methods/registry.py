@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eigbench.errors import InputError
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "eigbench.methods"
 
 # In the order in which tables list them: the analytic pair, the rival, the paper's method, its
-# reference; then what is exact for functions alone, and a baseline as it was released.
+# reference; what is exact for functions alone, and a baseline as it was released; then the rules
+# that followed, the broadened ones, those for roots alone, and those for a part of the pairs.
 _BUILT_IN = {
     "eigh": "eigbench.methods.eigh:Eigh",
     "svd": "eigbench.methods.svd:Svd",
@@ -23,6 +24,20 @@ _BUILT_IN = {
     "hybrid-loop": "eigbench.methods.hybrid_loop:HybridLoop",
     "spectral": "eigbench.methods.spectral:Spectral",
     "svd-released": "eigbench.methods.svd_released:SvdReleased",
+    "taylor": "eigbench.methods.taylor:Taylor",
+    "pade": "eigbench.methods.pade:Pade",
+    "clip": "eigbench.methods.clip:Clip",
+    "trunc": "eigbench.methods.trunc:Trunc",
+    "topn": "eigbench.methods.topn:TopN",
+    "lorentzian": "eigbench.methods.lorentzian:Lorentzian",
+    "lorentzian-relative": "eigbench.methods.lorentzian:RelativeLorentzian",
+    "svd-newton": "eigbench.methods.svd_newton:SvdNewton",
+    "newton-schulz": "eigbench.methods.newton_schulz:NewtonSchulz",
+    "mpa-lyapunov": "eigbench.methods.mpa_lyapunov:MpaLyapunov",
+    "mtp-lyapunov": "eigbench.methods.mtp_lyapunov:MtpLyapunov",
+    "cholesky": "eigbench.methods.cholesky:Cholesky",
+    "implicit": "eigbench.methods.implicit:Implicit",
+    "subspace": "eigbench.methods.subspace:Subspace",
 }
 
 
@@ -38,20 +53,62 @@ def _entries() -> dict[str, EntryPoint]:
 
 
 def available() -> tuple[str, ...]:
-    """The names of all methods: the built-in ones, then those of installed packages."""
-    return tuple(_entries())
+    """The names of all methods: built-in, of installed packages, and registered ones."""
+    return (*_entries(), *_registered)
 
 
 _loaded: dict[str, type[Method]] = {}
+_registered: dict[str, _Registered] = {}
+
+
+class _Registered(NamedTuple):
+    method: type[Method]
+    origin: str
+
+
+def register(method: type[Method], origin: str) -> None:
+    """Add a method to this process, under its `name`; `origin` says where it comes from.
+
+    `InputError` if the name is taken, unless by an earlier class of the same origin.
+    """
+    name = method.name
+    if name in _BUILT_IN:
+        raise InputError(f"{name!r} is a built-in method, which nothing replaces; rename yours")
+    if name in _entries():
+        raise InputError(f"{name!r} is a method of an installed package; rename yours")
+    earlier = _registered.get(name)
+    if earlier is not None and earlier.origin != origin:
+        raise InputError(f"{name!r} is a method of {earlier.origin} already; rename one")
+    _registered[name] = _Registered(method, origin)
 
 
 def get(name: str) -> type[Method]:
-    """The class of the method called `name`; `InputError` lists the names if there is none."""
+    """The class of the method called `name`; `InputError` lists the names if there is none.
+
+    `InputError` too if the installed package that brings it cannot be imported.
+    """
+    if name in _registered:
+        return _registered[name].method
     if name not in _loaded:
         if name not in _entries():
             raise InputError(f"unknown method {name!r}; available are {', '.join(available())}")
-        _loaded[name] = _entries()[name].load()
+        entry = _entries()[name]
+        _loaded[name] = entry.load() if name in _BUILT_IN else _load_installed(entry)
     return _loaded[name]
+
+
+def _load_installed(entry: EntryPoint) -> type[Method]:
+    """The class that an installed package brings, whatever state that is in."""
+    from eigbench.methods.base import Method  # late: torch
+
+    try:
+        loaded = entry.load()
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        raise InputError(f"method {entry.name!r} cannot be loaded ({entry.value}): {said}") from error
+    if not (isinstance(loaded, type) and issubclass(loaded, Method)):
+        raise InputError(f"method {entry.name!r} ({entry.value}) is no class derived from Method")
+    return loaded
 
 
 def load_built_in() -> None:

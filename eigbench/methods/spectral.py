@@ -8,37 +8,16 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, Method, symmetric_part
+from eigbench.methods.base import Eigenpairs, Method, Promise, symmetric_part
 from eigbench.methods.calling import composing, eager_twin
 from eigbench.methods.functions import SpectralFunction
+from eigbench.methods.no_gradient import eigenvalues_alone, stopped
 from eigbench.phases import phase
 
-_NOT_OF_EIGENVECTORS = (
-    "spectral has the exact gradient of functions of M, not of its eigenvectors: "
-    "call eigbench.matrix_function, or choose another method"
-)
 _NOT_TWICE = (
     "spectral has no second derivative: differentiate once, or choose another method, "
     "as in eigbench.matrix_function(M, function, method='eigh')"
 )
-
-
-class _NoGradient(torch.autograd.Function):
-    """`X` as it is; a gradient that would go on from it to `M` raises with `reason`."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(X: Tensor, M: Tensor, reason: str) -> Tensor:
-        return X.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, str], output: Tensor) -> None:
-        ctx.reason = inputs[2]
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None]:
-        raise NotImplementedError(ctx.reason)
 
 
 class _MatrixFunction(torch.autograd.Function):
@@ -66,7 +45,7 @@ class _MatrixFunction(torch.autograd.Function):
             found = V @ core @ V.mT
         if torch.is_grad_enabled():
             # V and F depend on M without a record of it: a second derivative would be wrong.
-            found = _NoGradient.apply(found, M, _NOT_TWICE)
+            found = stopped(found, M, _NOT_TWICE)
         return found, None, None, None
 
 
@@ -90,12 +69,13 @@ class Spectral(Method):
     differentiates: ClassVar[Literal["eigenpairs", "functions"]] = "functions"
     # This gradient needs no protection, and a cut inside a tie would have no derivative.
     truncation: ClassVar[str] = "none"
+    promises: ClassVar[frozenset[Promise]] = frozenset(
+        {"functions", "finite", "scale", "continuous", "isolated", "subspace"}
+    )
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`; only the eigenvalues have a gradient."""
-        with phase("decomposition"):
-            eigenvalues, V = torch.linalg.eigh(symmetric_part(M))
-        return Eigenpairs(eigenvalues, _NoGradient.apply(V.detach(), M, _NOT_OF_EIGENVECTORS))
+        return eigenvalues_alone(self.name, M)
 
     def matrix_function(self, M: Tensor, function: SpectralFunction) -> Tensor:
         """`f(M)` `(..., n, n)` of symmetric `M`; the constants of `function` get no gradient."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, Method, symmetric_part
+from eigbench.methods.base import Eigenpairs, Method, Promise, symmetric_part
 from eigbench.phases import phase
 
 
@@ -24,6 +24,7 @@ class Svd(Method):
     name: ClassVar[str] = "svd"
     summary: ClassVar[str] = "torch.linalg.svd with its analytic gradient"
     source: ClassVar[str] = "torch; Ionescu et al., ICCV 2015 (Eq. 1 and 23 of the paper)"
+    promises: ClassVar[frozenset[Promise]] = frozenset({"exact", "scale"})
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`."""

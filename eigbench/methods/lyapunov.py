@@ -1,0 +1,92 @@
+"""An approximate matrix root forward; backward the Lyapunov equation that the root satisfies.
+
+With `R = M^(1/2)`, `dM = R dR + dR R`, so `∂L/∂M` is the X that solves `RX + XR = ∂L/∂R`. With
+`S = M^(−1/2)`, `−S² dM S² = S dS + dS S`, so it solves `SX + XS = −S² (∂L/∂S) S²`.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eigbench.methods.base import require_count, symmetric_part
+from eigbench.methods.calling import composing, eager_twin
+from eigbench.methods.roots import RootMethod, identity_like
+from eigbench.methods.without_eigenpairs import WithoutEigenpairs
+from eigbench.phases import phase
+
+
+@dataclass(frozen=True)
+class LyapunovRoot(WithoutEigenpairs, RootMethod):
+    """What the two methods of this kind share: all but the approximation of the root."""
+
+    sign_steps: int = 8
+
+    def __post_init__(self) -> None:
+        require_count("sign_steps", self.sign_steps)
+
+    @abc.abstractmethod
+    def approximate(self, A: Tensor, *, inverse: bool) -> Tensor:
+        """`A^(1/2)` or `A^(−1/2)` of `A` `(..., n, n)` with Frobenius norm 1, about."""
+
+    def root(self, M: Tensor, *, inverse: bool) -> Tensor:
+        """The root, with the solution of the Lyapunov equation as its gradient."""
+        call = _Root if composing() else _EagerRoot
+        root: Tensor = call.apply(M, self, inverse)
+        return root
+
+
+class _Root(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(M: Tensor, method: LyapunovRoot, inverse: bool) -> Tensor:  # noqa: FBT001
+        with phase("products"):
+            norm = _norm(M)
+            found = method.approximate(M / norm, inverse=inverse)
+            return found / norm.sqrt() if inverse else found * norm.sqrt()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, LyapunovRoot, bool], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+        ctx.steps, ctx.inverse = inputs[1].sign_steps, inputs[2]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (root,) = ctx.saved_tensors
+        with phase("products"):
+            right = symmetric_part(gradients[0])
+            if ctx.inverse:
+                squared = root @ root
+                right = -(squared @ right @ squared)
+            return symmetric_part(solve_lyapunov(root, right, ctx.steps)), None, None
+
+
+_EagerRoot = eager_twin(_Root)
+
+
+def solve_lyapunov(R: Tensor, right: Tensor, steps: int) -> Tensor:
+    """X with `RX + XR = right`, all `(..., n, n)`, R positive definite, by a sign iteration.
+
+    Newton–Schulz on the sign of `[[R, right], [0, −R]]` (Roberts, 1980), whose corner tends to 2X.
+    An eigenvalue of R grows by at most 1.5 in a step: one below `1.5^(−steps)` of the norm is
+    not reached. The norm is that of each matrix, not of the batch.
+    """
+    norm = _norm(R)
+    B, C = R / norm, right / norm
+    threefold = 3 * identity_like(R)
+    for _ in range(steps):
+        squared = B @ B
+        C = (C @ (threefold - squared) - squared @ C + B @ C @ B) / 2
+        B = B @ (threefold - squared) / 2
+    return C / 2
+
+
+def _norm(M: Tensor) -> Tensor:
+    """Frobenius norms `(..., 1, 1)`."""
+    norms: Tensor = torch.linalg.vector_norm(M, dim=(-2, -1), keepdim=True)
+    return norms
