@@ -4,40 +4,38 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
 from eigbench.cli.app import app
-from eigbench.methods import available
-from eigbench.methods.base import Method
+from eigbench.cli.check import verdict
+from eigbench.contract import findings
+from eigbench.methods import available, get, plugins, registry
+from eigbench.methods.base import Promise
 
 ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "docs" / "example-method"
 
 
-def test_the_example_method_of_the_docs_is_a_method() -> None:
-    text = (ROOT / "docs" / "adding-a-method.md").read_text("utf-8")
-    code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[0]
-    namespace: dict[str, Any] = {"__name__": "example"}
-    exec(compile(code, "docs", "exec", dont_inherit=True), namespace)  # noqa: S102
-    method = namespace["Lorentzian"]
-    assert issubclass(method, Method)
-    values = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
-    V, _ = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))
-    M = (V * values) @ V.mT
-    W = torch.randn(3, 3, dtype=torch.float64)
+def test_the_example_method_of_the_docs_is_the_one_of_the_package() -> None:
+    page = (ROOT / "docs" / "adding-a-method.md").read_text("utf-8")
+    shown = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)[0]
+    assert shown == (EXAMPLE / "src/eigbench_soft_gap/__init__.py").read_text("utf-8")
 
-    def gradient(eigh: Any) -> torch.Tensor:
-        X = M.clone().requires_grad_()
-        values, vectors = eigh((X + X.mT) / 2)
-        loss = (W * ((vectors * values**2) @ vectors.mT)).sum()
-        found: torch.Tensor = torch.autograd.grad(loss, X)[0]
-        return found
 
-    torch.testing.assert_close(
-        gradient(method().eigh), gradient(torch.linalg.eigh), rtol=1e-9, atol=0
-    )
+def test_the_docs_say_what_check_says_of_the_example(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    (name,) = plugins.load(EXAMPLE / "src/eigbench_soft_gap/__init__.py")
+    said = verdict(name, list(findings(name, get(name))))
+    assert f"\n{said}\n" in (ROOT / "docs" / "adding-a-method.md").read_text("utf-8")
+
+
+def test_the_docs_explain_every_promise() -> None:
+    page = (ROOT / "docs" / "adding-a-method.md").read_text("utf-8")
+    for promise in get_args(Promise):
+        assert f"| `{promise}` |" in page
 
 
 def test_readme_names_every_method_and_command() -> None:
@@ -59,7 +57,11 @@ def test_readme_python_runs() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/guide.md", "docs/layers.md", "docs/adding-a-method.md"]
+    "page",
+    [
+        *("README.md", "docs/guide.md", "docs/layers.md", "docs/adding-a-method.md"),
+        "docs/example-method/README.md",
+    ],
 )
 def test_links_lead_somewhere(page: str) -> None:
     path = ROOT / page

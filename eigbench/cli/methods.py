@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from eigbench.cli.plugins import Plugin
+from eigbench.errors import InputError
 
-def methods() -> None:
+
+def methods(_plugin: Plugin = None) -> None:
     """List the methods with their parameters and sources."""
     from rich.console import Console  # late, like torch below
     from rich.table import Column, Table
@@ -15,7 +18,12 @@ def methods() -> None:
     titles = ("Method", "What it does", "Parameters", "Source")
     table = Table(*(Column(title, overflow="fold") for title in titles))
     for name in available():
-        method = get(name)
+        try:
+            method = get(name)
+        except InputError as error:  # a broken package must not hide the other methods
+            table.add_row(name, str(error), "–", "–")
+            continue
         defaults = ", ".join(f"{field.name}={field.default!r}" for field in fields(method))
-        table.add_row(name, method.summary, defaults or "–", method.source)
+        summary, source = (getattr(method, text, "–") for text in ("summary", "source"))
+        table.add_row(name, summary, defaults or "–", source)
     Console().print(table)

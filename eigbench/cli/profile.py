@@ -10,6 +10,7 @@ import typer
 from eigbench.cli import options
 from eigbench.cli.execute import execute
 from eigbench.cli.lists import axis_values, setting_values
+from eigbench.cli.plugins import Plugin
 from eigbench.runs.profiled import about, with_profiling, with_traces
 from eigbench.runs.suite import check, find, load, override
 
@@ -19,6 +20,8 @@ Word = str | None
 
 _axis = partial(options.list_option, "What is timed")
 _setting = partial(options.word_option, "How it is timed")
+
+Inputs = Annotated[Word, _setting("--inputs", "fresh|cached", "New for each run, or not.")]
 
 
 def profile(
@@ -36,9 +39,7 @@ def profile(
             "--compile", help="Time the compiled variant too.", rich_help_panel="What is timed"
         ),
     ] = False,
-    inputs: Annotated[
-        Word, _setting("--inputs", "fresh|cached", "New for each run, or not.")
-    ] = None,
+    inputs: Inputs = None,
     rounds: Annotated[Word, _setting("--rounds", "N", "Rounds of each workload, at most.")] = None,
     seconds: Annotated[Word, _setting("--seconds", "S", "Longest time of a workload.")] = None,
     trace: Annotated[
@@ -50,6 +51,7 @@ def profile(
         ),
     ] = None,
     device: options.Device = None,
+    _plugin: Plugin = None,
     out: options.Out = None,
     resume: options.Resume = False,
     quiet: options.Quiet = False,

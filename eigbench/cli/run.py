@@ -9,6 +9,7 @@ import typer
 
 from eigbench.cli import options
 from eigbench.cli.execute import execute
+from eigbench.cli.plugins import Plugin
 from eigbench.errors import InputError
 from eigbench.runs.structure import Suite
 from eigbench.runs.suite import at_scale, find, load
@@ -32,6 +33,7 @@ def run(
     ] = None,
     seeds: options.Seeds = None,
     device: options.Device = None,
+    _plugin: Plugin = None,
     out: options.Out = None,
     resume: options.Resume = False,
     quiet: options.Quiet = False,

@@ -12,6 +12,7 @@ import typer
 from eigbench.cli import options
 from eigbench.cli.execute import execute
 from eigbench.cli.lists import axis_values
+from eigbench.cli.plugins import Plugin
 from eigbench.errors import InputError
 from eigbench.runs.structure import Matrices, Suite
 from eigbench.runs.suite import find, load, override
@@ -47,6 +48,7 @@ def stability(
     ] = None,
     seeds: options.Seeds = None,
     device: options.Device = None,
+    _plugin: Plugin = None,
     out: options.Out = None,
     resume: options.Resume = False,
     quiet: options.Quiet = False,

@@ -11,6 +11,7 @@ import typer
 from eigbench.cli import options
 from eigbench.cli.execute import execute
 from eigbench.cli.lists import axis_values, setting_values
+from eigbench.cli.plugins import Plugin
 from eigbench.errors import InputError
 from eigbench.runs.axes import AXES
 from eigbench.runs.structure import Suite
@@ -77,6 +78,7 @@ def train(
     deterministic: Deterministic = False,
     seeds: options.Seeds = None,
     device: options.Device = None,
+    _plugin: Plugin = None,
     out: options.Out = None,
     resume: options.Resume = False,
     quiet: options.Quiet = False,

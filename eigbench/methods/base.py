@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from eigbench.errors import NotApplicable
-from eigbench.methods.functions import InverseSquareRoot, SpectralFunction
+from eigbench.methods.functions import SpectralFunction, Whitening
 from eigbench.phases import phase
 
 Promise = Literal["exact", "functions", "finite", "scale", "continuous", "isolated", "subspace"]
@@ -26,6 +26,10 @@ projector on a leading subspace, whatever repeats on either side of the cut.
 """
 
 Parameter = int | float | bool | None
+
+
+SQUARE_ROOT, CHOLESKY = "inverse square root", "inverse Cholesky factor"
+"""The two matrices that methods whiten by."""
 
 
 class Eigenpairs(NamedTuple):
@@ -58,7 +62,7 @@ class Method(abc.ABC):
     """Whether there are eigenpairs at all. Without, `eigh` raises `NotApplicable`."""
     truncation: ClassVar[str] = "algorithm-1"
     """The rule of `eigbench.truncation` by which a whitening layer truncates unless told."""
-    whitens_by: ClassVar[str] = "inverse square root"
+    whitens_by: ClassVar[str] = SQUARE_ROOT
     """What `whitening` gives."""
     promises: ClassVar[frozenset[Promise]] = frozenset()
     converged: ClassVar[Mapping[str, Parameter]] = {}
@@ -77,7 +81,7 @@ class Method(abc.ABC):
 
     def whitening(self, M: Tensor) -> Tensor:
         """A matrix W `(..., n, n)` with `W M Wᵀ = I`: here `M^(−1/2)`, the symmetric one."""
-        return self.matrix_function(M, InverseSquareRoot())
+        return self.matrix_function(M, Whitening())
 
     def function_refusal(self, function: SpectralFunction) -> str | None:  # noqa: ARG002
         """Why this method cannot give `function` of a matrix, or None if it can."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from eigbench.errors import NotApplicable
-from eigbench.methods.base import Promise, symmetric_part
-from eigbench.methods.functions import SpectralFunction
+from eigbench.methods.base import CHOLESKY, Promise, symmetric_part
+from eigbench.methods.functions import SpectralFunction, Whitening
 from eigbench.methods.roots import identity_like
 from eigbench.methods.without_eigenpairs import WithoutEigenpairs
 from eigbench.phases import phase
@@ -30,15 +30,14 @@ class Cholesky(WithoutEigenpairs):
     name: ClassVar[str] = "cholesky"
     summary: ClassVar[str] = "whitens by the inverse Cholesky factor, not by M^(−1/2)"
     source: ClassVar[str] = "Siarohin et al., Whitening and coloring batch transform, ICLR 2019"
-    whitens_by: ClassVar[str] = "inverse Cholesky factor"
+    whitens_by: ClassVar[str] = CHOLESKY
     promises: ClassVar[frozenset[Promise]] = frozenset({"finite", "scale", "continuous"})
 
-    def matrix_function(self, M: Tensor, function: SpectralFunction) -> Tensor:  # noqa: ARG002
-        """Raises `NotApplicable`: `L⁻¹` is no function of the eigenvalues of M."""
-        raise NotApplicable(self.function_refusal(function))
-
-    def whitening(self, M: Tensor) -> Tensor:
-        """`L⁻¹` `(..., n, n)` of positive definite `M` `(..., n, n)`, lower triangular."""
+    def matrix_function(self, M: Tensor, function: SpectralFunction) -> Tensor:
+        """`L⁻¹` `(..., n, n)` for `Whitening`; `NotApplicable` for another function."""
+        reason = self.function_refusal(function)
+        if reason is not None:
+            raise NotApplicable(reason)
         with phase("decomposition"):
             L = torch.linalg.cholesky(symmetric_part(M))
         with phase("products"):
@@ -46,9 +45,11 @@ class Cholesky(WithoutEigenpairs):
             inverse: Tensor = torch.linalg.solve_triangular(L, identity, upper=False)
             return inverse
 
-    def function_refusal(self, function: SpectralFunction) -> str:  # noqa: ARG002
-        """The same reason for every function."""
+    def function_refusal(self, function: SpectralFunction) -> str | None:
+        """The reason for everything but `Whitening`."""
+        if isinstance(function, Whitening):
+            return None
         return (
-            "cholesky whitens by the inverse Cholesky factor, which is no function of the "
-            "eigenvalues of M: a whitening layer takes it"
+            "cholesky whitens by the inverse Cholesky factor, and has no function of the "
+            "eigenvalues of M"
         )

@@ -47,6 +47,15 @@ class InverseSquareRoot(SpectralFunction):
 
 
 @dataclass(frozen=True)
+class Whitening(InverseSquareRoot):
+    """The matrix that whitens: `M^(−1/2)`, or what a method has in its place.
+
+    A method that whitens by another matrix, as `cholesky` does, takes this and refuses
+    `InverseSquareRoot`.
+    """
+
+
+@dataclass(frozen=True)
 class SquareRoot(SpectralFunction):
     """`M^(1/2)`: second-order pooling. `M` must be positive definite."""
 

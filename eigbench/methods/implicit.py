@@ -69,8 +69,9 @@ class _ImplicitEigh(torch.autograd.Function):
         M, eigenvalues, V = ctx.saved_tensors
         by_eigenvalues, by_eigenvectors = gradients
         atol, rtol = ctx.tolerances
-        with phase("coefficients"):
+        with phase("products"):
             A = V.mT @ by_eigenvectors
+        with phase("coefficients"):
             distance = (eigenvalues.unsqueeze(-1) - eigenvalues.unsqueeze(-2)).abs()
             near = distance < atol + rtol * eigenvalues.abs().unsqueeze(-2)
             turned = torch.where(near, (A - A.mT).abs(), 0).amax((-2, -1), keepdim=True)
@@ -94,6 +95,9 @@ def _solve(M: Tensor, eigenvalues: Tensor, V: Tensor, right: Tensor, near: Tenso
     identity = torch.eye(n, dtype=M.dtype, device=M.device)
     own = (V.unsqueeze(-3) * near.mT.to(M.dtype).unsqueeze(-2)) @ V.mT.unsqueeze(-3)
     systems = M.unsqueeze(-3) - eigenvalues[..., None, None] * identity + scale * own
-    columns: Tensor = torch.linalg.solve(systems, right.mT.unsqueeze(-1)).squeeze(-1).mT
+    # Not `solve`, which waits for a GPU to say whether a system was singular. The solution is not
+    # finite then, as that of a tie is.
+    solutions: Tensor = torch.linalg.solve_ex(systems, right.mT.unsqueeze(-1))[0]
+    columns = solutions.squeeze(-1).mT
     # What rounding leaves of the near vectors.
     return columns - V @ torch.where(near, V.mT @ columns, 0)

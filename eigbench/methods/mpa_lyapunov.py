@@ -44,7 +44,8 @@ class MpaLyapunov(LyapunovRoot):
         while len(powers) <= DEGREE:
             powers.append(powers[-1] @ A)
         P, Q = (_combined(powers, weights) for weights in (NUMERATOR, DENOMINATOR))
-        root: Tensor = torch.linalg.solve(P, Q) if inverse else torch.linalg.solve(Q, P)
+        # Not `solve`, which waits for a GPU to say whether a system was singular.
+        root: Tensor = torch.linalg.solve_ex(P, Q)[0] if inverse else torch.linalg.solve_ex(Q, P)[0]
         return root
 
 

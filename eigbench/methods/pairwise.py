@@ -32,8 +32,7 @@ class CoefficientRule(Protocol):
         """`½c⁻` and `½(c⁺ − c⁻)`, each `(..., n, n)`, for ascending eigenvalues `(..., n)`.
 
         The second is None of a rule with `c⁺ = c⁻`. Only what stands above the diagonal counts,
-        but everything must be finite. The tables are new at each call: the backward pass
-        overwrites them.
+        but everything must be finite.
         """
         ...
 
@@ -65,12 +64,13 @@ class _PairwiseEigh(torch.autograd.Function):
         with phase("coefficients"):
             minus, surplus = ctx.rule.half_coefficients(eigenvalues)
             mul, _, addcmul = choose_arithmetic()
-            weighted = mul(minus, A - A.mT)
+            # What is overwritten is a part of A: where cotangents are batched, the tables are not.
+            weighted = mul(A - A.mT, minus)
             if surplus is not None:
                 weighted = addcmul(weighted, surplus, A)
             upper = weighted.triu()
-            core = upper + upper.mT
-            core.diagonal(dim1=-2, dim2=-1).copy_(by_eigenvalues)
+            # Not in place: the cotangents of eigenvalues may be batched alone.
+            core = torch.diagonal_scatter(upper + upper.mT, by_eigenvalues, dim1=-2, dim2=-1)
         with phase("products"):
             return V @ core @ V.mT, None
 

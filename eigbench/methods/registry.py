@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -104,11 +105,36 @@ def _load_installed(entry: EntryPoint) -> type[Method]:
     try:
         loaded = entry.load()
     except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        raise InputError(f"method {entry.name!r} cannot be loaded ({entry.value}): {said}") from error
+        said = f"({entry.value}): {type(error).__name__}: {error}"
+        raise InputError(f"method {entry.name!r} cannot be loaded {said}") from error
     if not (isinstance(loaded, type) and issubclass(loaded, Method)):
         raise InputError(f"method {entry.name!r} ({entry.value}) is no class derived from Method")
     return loaded
+
+
+def built_in() -> tuple[str, ...]:
+    """The names of the methods that are part of this package."""
+    return tuple(_BUILT_IN)
+
+
+_remembered: dict[str, tuple[str, ...]] = {}
+
+
+def remember(name: str, parameters: Iterable[str]) -> None:
+    """Take note of a method that a run has records of, so that the run is read without it."""
+    if name not in available():
+        _remembered[name] = tuple(dict.fromkeys([*_remembered.get(name, ()), *parameters]))
+
+
+def known() -> tuple[str, ...]:
+    """The names of all methods, and of those that are not here but in a run that was read."""
+    return (*available(), *_remembered)
+
+
+def parameter_names(name: str) -> tuple[str, ...]:
+    """The parameters of a method that is `known`; `InputError` if it is not."""
+    absent = name in _remembered and name not in available()
+    return _remembered[name] if absent else get(name).parameter_names()
 
 
 def load_built_in() -> None:

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, Promise, require_count
 from eigbench.methods.gaps import gaps_above
+from eigbench.methods.no_gradient import stopped
 from eigbench.methods.pairwise import pairwise_eigh
+
+_NOT_TWICE = (
+    "subspace has no second derivative: differentiate once, or choose another method, "
+    "such as 'eigh'"
+)
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,7 @@ class Subspace(Method):
     A loss that sees the eigenvectors only through the span of the leading ones, as PCA does, has
     this gradient, whatever repeats on either side of the cut. For any other loss it is wrong: the
     rotation within each side is left out. `leading` is the dimension of the subspace; by default
-    each matrix is cut at its widest relative gap.
+    each matrix is cut at its widest relative gap. Second derivatives raise.
     """
 
     name: ClassVar[str] = "subspace"
@@ -44,7 +50,12 @@ class Subspace(Method):
         across = inside.unsqueeze(-2) & ~inside.unsqueeze(-1)
         # Off the cut the gap may be anything, zero included.
         gap = torch.where(across, gaps_above(eigenvalues), 1)
-        return torch.where(across, 0.5 / gap, 0), None
+        table = torch.where(across, 0.5 / gap, 0)
+        if torch.is_grad_enabled():
+            # The gradient depends on every eigenvector, not on the span of the leading ones alone:
+            # by this rule its own derivative would be wrong.
+            table = stopped(table, eigenvalues, _NOT_TWICE)
+        return table, None
 
     def _inside(self, eigenvalues: Tensor) -> Tensor:
         """`(..., n)`: which of the ascending eigenvalues belong to the leading subspace."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, Method, Promise, require_positive
+from eigbench.methods.base import Eigenpairs, Method, Parameter, Promise, require_positive
 from eigbench.methods.gaps import gaps_above
 from eigbench.methods.pairwise import pairwise_eigh
 
@@ -23,6 +24,7 @@ class Trunc(Method):
     summary: ClassVar[str] = "eigh forward; analytic gradient clipped to a largest 1/gap backward"
     source: ClassVar[str] = "Song et al., ICCV 2021 (SVD-Trunc, T = 1e10)"
     promises: ClassVar[frozenset[Promise]] = frozenset({"finite"})
+    converged: ClassVar[Mapping[str, Parameter]] = {"largest": 1e10}
 
     largest: float = 1e10
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from eigbench.architectures import MODELS
 from eigbench.errors import InputError
-from eigbench.methods.registry import available
+from eigbench.methods.registry import available, known
 from eigbench.runs.profiling import INPUTS, SUBJECTS
 from eigbench.runs.training import LAYERS, PRECISIONS, SCHEDULES
 
@@ -111,7 +111,8 @@ def _numeric(name: str, option: str, accepts: str, accept: Callable[[Any], Any])
 AXES = {
     axis.name: axis
     for axis in (
-        _named("method", "--method", available),
+        # A run may be read without a method that it was measured with.
+        Axis("method", "--method", lambda: ", ".join(available()), _one_of(known)),
         _numeric("d", "--d", f"whole numbers from 1 to {LARGEST_D}", _whole(1, LARGEST_D)),
         _named("spectrum", "--spectrum", _spectra),
         _numeric("gap", "--gap", "numbers g with 0 ≤ g < 1", _real(lambda g: 0 <= g < 1)),

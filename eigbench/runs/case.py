@@ -100,6 +100,40 @@ class TrainCase(CaseBase, tag="train", tag_field="kind", frozen=True, kw_only=Tr
         return msgspec.structs.replace(self, seed=0)
 
 
+class InvarianceCase(CaseBase, tag="invariance", tag_field="kind", frozen=True, kw_only=True):
+    """What must not change a gradient: neighbours in the batch, precision, number of threads."""
+
+    method: str
+    parameters: Parameters
+    d: int
+    spectrum: str
+    gap: float | None
+    dtype: str
+    epsilon: float
+    loss: str
+    seeds: int
+    seed: int
+    device: str
+
+    @property
+    def stability(self) -> StabilityCase:
+        """The stability case that asks the same problem."""
+        return StabilityCase(**msgspec.structs.asdict(self), scale=1.0)
+
+
+class PathCase(CaseBase, tag="path", tag_field="kind", frozen=True, kw_only=True):
+    """The gradient along a path of matrices on which two eigenvalues cross."""
+
+    method: str
+    parameters: Parameters
+    d: int
+    dtype: str
+    epsilon: float
+    loss: str
+    seed: int
+    device: str
+
+
 FIGURE_1_POWERS = (1, 2, 4, 6, 8, 10, 14, 19, 24, 29, 40, 60, 80, 100)
 """The powers k at which a series case holds qᵏ, in the order of its record."""
 
@@ -167,4 +201,4 @@ REFERENCES = {
 """By subject; the first is what ratios are taken to."""
 
 
-Case = StabilityCase | SeriesCase | TrainCase | ProfileCase
+Case = StabilityCase | InvarianceCase | PathCase | SeriesCase | TrainCase | ProfileCase

@@ -6,7 +6,14 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from eigbench.runs.case import Case, SeriesCase, StabilityCase
+from eigbench.runs.case import (
+    Case,
+    InvarianceCase,
+    Parameters,
+    PathCase,
+    SeriesCase,
+    StabilityCase,
+)
 from eigbench.runs.profiling import profile_cases
 from eigbench.runs.structure import Axes, Grid, Kind, Suite
 from eigbench.runs.training import taken, train_cases
@@ -21,6 +28,10 @@ REQUIRED: dict[Kind, frozenset[str]] = {
         {"method", "d", "spectrum", "gap", "scale", "dtype"}
         | {"epsilon", "iterations", "loss", "start"}
     ),
+    "invariance": frozenset(
+        {"method", "d", "spectrum", "gap", "dtype", "epsilon", "iterations", "loss", "start"}
+    ),
+    "path": frozenset({"method", "d", "dtype", "epsilon", "iterations", "loss", "start"}),
     "train": frozenset({"model", "layer"}),
     "profile": frozenset({"subject", "batch", "dtype", "method", "iterations", "compiled"}),
 }
@@ -38,7 +49,7 @@ _REQUIRED_BY_SUBJECT = {
 """What a grid of profiles needs besides."""
 
 
-def required(kind: Kind, values: Mapping[str, list[Any]]) -> frozenset[str]:
+def required(kind: Kind, values: Mapping[str, Any]) -> frozenset[str]:
     """The axes without which a grid of these values has no cases."""
     names = REQUIRED[kind]
     if kind == "train":
@@ -68,11 +79,16 @@ def seeds_of(suite: Suite, grid: Grid) -> int:
 
 def grid_cases(suite: Suite, grid: Grid) -> Iterator[Case]:
     """The cases of one grid, in order."""
-    values = {**given(suite.axes), **given(grid)}
+    values: dict[str, Any] = {**given(suite.axes), **given(grid)}
+    values["parameters"] = suite.parameters
     kind = kind_of(suite, grid)
     count = seeds_of(suite, grid)
     if kind == "series":
         yield from _series_cases(suite, values)
+    elif kind == "invariance":
+        yield from _invariance_cases(suite, values, count)
+    elif kind == "path":
+        yield from _path_cases(suite, values)
     elif kind == "stability":
         yield from _stability_cases(suite, values, count)
     elif kind == "profile":
@@ -84,12 +100,12 @@ def grid_cases(suite: Suite, grid: Grid) -> Iterator[Case]:
         yield from train_cases(suite.training, values, seeds, suite.device)
 
 
-def _series_cases(suite: Suite, values: Mapping[str, list[Any]]) -> Iterator[Case]:
+def _series_cases(suite: Suite, values: Mapping[str, Any]) -> Iterator[Case]:
     for ratio, dtype in itertools.product(values["ratio"], values["dtype"]):
         yield SeriesCase(ratio=ratio, threshold=suite.threshold, dtype=dtype)
 
 
-def _stability_cases(suite: Suite, values: Mapping[str, list[Any]], count: int) -> Iterator[Case]:
+def _stability_cases(suite: Suite, values: Mapping[str, Any], count: int) -> Iterator[Case]:
     # The method varies fastest, so that a partial run compares methods on the same cases.
     names = ("dtype", "epsilon", "scale", "loss", "gap", "iterations", "start", "method")
     for (spectrum, d, seeds), *point in itertools.product(
@@ -98,7 +114,7 @@ def _stability_cases(suite: Suite, values: Mapping[str, list[Any]], count: int) 
         dtype, epsilon, scale, loss, gap, iterations, start, method = point
         yield StabilityCase(
             method=method,
-            parameters=taken(method, {"iterations": iterations, "seed": start}),
+            parameters=_parameters(values, method, iterations, start),
             d=d,
             spectrum=spectrum,
             gap=gap if _takes_gap(spectrum) else None,
@@ -113,9 +129,47 @@ def _stability_cases(suite: Suite, values: Mapping[str, list[Any]], count: int) 
         )
 
 
-def _families(
-    suite: Suite, values: Mapping[str, list[Any]], seeds: int
-) -> list[tuple[str, int, int]]:
+def _invariance_cases(suite: Suite, values: Mapping[str, Any], count: int) -> Iterator[Case]:
+    names = ("spectrum", "d", "dtype", "epsilon", "loss", "gap", "iterations", "start", "method")
+    for point in itertools.product(*(values[name] for name in names)):
+        spectrum, d, dtype, epsilon, loss, gap, iterations, start, method = point
+        yield InvarianceCase(
+            method=method,
+            parameters=_parameters(values, method, iterations, start),
+            d=d,
+            spectrum=spectrum,
+            gap=gap if _takes_gap(spectrum) else None,
+            dtype=dtype,
+            epsilon=epsilon,
+            loss=loss,
+            seeds=count,
+            seed=suite.seed,
+            device=suite.device,
+        )
+
+
+def _path_cases(suite: Suite, values: Mapping[str, Any]) -> Iterator[Case]:
+    names = ("d", "dtype", "epsilon", "loss", "iterations", "start", "method")
+    for d, dtype, epsilon, loss, iterations, start, method in itertools.product(
+        *(values[name] for name in names)
+    ):
+        yield PathCase(
+            method=method,
+            parameters=_parameters(values, method, iterations, start),
+            d=d,
+            dtype=dtype,
+            epsilon=epsilon,
+            loss=loss,
+            seed=suite.seed,
+            device=suite.device,
+        )
+
+
+def _parameters(values: Mapping[str, Any], method: str, iterations: int, start: int) -> Parameters:
+    return taken(method, {"iterations": iterations, "seed": start, **values["parameters"]})
+
+
+def _families(suite: Suite, values: Mapping[str, Any], seeds: int) -> list[tuple[str, int, int]]:
     """Spectrum, d and number of matrices: the suite's own, or those of the user's file."""
     if suite.matrices is None:
         return [(s, d, seeds) for s in values["spectrum"] for d in values["d"]]

@@ -26,7 +26,7 @@ class Profiling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def profile_cases(
-    profiling: Profiling, values: Mapping[str, list[Any]], *, trace: bool, seed: int, device: str
+    profiling: Profiling, values: Mapping[str, Any], *, trace: bool, seed: int, device: str
 ) -> Iterator[ProfileCase]:
     """The cases of one grid, workload by workload; in each the references come first."""
     for shape in _workloads(values):
@@ -43,13 +43,13 @@ def profile_cases(
             yield ProfileCase(method=method, parameters=parameters, compiled=compiled, **shared)
 
 
-def _workloads(values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+def _workloads(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for subject, dtype in itertools.product(values["subject"], values["dtype"]):
         for size, batch in itertools.product(_sizes(subject, values), values["batch"]):
             yield {"subject": subject, "dtype": dtype, "batch": batch, **size}
 
 
-def _sizes(subject: str, values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+def _sizes(subject: str, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if subject == "operation":
         yield from ({"layer": None, "d": d, "energy": None} for d in values["d"])
         return
@@ -60,12 +60,11 @@ def _sizes(subject: str, values: Mapping[str, list[Any]]) -> Iterator[dict[str, 
             yield from ({"layer": layer, "d": None, "energy": e} for e in values["energy"])
 
 
-def _contestants(
-    subject: str, values: Mapping[str, list[Any]]
-) -> Iterator[tuple[str, Parameters, bool]]:
+def _contestants(subject: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Parameters, bool]]:
     """Method, parameters, and whether it is compiled."""
     for reference in REFERENCES[subject]:
         yield reference, {}, False
     chosen = itertools.product(values["compiled"], values["iterations"], values["method"])
     for compiled, iterations, method in chosen:
-        yield method, taken(method, {"iterations": iterations}), compiled
+        given = {"iterations": iterations, **values["parameters"]}
+        yield method, taken(method, given), compiled

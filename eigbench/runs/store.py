@@ -11,6 +11,8 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from eigbench.errors import InputError
+from eigbench.methods.registry import remember
+from eigbench.runs.case import SeriesCase
 from eigbench.runs.environment import Session
 from eigbench.runs.files import write_whole
 from eigbench.runs.record import SCHEMA, Record, decode, encode
@@ -103,6 +105,9 @@ def read_run(folder: Path) -> Run:
         raise InputError(f"{folder} holds no run: there is no {SUITE} in it")
     environment = Environment(schema=SCHEMA, sessions=_sessions(folder))
     records, _ = _read_records(folder / RECORDS)
+    for case in (record.case for record in records):
+        if not isinstance(case, SeriesCase):
+            remember(case.method, case.parameters)  # before the suite, which names it, is checked
     return Run(load(folder / SUITE), environment, records)
 
 

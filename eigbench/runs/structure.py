@@ -9,7 +9,7 @@ import msgspec
 from eigbench.runs.profiling import Profiling
 from eigbench.runs.training import Scale, Training
 
-Kind = Literal["stability", "series", "train", "profile"]
+Kind = Literal["stability", "invariance", "path", "series", "train", "profile"]
 
 
 class Axes(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -71,6 +71,8 @@ class Suite(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defau
     seed: int = 0
     device: str = "cpu"
     threshold: float = 0.05
+    parameters: dict[str, int | float | bool] = {}
+    """Values of methods' own parameters, for every method that has them."""
     axes: Axes = msgspec.field(default_factory=Axes)
     grids: list[Grid] = []
     matrices: Matrices | None = None

@@ -11,6 +11,7 @@ import msgspec
 
 from eigbench.architectures import STEM_CHANNELS
 from eigbench.errors import InputError
+from eigbench.methods.registry import parameter_names
 from eigbench.runs.case import Parameters, TrainCase
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -93,7 +94,7 @@ def data_name(source: str) -> str:
 
 
 def train_cases(
-    training: Training, values: Mapping[str, list[Any]], seeds: range, device: str
+    training: Training, values: Mapping[str, Any], seeds: range, device: str
 ) -> Iterator[TrainCase]:
     """The trials of one grid: every cell once, then every cell again with the next seed."""
     shared = {
@@ -109,7 +110,7 @@ def train_cases(
         yield TrainCase(**cell, **shared, data=data_name(training.data), seed=seed, device=device)
 
 
-def _cells(values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+def _cells(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What varies between the cells of a grid. Axes that a layer does not have are left out."""
     absent = dict.fromkeys(("d", "components", "energy", "truncation", "epsilon"))
     for model, layer in itertools.product(values["model"], values["layer"]):
@@ -120,7 +121,7 @@ def _cells(values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
             yield {**shared, "method": layer, "parameters": {}}
 
 
-def _decomposing(layer: str, values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+def _decomposing(layer: str, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     sizes = list(_whitened(values) if layer == "zca" else _denoised(values))
     names = ("epsilon", "iterations", "method")
     for size, *point in itertools.product(sizes, *(values[name] for name in names)):
@@ -129,11 +130,11 @@ def _decomposing(layer: str, values: Mapping[str, list[Any]]) -> Iterator[dict[s
             raise InputError(
                 f"epsilon (--eps): {epsilon:g} is not valid; a layer needs one above 0"
             )
-        parameters = taken(method, {"iterations": iterations})
+        parameters = taken(method, {"iterations": iterations, **values["parameters"]})
         yield {**size, "epsilon": epsilon, "method": method, "parameters": parameters}
 
 
-def _whitened(values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+def _whitened(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Groups of channels, and how their eigenpairs are truncated."""
     for d, truncation in itertools.product(values["d"], values.get("truncation", [None])):
         if STEM_CHANNELS % d:
@@ -145,7 +146,7 @@ def _whitened(values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
         yield {"d": d, "truncation": truncation}
 
 
-def _denoised(values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
+def _denoised(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What is kept: a number of eigenvectors, or a share of the variance."""
     kept = [{name: value} for name in ("components", "energy") for value in values.get(name, [])]
     if not kept:
@@ -155,7 +156,5 @@ def _denoised(values: Mapping[str, list[Any]]) -> Iterator[dict[str, Any]]:
 
 def taken(method: str, parameters: Mapping[str, Any]) -> Parameters:
     """Those of the parameters that the method has."""
-    from eigbench.methods.registry import get  # late: torch
-
-    names = get(method).parameter_names()
+    names = parameter_names(method)
     return {name: value for name, value in parameters.items() if name in names}

@@ -44,6 +44,37 @@ def test_an_installed_package_cannot_replace_a_built_in_method() -> None:
     assert get("eigh") is not Svd
 
 
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        (
+            "nowhere_to_be_found:X",
+            r"cannot be loaded \(nowhere.*\): ModuleNotFoundError: No module",
+        ),
+        ("eigbench.methods.svd:Nothing", r"cannot be loaded .* AttributeError: .*'Nothing'"),
+        ("eigbench.methods.svd:dataclass", r"\(.*\) is no class derived from Method"),
+    ],
+)
+def test_a_broken_package_is_named(
+    monkeypatch: pytest.MonkeyPatch, value: str, complaint: str
+) -> None:
+    entry = EntryPoint("zz-broken", value, registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(registry, "_entries", lambda: {"zz-broken": entry})
+    with pytest.raises(InputError, match=f"method 'zz-broken' {complaint}"):
+        get("zz-broken")
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_file_cannot_replace_an_installed_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mine(Svd):
+        name = "zz-mine"
+
+    monkeypatch.setattr(registry, "_registered", {})
+    with pytest.raises(InputError, match="'zz-mine' is a method of an installed package"):
+        registry.register(Mine, "mine.py")
+    assert get("zz-mine") is Svd
+
+
 def test_an_unknown_name_says_what_there_is() -> None:
     with pytest.raises(InputError, match="unknown method 'nope'; available are eigh, svd, pi"):
         get("nope")

@@ -1,0 +1,126 @@
+"""What a method computes: eigenpairs, functions of M, and a whitening, for every shape."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eigbench.contract.check import check
+from eigbench.contract.finding import Log
+from eigbench.contract.matrices import CONDITION, separated
+from eigbench.contract.subject import Subject, relative
+from eigbench.errors import NotApplicable
+from eigbench.methods.functions import SpectralFunction
+
+BATCHES: tuple[tuple[int, ...], ...] = ((), (1,), (2, 3))
+SIZE = 5
+RESIDUAL_ROUNDINGS = 50
+FUNCTION_ROUNDINGS = 100 * CONDITION
+"""Roundings of M count as often as the condition number says, those of a product once."""
+
+
+def _places(subject: Subject) -> list[tuple[str, Tensor]]:
+    """A matrix of every dtype and batch shape, and where it is."""
+    dtypes = sorted(subject.method.dtypes, key=str)
+    return [
+        (f"{_short(dtype)}, batch {batch}", separated(SIZE, batch, dtype))
+        for dtype, batch in itertools.product(dtypes, BATCHES)
+    ]
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+@check("eigenpairs", "ascending eigenvalues, orthonormal eigenvectors in columns, MV = VΛ")
+def eigenpairs(subject: Subject, log: Log) -> None:
+    """Against NumPy's eigenvalues, and against M itself."""
+    subject.require_decomposition()
+    for place, M in _places(subject):
+        with log.at(place):
+            values, V = subject.converged.eigh(M)
+            log.equal("shape of λ", tuple(values.shape), tuple(M.shape[:-1]))
+            log.equal("shape of V", tuple(V.shape), tuple(M.shape))
+            log.equal("dtypes", (values.dtype, V.dtype), (M.dtype, M.dtype))
+            _compare_pairs(log, M, values, V)
+
+
+def _compare_pairs(log: Log, M: Tensor, values: Tensor, V: Tensor) -> None:
+    epsilon = torch.finfo(M.dtype).eps
+    rounding = RESIDUAL_ROUNDINGS * epsilon
+    M, values, V = M.double(), values.detach().double(), V.detach().double()
+    log.within("descent of λ", _largest(-values.diff(dim=-1).clamp(max=0)), rounding)
+    reference = torch.from_numpy(np.linalg.eigvalsh(M.numpy()))
+    log.within("error of λ", _largest(values - reference), rounding)
+    log.within("|MV − VΛ|", _largest(M @ V - V * values[..., None, :]), rounding)
+    identity = torch.eye(M.shape[-1], dtype=M.dtype)
+    log.within("|VᵀV − I|", _largest(V.mT @ V - identity), epsilon**0.5)
+
+
+def _largest(X: Tensor) -> float:
+    return float(X.abs().max())
+
+
+@check("functions of M", "f(M) = V diag(f(λ)) Vᵀ for each function that is not refused")
+def functions(subject: Subject, log: Log) -> None:
+    """Against NumPy's eigenpairs."""
+    if not subject.functions:
+        raise NotApplicable("it refuses every function")
+    subject.require_accuracy()
+    for (name, function), (place, M) in itertools.product(
+        subject.functions.items(), _places(subject)
+    ):
+        with log.at(f"{name}, {place}"):
+            found = subject.converged.matrix_function(M, function.like(M))
+            log.equal("shape", tuple(found.shape), tuple(M.shape))
+            log.equal("dtype", found.dtype, M.dtype)
+            allowed = FUNCTION_ROUNDINGS * torch.finfo(M.dtype).eps
+            log.within("relative error", relative(found, _exact(M, function)), allowed)
+
+
+def _exact(M: Tensor, function: SpectralFunction) -> Tensor:
+    values, V = np.linalg.eigh(M.double().numpy())
+    composed = (V * function.values(values)[..., None, :]) @ V.swapaxes(-1, -2)
+    return torch.from_numpy(composed)
+
+
+@check("whitening", "a matrix W with W M Wᵀ = I")
+def whitening(subject: Subject, log: Log) -> None:
+    """As a whitening layer calls it."""
+    if not subject.whitens:
+        raise NotApplicable("it does not whiten")
+    subject.require_accuracy()
+    for place, M in _places(subject):
+        with log.at(place):
+            W = subject.converged.whitening(M)
+            log.equal("shape", tuple(W.shape), tuple(M.shape))
+            allowed = FUNCTION_ROUNDINGS * torch.finfo(M.dtype).eps
+            W, identity = W.detach().double(), torch.eye(SIZE, dtype=torch.float64)
+            whitened = W @ M.double() @ W.mT
+            log.within("relative error", relative(whitened, identity.expand_as(W)), allowed)
+
+
+@check("edges of shape", "1×1 matrices and batches of none are taken")
+def edges(subject: Subject, log: Log) -> None:
+    """What a layer with one channel, or a filter that kept nothing, passes on."""
+    subject.require_dtype(torch.float32)
+    one, none = torch.tensor([[4.0]]), torch.zeros(0, 4, 4)
+    method = subject.converged
+    if method.decomposes:
+        with log.at("1×1"):
+            values, V = method.eigh(one)
+            log.within("error of λ = 4", abs(values.item() - 4), 1e-5)
+            log.within("error of |v| = 1", abs(abs(V.item()) - 1), 1e-6)
+        with log.at("batch (0,)"):
+            values, V = method.eigh(none)
+            log.equal("shapes", (tuple(values.shape), tuple(V.shape)), ((0, 4), (0, 4, 4)))
+    if subject.whitens:
+        with log.at("1×1, whitening"):
+            log.within("error of |W| = ½", abs(abs(method.whitening(one).item()) - 0.5), 1e-6)
+        with log.at("batch (0,), whitening"):
+            log.equal("shape", tuple(method.whitening(none).shape), (0, 4, 4))
+    if not log.readings:
+        raise NotApplicable("there are neither eigenpairs nor a whitening")

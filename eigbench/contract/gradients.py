@@ -1,0 +1,105 @@
+"""What every gradient is, whatever it approximates: symmetric, each matrix's own, the same."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from eigbench.contract.check import check
+from eigbench.contract.finding import Log
+from eigbench.contract.matrices import ROUNDING, separated
+from eigbench.contract.subject import Loss, Subject, gradient, losses, relative
+
+SINGLE_ROUNDINGS = 200
+"""Condition number 20 and gaps of a half: some hundred roundings of float32 at most."""
+
+
+def _losses(subject: Subject, n: int, dtype: torch.dtype = torch.float64) -> dict[str, Loss]:
+    return losses(subject, subject.method, n, dtype)
+
+
+@check("symmetric gradient", "∂L/∂M is a symmetric matrix, whatever the loss")
+def symmetric(subject: Subject, log: Log) -> None:
+    """Through losses that are not symmetric themselves, and that depend on signs."""
+    n = 5
+    subject.require_dtype(torch.float64)
+    M = separated(n, (3,))
+    W = torch.arange(float(n * n), dtype=torch.float64).reshape(n, n) / n
+
+    def of_pairs(M: Tensor) -> Tensor:
+        values, V = subject.method.eigh(M)
+        return (V * W).sum() + values.sum()
+
+    def of_whitening(M: Tensor) -> Tensor:
+        return (W * subject.method.whitening(M)).sum()
+
+    chosen = {"eigenpairs": of_pairs} if subject.has_pairs else {}
+    if subject.whitens:
+        chosen["whitening"] = of_whitening
+    for name, loss in chosen.items() or _losses(subject, n).items():
+        with log.at(name):
+            G = gradient(loss, M)
+            log.within("‖G − Gᵀ‖/‖G‖", relative(G.mT, G), ROUNDING)
+
+
+@check("precision", "the float32 gradient is the float64 one up to rounding")
+def precision(subject: Subject, log: Log) -> None:
+    """On a well-conditioned matrix with wide gaps."""
+    M = separated(5, dtype=torch.float32)
+    double, single = (
+        losses(subject, subject.converged, 5, dtype) for dtype in (torch.float64, torch.float32)
+    )
+    for name, loss in single.items():
+        with log.at(name):
+            G = gradient(loss, M)
+            log.equal("dtype", G.dtype, torch.float32)
+            error = relative(G, gradient(double[name], M.double()))
+            log.within("relative error", error, SINGLE_ROUNDINGS * torch.finfo(M.dtype).eps)
+
+
+@check("neighbours", "a gradient does not depend on the other matrices of its batch")
+def neighbours(subject: Subject, log: Log) -> None:
+    """Among them larger and smaller ones, and an exact tie, which must not spread its NaN."""
+    own = separated(5, (2, 2))
+    around = torch.stack([own[0, 0] * 1e3, torch.eye(5, dtype=own.dtype), own[0, 1] * 1e-3])
+    for name, loss in _losses(subject, 5).items():
+        with log.at(name):
+            together = gradient(loss, torch.cat([own[1], around]))[:2]
+            apart = torch.stack([gradient(loss, one) for one in own[1]])
+            log.within("relative difference", relative(together, apart), ROUNDING)
+
+
+@check("reproducible", "the same call gives the same bits")
+def reproducible(subject: Subject, log: Log) -> None:
+    """Twice in one process."""
+    M = separated(5, (2,))
+    for name, loss in _losses(subject, 5).items():
+        with log.at(name):
+            same = torch.equal(gradient(loss, M), gradient(loss, M))
+            log.equal("same gradient", same, wanted=True)
+
+
+@check("vmap", "torch.func.vmap of torch.func.grad is the loop over the batch")
+def vmap(subject: Subject, log: Log) -> None:
+    """As for gradients per sample."""
+    M = separated(4, (3,))
+    for name, loss in _losses(subject, 4).items():
+        with log.at(name):
+            mapped: Tensor = torch.func.vmap(torch.func.grad(loss))(M)
+            looped = torch.stack([gradient(loss, one) for one in M])
+            log.within("relative difference", relative(mapped, looped), ROUNDING)
+
+
+@check("torch.compile", "compiles without a graph break to the same loss and gradient")
+def compiles(subject: Subject, log: Log) -> None:
+    """By backend `aot_eager`: all of the tracing, no code generation."""
+    M = separated(3)
+    # One is enough, and tracing takes seconds where a method unrolls its iterations.
+    name, loss = next(iter(_losses(subject, 3).items()))
+    with log.at(name):
+        torch.compiler.reset()
+        compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+        values = (float(compiled(M)), float(loss(M)))
+        log.within("difference of losses", abs(values[0] - values[1]), ROUNDING * abs(values[1]))
+        log.within("relative difference of gradients",
+                   relative(gradient(compiled, M), gradient(loss, M)), ROUNDING)  # fmt: skip

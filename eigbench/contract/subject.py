@@ -1,0 +1,142 @@
+"""The method that is checked, and the losses through which it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eigbench.contract.matrices import weights
+from eigbench.errors import NotApplicable
+from eigbench.functional import FUNCTIONS
+from eigbench.methods.base import Eigenpairs, Method, Promise
+from eigbench.methods.functions import InverseSquareRoot, SpectralFunction
+
+Loss = Callable[[Tensor], Tensor]
+"""A number from symmetric matrices `(..., n, n)`; over a batch the sum."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One method under the name by which it is known."""
+
+    name: str
+    method: Method
+    """With its default parameters."""
+    converged: Method
+    """With those at which its approximations have converged, if it declares any."""
+
+    @classmethod
+    def of(cls, name: str, method: type[Method]) -> Subject:
+        """The method's instances; raises whatever its constructor does."""
+        return cls(name, method(), method(**method.converged))
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether the eigenpairs have a gradient."""
+        return self.method.decomposes and self.method.differentiates == "eigenpairs"
+
+    @property
+    def functions(self) -> dict[str, SpectralFunction]:
+        """The named functions of M that the method does not refuse."""
+        refusal = self.method.function_refusal
+        return {name: f for name, f in FUNCTIONS.items() if refusal(f) is None}
+
+    @property
+    def whitens(self) -> bool:
+        """Whether `whitening` is there: by M^(−1/2), or by a matrix of its own."""
+        own = type(self.method).whitening is not Method.whitening
+        return own or self.method.function_refusal(InverseSquareRoot()) is None
+
+    @property
+    def is_accurate(self) -> bool:
+        """Whether what the method computes forward is right, up to rounding, when converged.
+
+        A root without a decomposition may be a polynomial that is only near it. What has no
+        function at all to be near to, as a Cholesky factor, is right by itself.
+        """
+        method = self.method
+        return bool(
+            method.decomposes
+            or method.converged
+            or "functions" in method.promises
+            or not self.functions
+        )
+
+    def require_decomposition(self) -> None:
+        """`NotApplicable` if there are no eigenpairs."""
+        if not self.method.decomposes:
+            raise NotApplicable("there are no eigenpairs")
+
+    def require_pairs(self) -> None:
+        """`NotApplicable` if the eigenpairs have no gradient."""
+        self.require_decomposition()
+        if not self.has_pairs:
+            raise NotApplicable("only functions of M have a gradient")
+
+    def require_dtype(self, dtype: torch.dtype) -> None:
+        """`NotApplicable` if the method does not take the precision in which a check is made."""
+        if dtype not in self.method.dtypes:
+            name = str(dtype).removeprefix("torch.")
+            raise NotApplicable(f"it does not take {name}, in which this is checked")
+
+    def require_promise(self, promise: Promise) -> None:
+        """`NotApplicable` if the method does not promise it."""
+        if promise not in self.method.promises:
+            raise NotApplicable(f"it does not promise “{promise}”")
+
+    def require_accuracy(self) -> None:
+        """`NotApplicable` if the forward pass is an approximation that never converges."""
+        if not self.is_accurate:
+            raise NotApplicable("an approximation, and no parameters with which it converges")
+
+
+def losses(subject: Subject, method: Method, n: int, dtype: torch.dtype) -> dict[str, Loss]:
+    """What `method`, an instance of the subject, can be differentiated through, by name."""
+    subject.require_dtype(dtype)
+    W, ranks = (torch.tensor(x, dtype=dtype) for x in (weights(n), range(n)))
+    found: dict[str, Loss] = {}
+    if subject.has_pairs:
+        found["eigenpairs"] = lambda M: pair_loss(*method.eigh(M), W, ranks)
+    if subject.has_pairs and "subspace" in method.promises:
+        found["leading eigenvector"] = lambda M: leading_loss(method.eigh(M), W)
+    name = next(iter(subject.functions), None)
+    if name is None:
+        found["whitening"] = lambda M: (W * method.whitening(M)).sum()
+    else:
+        function = FUNCTIONS[name]
+        found[name] = lambda M: (W * method.matrix_function(M, function)).sum()
+    return found
+
+
+def pair_loss(eigenvalues: Any, V: Any, W: Any, ranks: Any) -> Any:
+    """`⟨W, V diag(1/(1 + λ²)) Vᵀ⟩ + Σ i·λi`, which depends on no sign and no basis.
+
+    Of NumPy arrays and tensors alike, `(..., n)` and `(..., n, n)`; over a batch of tensors the
+    sum, over one of arrays `(...)`.
+    """
+    composed = (V * (1 / (1 + eigenvalues**2))[..., None, :]) @ V.swapaxes(-1, -2)
+    each = (W * composed).sum((-2, -1)) + (ranks * eigenvalues).sum(-1)
+    return each.sum() if isinstance(each, Tensor) else each
+
+
+def leading_loss(pairs: Eigenpairs, W: Tensor) -> Tensor:
+    """`⟨W, vvᵀ⟩` of the eigenvector v of the largest eigenvalue, summed over a batch."""
+    v = pairs.eigenvectors[..., -1:]
+    return (W * (v @ v.mT)).sum()
+
+
+def gradient(loss: Loss, M: Tensor) -> Tensor:
+    """`∂L/∂M` `(..., n, n)`."""
+    X = M.detach().clone().requires_grad_()
+    found: Tensor = torch.autograd.grad(loss(X), X)[0]
+    return found
+
+
+def relative(found: Tensor, truth: Tensor) -> float:
+    """‖found − truth‖/‖truth‖, in float64."""
+    found, truth = found.detach().double(), truth.detach().double()
+    return float(torch.linalg.vector_norm(found - truth) / torch.linalg.vector_norm(truth))
