@@ -16,10 +16,10 @@ import numpy as np
 from eigbench.errors import NotApplicable
 from eigbench.methods.functions import (
     Identity,
-    InverseSquareRoot,
     Projector,
     SpectralFunction,
     SquareRoot,
+    Whitening,
 )
 from eigbench.spectra import Floats, Sample, relative_gaps
 
@@ -58,10 +58,31 @@ def exact_gradient(sample: Sample, function: SpectralFunction, W: Floats) -> Flo
     return gradient
 
 
+def cholesky_gradient(matrices: Floats, W: Floats) -> Floats:
+    """`∂⟨W, L⁻¹⟩/∂M` `(seeds, n, n)` with `M = LLᵀ`, in float64.
+
+    `dL = L Φ(L⁻¹ dM L⁻ᵀ)`, where Φ takes the lower triangle and half of the diagonal (Murray,
+    Differentiation of the Cholesky decomposition, 2016, Eq. 8), and so `dL⁻¹ = −Φ(…) L⁻¹`.
+    """
+    inverse = inverse_cholesky(matrices)
+    half = np.tril(W @ inverse.swapaxes(-1, -2))
+    places = np.arange(half.shape[-1])
+    half[..., places, places] /= 2
+    gradient = -(inverse.swapaxes(-1, -2) @ half @ inverse)
+    symmetric: Floats = (gradient + gradient.swapaxes(-1, -2)) / 2
+    return symmetric
+
+
+def inverse_cholesky(matrices: Floats) -> Floats:
+    """`L⁻¹` `(seeds, n, n)` with `M = LLᵀ`, in float64."""
+    inverse: Floats = np.linalg.inv(np.linalg.cholesky(matrices))
+    return inverse
+
+
 def _whitening(eigenvalues: Floats) -> SpectralFunction:
     if eigenvalues.min() <= 0:
         raise NotApplicable("M + εI has an eigenvalue ≤ 0: M^(−1/2) does not exist")
-    return InverseSquareRoot()
+    return Whitening()
 
 
 def _pooling(eigenvalues: Floats) -> SpectralFunction:

@@ -137,6 +137,22 @@ def _rank_deficient(d: int, _gap_unused: float, seed: int) -> tuple[Floats, Floa
     return values, basis
 
 
+def _laplacian(d: int, _gap_unused: float, seed: int) -> tuple[Floats, Floats]:
+    """Two random weighted graphs without an edge between them: the eigenvalue 0 comes twice."""
+    if d < 4:
+        raise NotApplicable("two graphs of two nodes each need d = 4 or more")
+    rng = np.random.default_rng([seed, d, 3])
+    half = d // 2
+    edges = np.zeros((d, d))
+    for nodes in (slice(half), slice(half, d)):
+        count = len(range(d)[nodes])
+        drawn = np.triu(rng.uniform(0.1, 1, (count, count)), 1)
+        edges[nodes, nodes] = drawn + drawn.T
+    values, vectors = np.linalg.eigh(np.diag(edges.sum(axis=1)) - edges)
+    values[:2] = 0  # but for rounding, and known
+    return values / values[-1], vectors
+
+
 def _identity(d: int, _gap_unused: float, _seed: int) -> tuple[Floats, Floats]:
     """All eigenvalues equal: what a whitened feature's covariance tends to."""
     return np.ones(d), np.eye(d)
@@ -170,6 +186,9 @@ SPECTRA = {
         Spectrum("geometric", "every pair at the gap", uses_gap=True, build=_geometric),
         Spectrum(
             "rank-deficient", "half of the channels dead", uses_gap=False, build=_rank_deficient
+        ),
+        Spectrum(
+            "laplacian", "Laplacian of a graph in two parts", uses_gap=False, build=_laplacian
         ),
         Spectrum("identity", "all eigenvalues equal", uses_gap=False, build=_identity),
         Spectrum(

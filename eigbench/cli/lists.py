@@ -9,7 +9,10 @@ from typing import Any
 from typer.core import TyperCommand
 
 from eigbench.errors import InputError
+from eigbench.methods.registry import available
 from eigbench.runs.axes import AXES, SETTINGS, Axis
+
+ALL = "all"
 
 # A word that starts so is a value, though options start with a dash too: -3, -.5, -inf
 _NEGATIVE = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
@@ -53,12 +56,21 @@ def axis_values(options: dict[str, list[str] | None]) -> dict[str, list[Any]]:
     """The checked values of each axis that was given, without repetitions."""
     chosen: dict[str, list[Any]] = {}
     for name, words in options.items():
-        for word in words or []:
+        for word in _without_all(name, words or []):
             value = _read(AXES[name], word)
             values = chosen.setdefault(name, [])
             if value not in values:
                 values.append(value)
     return chosen
+
+
+def _without_all(name: str, words: list[str]) -> Iterator[str]:
+    """The words, `all` among methods replaced by the name of every one."""
+    for word in words:
+        if name == "method" and word == ALL:
+            yield from available()
+        else:
+            yield word
 
 
 def setting_values(options: dict[str, str | None]) -> dict[str, Any]:

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eigbench.errors import InputError
-from eigbench.runs.case import Case, ProfileCase, SeriesCase, StabilityCase, TrainCase
+from eigbench.runs.case import (
+    Case,
+    InvarianceCase,
+    PathCase,
+    ProfileCase,
+    SeriesCase,
+    StabilityCase,
+    TrainCase,
+)
 from eigbench.runs.structure import Matrices, Suite
 from eigbench.runs.suite import cases
 
@@ -44,6 +52,8 @@ def measurer(
     A training keeps its state in `checkpoints` and tells `watch` of every step; a profile keeps
     its trace in `traces`. `InputError` if the matrices or images of the suite cannot be had.
     """
+    from eigbench.measure.invariance import measure_invariance
+    from eigbench.measure.path import measure_path
     from eigbench.measure.series import measure_series
     from eigbench.measure.stability import measure_stability
 
@@ -56,6 +66,10 @@ def measurer(
             return measure_series(case)
         if isinstance(case, StabilityCase):
             return measure_stability(case, user)
+        if isinstance(case, InvarianceCase):
+            return measure_invariance(case, user)
+        if isinstance(case, PathCase):
+            return measure_path(case)
         return train(case) if isinstance(case, TrainCase) else profile(case)
 
     return measure

@@ -8,8 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eigbench.losses import LOSSES, exact_gradient, weights
-from eigbench.methods.functions import SpectralFunction
+from eigbench.losses import (
+    LOSSES,
+    cholesky_gradient,
+    exact_gradient,
+    inverse_cholesky,
+    weights,
+)
+from eigbench.methods.base import CHOLESKY, Method
+from eigbench.methods.functions import SpectralFunction, Whitening
 from eigbench.runs.case import StabilityCase
 from eigbench.runs.grids import FILE_SPECTRUM
 from eigbench.spectra import SPECTRA, Floats, Sample, decompose, draw
@@ -28,16 +35,37 @@ class Problem:
     """`scale · M + ε I` `(seeds, n, n)`."""
     function: SpectralFunction
     W: Floats
-    gradient: Floats
-    """The exact gradient `(seeds, n, n)`."""
+    triangular: bool
+    """Whether the whitening matrix is the inverse Cholesky factor, and not `M^(−1/2)`."""
+
+    @functools.cached_property
+    def gradient(self) -> Floats:
+        """The exact gradient `(seeds, n, n)`, of the eigenpairs that are known."""
+        if self.triangular:
+            return cholesky_gradient(self.matrices, self.W)
+        return exact_gradient(self.truth, self.function, self.W)
+
+    @functools.cached_property
+    def value(self) -> Floats:
+        """The exact `f(M)` `(seeds, n, n)`."""
+        if self.triangular:
+            return inverse_cholesky(self.matrices)
+        V, values = self.truth.eigenvectors, self.function.values(self.truth.eigenvalues)
+        exact: Floats = (V * values[:, None, :]) @ V.swapaxes(-1, -2)
+        return exact
 
     def gradient_at(self, matrices: Floats) -> Floats:
         """The exact gradient at slightly different matrices, decomposed in float64."""
+        if self.triangular:
+            return cholesky_gradient(matrices, self.W)
         return exact_gradient(decompose(matrices), self.function, self.W)
 
 
-def pose(case: StabilityCase, user: UserMatrices) -> Problem:
-    """The problem of `case`; `NotApplicable` if its spectrum and loss do not go together."""
+def pose(case: StabilityCase, user: UserMatrices, method: Method) -> Problem:
+    """The problem of `case` for a method.
+
+    `NotApplicable` if its spectrum and loss do not go together.
+    """
     seeds = range(case.seed, case.seed + case.seeds)
     if case.spectrum == FILE_SPECTRUM:
         sample = decompose(user[case.d][: case.seeds])
@@ -46,7 +74,13 @@ def pose(case: StabilityCase, user: UserMatrices) -> Problem:
     truth = sample.shifted(case.scale, case.epsilon)
     function = LOSSES[case.loss].function(truth.eigenvalues)
     W = weights(case.d, seeds)
-    return Problem(truth, truth.matrices(), function, W, exact_gradient(truth, function, W))
+    return posed(truth, function, W, method)
+
+
+def posed(truth: Sample, function: SpectralFunction, W: Floats, method: Method) -> Problem:
+    """The problem of known eigenpairs; a method may whiten by another matrix than `M^(−1/2)`."""
+    triangular = isinstance(function, Whitening) and method.whitens_by == CHOLESKY
+    return Problem(truth, truth.matrices(), function, W, triangular)
 
 
 @functools.lru_cache(maxsize=32)

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from eigbench.measure.arrays import are_finite, float64, norms
 from eigbench.measure.differentiate import Derivative, differentiate
 from eigbench.measure.formulas import LARGEST, formula_gradients
 from eigbench.measure.measurement import Measurement, as_list
@@ -29,7 +29,8 @@ def measure_stability(case: StabilityCase, user: UserMatrices) -> Measurement:
     Every metric holds one value a seed. Raises `NotApplicable` for a combination that does not
     make sense, and whatever the method raises.
     """
-    problem = pose(case, user)
+    method = configured(case.method, **case.parameters)
+    problem = pose(case, user, method)
     dtype = getattr(torch, case.dtype)
     precision = torch.finfo(dtype).eps
     disturbed = rounding_noise(problem.matrices, precision, case.seed)
@@ -37,7 +38,6 @@ def measure_stability(case: StabilityCase, user: UserMatrices) -> Measurement:
     both = np.stack([problem.matrices, disturbed])
     M = torch.tensor(both, dtype=dtype, device=case.device)
     W = torch.tensor(problem.W, dtype=dtype, device=case.device)
-    method = configured(case.method, **case.parameters)
     derivative = differentiate(method, M, problem.function, W)
 
     first, second = _part(derivative, 0), _part(derivative, 1)
@@ -91,15 +91,15 @@ def _forward_metrics(
 ) -> dict[str, Any]:
     """Of the eigenpairs, in float64; without any, of the function of M that is computed."""
     if derivative.pairs is None:
-        return {"forward_finite": _finite(_float64(derivative.composed))}
-    values, V, M64 = (_float64(x) for x in (*derivative.pairs, M))
-    finite = _finite(values[:, None, :]) & _finite(V)
+        return {"forward_finite": are_finite(float64(derivative.composed))}
+    values, V, M64 = (float64(x) for x in (*derivative.pairs, M))
+    finite = are_finite(values[:, None, :]) & are_finite(V)
     identity = np.eye(M64.shape[-1])
     truth = problem.truth.eigenvalues
     return {
         "forward_finite": finite,
-        "forward_residual": _norm(M64 @ V - V * values[:, None, :]) / _norm(M64),
-        "orthogonality_error": _norm(V.swapaxes(-1, -2) @ V - identity),
+        "forward_residual": norms(M64 @ V - V * values[:, None, :]) / norms(M64),
+        "orthogonality_error": norms(V.swapaxes(-1, -2) @ V - identity),
         "eigenvalue_error": np.abs(values - truth).max(axis=-1) / np.abs(truth).max(axis=-1),
         "eigenvalues_below_epsilon": (values < epsilon).sum(axis=-1),
     }
@@ -108,25 +108,24 @@ def _forward_metrics(
 def _function_finite(problem: Problem, derivative: Derivative) -> Any:
     """Whether f is defined at every computed eigenvalue: `λ^(−1/2)` is not at a λ ≤ 0."""
     if derivative.pairs is None:
-        return _finite(_float64(derivative.composed))
+        return are_finite(float64(derivative.composed))
     with np.errstate(invalid="ignore", divide="ignore"):
-        values = problem.function.values(_float64(derivative.pairs.eigenvalues))
+        values = problem.function.values(float64(derivative.pairs.eigenvalues))
     return np.isfinite(values).all(axis=-1)
 
 
 def _function_error(problem: Problem, derivative: Derivative) -> Floats:
     """Of the computed f(M), against the exact one: `(seeds,)`."""
-    V, values = problem.truth.eigenvectors, problem.function.values(problem.truth.eigenvalues)
-    exact: Floats = (V * values[:, None, :]) @ V.swapaxes(-1, -2)
     with np.errstate(invalid="ignore", over="ignore"):
-        error: Floats = _norm(_float64(derivative.composed) - exact) / _norm(exact)
+        difference = float64(derivative.composed) - problem.value
+        error: Floats = norms(difference) / norms(problem.value)
     return error
 
 
 def _condition_after(problem: Problem, derivative: Derivative) -> Floats:
     """Condition number of `S M S` for the computed whitening matrix S: 1 if it whitens."""
-    S = _float64(derivative.composed)
-    usable = _finite(S)
+    S = float64(derivative.composed)
+    usable = are_finite(S)
     whitened = np.where(usable[:, None, None], S @ problem.matrices @ S.swapaxes(-1, -2), 0)
     singular = np.linalg.svd(whitened, compute_uv=False)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -136,17 +135,17 @@ def _condition_after(problem: Problem, derivative: Derivative) -> Floats:
 
 def _gradient_metrics(derivative: Derivative, problem: Problem) -> dict[str, Any]:
     """Of the gradient, against the exact one."""
-    G, exact = _float64(derivative.gradient), problem.gradient
-    norm, exact_norm = _norm(G), _norm(exact)
+    G, exact = float64(derivative.gradient), problem.gradient
+    norm, exact_norm = norms(G), norms(exact)
     # What is undefined, as the direction of a zero gradient is, becomes NaN and stays NaN.
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         metrics = {
-            "gradient_finite": _finite(G),
+            "gradient_finite": are_finite(G),
             "gradient_norm": norm,
             "exact_gradient_norm": exact_norm,
-            "gradient_error": _norm(G - exact) / exact_norm,
+            "gradient_error": norms(G - exact) / exact_norm,
             "gradient_cosine": (G * exact).sum(axis=(-2, -1)) / (norm * exact_norm),
-            "gradient_asymmetry": _norm(G - G.swapaxes(-1, -2)) / norm,
+            "gradient_asymmetry": norms(G - G.swapaxes(-1, -2)) / norm,
         }
         # Of an exact tie the true basis and the method's are unrelated: it has no component.
         if exact.shape[-1] > 1 and relative_gaps(problem.truth.eigenvalues).min() > 0:
@@ -173,32 +172,32 @@ def _bound_metrics(derivative: Derivative, problem: Problem, iterations: int) ->
     """
     n = problem.truth.eigenvalues.shape[-1]
     smallest = problem.truth.eigenvalues[:, 0]
-    by_vectors = np.linalg.norm(_float64(derivative.by_eigenvectors), axis=-2).max(axis=-1)
-    by_values = np.linalg.norm(_float64(derivative.by_eigenvalues), axis=-1)
+    by_vectors = np.linalg.norm(float64(derivative.by_eigenvectors), axis=-2).max(axis=-1)
+    by_values = np.linalg.norm(float64(derivative.by_eigenvalues), axis=-1)
     factor = np.full_like(smallest, np.inf)
     np.divide(n * iterations, smallest, out=factor, where=smallest > 0)
     bound = factor * by_vectors + by_values
     return {
         "gradient_bound": bound,
-        "inside_bound": _norm(_float64(derivative.gradient)) <= bound,
+        "inside_bound": norms(float64(derivative.gradient)) <= bound,
     }
 
 
 def _reproduction_metrics(first: Derivative, second: Derivative) -> dict[str, Any]:
     """What a rounding-sized disturbance of M changes."""
-    G, disturbed = _float64(first.gradient), _float64(second.gradient)
+    G, disturbed = float64(first.gradient), float64(second.gradient)
     with np.errstate(invalid="ignore", over="ignore"):
-        change = _norm(disturbed - G) / _norm(G)
+        change = norms(disturbed - G) / norms(G)
     return {
-        "disturbed_finite": _finite(disturbed),
+        "disturbed_finite": are_finite(disturbed),
         "disturbed_change": change,
     }
 
 
 def _rounding_floor(problem: Problem, M: Tensor) -> Floats:
     """The error that rounding M to the case's dtype alone causes: no method can do better."""
-    rounded = problem.gradient_at(_float64(M))
-    floor: Floats = _norm(rounded - problem.gradient) / _norm(problem.gradient)
+    rounded = problem.gradient_at(float64(M))
+    floor: Floats = norms(rounded - problem.gradient) / norms(problem.gradient)
     return floor
 
 
@@ -208,36 +207,14 @@ def _formula_metrics(
     """How far the gradient is from the method's own formula in 60 digits, where d is small."""
     if case.d > LARGEST:
         return {}
-    matrices, precision = _float64(M), torch.finfo(M.dtype).eps
+    matrices, precision = float64(M), torch.finfo(M.dtype).eps
     own = formula_gradients(method, matrices, problem.W, problem.function, precision)
     if own is None:
         return {}
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        return {"formula_error": _norm(_float64(derivative.gradient) - own) / _norm(own)}
+        return {"formula_error": norms(float64(derivative.gradient) - own) / norms(own)}
 
 
 def _truncation(M: Tensor, pairs: Eigenpairs, epsilon: float) -> tuple[Any, list[str]]:
     kept = algorithm_1(M, pairs, epsilon)
     return kept.rank.cpu(), [REASONS[index] for index in kept.reason.tolist()]
-
-
-def _float64(x: Tensor) -> Floats:
-    array: Floats = x.detach().to(device="cpu", dtype=torch.float64).numpy()
-    return array
-
-
-def _finite(matrices: Floats) -> NDArray[np.bool_]:
-    """Which matrices are finite: `(seeds,)`."""
-    finite: NDArray[np.bool_] = np.all(np.isfinite(matrices), axis=(-2, -1))
-    return finite
-
-
-def _norm(matrices: Floats) -> Floats:
-    """Frobenius norms `(seeds,)`, scaled first so that squares do not overflow."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        largest = np.abs(matrices).max(axis=(-2, -1))
-        scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
-        norms: Floats = scale * np.sqrt(
-            np.square(matrices / scale[:, None, None]).sum(axis=(-2, -1))
-        )
-    return norms

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from eigbench.report import claims, failures, figures, series, tables
+from eigbench.report.field.body import Body as FieldBody
 from eigbench.report.profile.body import Body as ProfileBody
 from eigbench.report.rows import Row, comparable, stability_rows
 from eigbench.report.training.body import Body as TrainingBody
@@ -25,9 +26,14 @@ TITLES = {
 def compose(run: Run, folder: Path) -> tuple[str, str]:
     """The markdown of a run, and its verdict alone. Figures are written into `folder`."""
     rows = stability_rows(run.records)
+    field = FieldBody(run)
     series_records = [r for r in run.records if isinstance(r.case, SeriesCase)]
     training, profile = TrainingBody(run), ProfileBody(run)
-    stability = [*verdict(rows, _iterations(run)), *series.verdict(series_records)]
+    stability = [
+        *field.verdict(),
+        *verdict(rows, _iterations(run)),
+        *series.verdict(series_records),
+    ]
     sentences = _own_kind_first(
         run, train=training.verdict(), stability=stability, profile=profile.verdict()
     )
@@ -35,7 +41,9 @@ def compose(run: Run, folder: Path) -> tuple[str, str]:
         run,
         train=training.sections(folder),
         stability=[
+            *field.opening(),
             *(_stability(run, rows, folder) if rows else []),
+            *field.sections(folder),
             *series.sections(series_records, folder),
         ],
         profile=profile.sections(folder),

@@ -9,7 +9,7 @@ from eigbench.report.markdown import NOTHING, axis_value, table
 from eigbench.report.profile import naming
 from eigbench.report.rows import Row, stability_rows
 from eigbench.report.training.naming import PLACE, word
-from eigbench.runs.case import ProfileCase, SeriesCase, TrainCase
+from eigbench.runs.case import InvarianceCase, PathCase, ProfileCase, SeriesCase, TrainCase
 from eigbench.runs.record import Record
 
 _Groups = dict[tuple[str, str], list[tuple[Record, int]]]
@@ -24,7 +24,8 @@ def sections(records: Iterable[Record]) -> list[str]:
         for reason, count in _reasons(row):
             failed[row.case.method, reason].append((row.record, count))
     for record in records:
-        if isinstance(record.case, TrainCase | ProfileCase) and record.status == "failed":
+        others = TrainCase | ProfileCase | PathCase | InvarianceCase
+        if isinstance(record.case, others) and record.status == "failed":
             reason = record.reason or "no reason recorded"
             failed[record.case.method, reason].append((record, 1))
     skipped: _Groups = defaultdict(list)
@@ -90,6 +91,8 @@ def _example(found: list[tuple[Record, int]]) -> str:
     if isinstance(case, ProfileCase):
         compiled = ", compiled" if case.compiled else ""
         return f"{naming.title(case)}{compiled} (`{case.id}`)"
+    if isinstance(case, PathCase):
+        return f"a path through a crossing, d = {case.d}, {case.loss}, {case.dtype} (`{case.id}`)"
     gap = "" if case.gap is None else f", gap {axis_value(case.gap)}"
     return (
         f"{case.spectrum}, d = {case.d}{gap}, {case.loss}, {case.dtype}, "

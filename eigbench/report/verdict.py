@@ -89,12 +89,20 @@ def _gap_until_right(rows: Sequence[Row], methods: Sequence[str]) -> list[str]:
         gaps = values_of(chosen, "gap")
         if len(gaps) < 2:
             continue
-        words = [f"{m} {_down_to(where(chosen, method=m), gaps)}" for m in methods]
+        words = _grouped({m: _down_to(where(chosen, method=m), gaps) for m in methods})
         sentences.append(
             f"As one gap closes (whitening, {dtype}), the median error stays within "
             f"{percent(RIGHT)}: " + "; ".join(words) + "."
         )
     return sentences
+
+
+def _grouped(answers: dict[str, str]) -> list[str]:
+    """Methods with the same answer together, in the order of their first."""
+    together: dict[str, list[str]] = {}
+    for method, answer in answers.items():
+        together.setdefault(answer, []).append(method)
+    return [f"{', '.join(same)} {answer}" for answer, same in together.items()]
 
 
 def _down_to(rows: Sequence[Row], gaps: Sequence[float]) -> str:

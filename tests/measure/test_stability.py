@@ -18,6 +18,7 @@ from eigbench.measure.problem import pose
 from eigbench.measure.stability import measure_stability
 from eigbench.methods import registry
 from eigbench.methods.base import Eigenpairs, Method
+from eigbench.methods.registry import configured
 from eigbench.runs.case import StabilityCase
 
 SEEDS = 12
@@ -77,7 +78,7 @@ def test_hybrid_on_the_closing_pair_is_the_series_written_out(gap: float, iterat
 @pytest.mark.parametrize("gap", [0.15, 0.01])
 def test_hybrid_error_over_the_whole_matrix(gap: float) -> None:
     """Each pair's share of the true gradient is off by its own ratio − 1; the diagonal is right."""
-    problem = pose(case(gap=gap), {})
+    problem = pose(case(gap=gap), {}, configured("hybrid"))
     V, values = problem.truth.eigenvectors, problem.truth.eigenvalues
     off = np.zeros((8, 8))
     for i, j in itertools.combinations(range(8), 2):
@@ -110,8 +111,8 @@ def test_hybrid_is_finite_and_inside_its_bound(gap: float, dtype: str) -> None:
 @pytest.mark.parametrize("iterations", [4, 12])
 def test_the_bound_is_that_of_eq_12(iterations: int) -> None:
     """With `∂L/∂V = 2 W V f(λ)` and `∂L/∂λ = f′(λ) diag(VᵀWV)` of the loss written out."""
-    truth = pose(case(), {}).truth
-    W, V, values = pose(case(), {}).W, truth.eigenvectors, truth.eigenvalues
+    truth = pose(case(), {}, configured("hybrid")).truth
+    W, V, values = pose(case(), {}, configured("hybrid")).W, truth.eigenvectors, truth.eigenvalues
     by_vectors = 2 * W @ V * values[:, None, :] ** -0.5
     by_values = -0.5 * values**-1.5 * np.einsum("bji,bjk,bki->bi", V, W, V)
     expected = 8 * iterations / values[:, 0] * np.linalg.norm(by_vectors, axis=1).max(axis=1)

@@ -52,7 +52,13 @@ def _newton_schulz(problem: Problem, parameters: Parameters) -> mpmath.matrix:
     return central_differences(problem, composed)
 
 
+def _cholesky(problem: Problem, _: Parameters) -> mpmath.matrix:
+    """`L⁻¹`, for whitening alone."""
+    return central_differences(problem, lambda M: mp.inverse(mp.cholesky(M)))
+
+
 FORMULAS = {
+    "cholesky": _cholesky,
     "pi": _power_iteration,
     "newton-schulz": _newton_schulz,
     "svd-newton": _newton_schulz,

@@ -15,6 +15,7 @@ from eigbench.methods.functions import (
     Projector,
     SpectralFunction,
     SquareRoot,
+    Whitening,
 )
 from eigbench.spectra import Floats
 
@@ -31,6 +32,7 @@ Scalar = Callable[[Any], Any]
 _SCALARS: dict[type[SpectralFunction], tuple[Scalar, Scalar]] = {
     InverseSquareRoot: (lambda x: 1 / mp.sqrt(x), lambda x: -1 / (2 * x * mp.sqrt(x))),
     SquareRoot: (mp.sqrt, lambda x: 1 / (2 * mp.sqrt(x))),
+    Whitening: (lambda x: 1 / mp.sqrt(x), lambda x: -1 / (2 * x * mp.sqrt(x))),
     Identity: (lambda x: x, lambda _: mpf(1)),
 }
 

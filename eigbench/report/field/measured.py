@@ -1,0 +1,108 @@
+"""The records that the questions of the field are answered from, by method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eigbench.report.profile.profiles import Profile, gather
+from eigbench.report.rows import Row, pooled, stability_rows
+from eigbench.runs.case import InvarianceCase, PathCase, StabilityCase
+from eigbench.runs.record import Record
+from eigbench.runs.store import Run
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Everything of a run, each kind of record for itself."""
+
+    run: Run
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The stability rows at the suite's usual K and starts, on the CPU's or one device."""
+        usual = (self.run.suite.axes.iterations or [19])[0]
+        return [
+            row
+            for row in stability_rows(self.run.records)
+            if row.case.iterations in (None, usual) and not row.case.parameters.get("seed")
+        ]
+
+    @cached_property
+    def refused(self) -> dict[str, dict[str, str]]:
+        """Of each method, the losses that it cannot take, and why."""
+        found: dict[str, dict[str, str]] = {}
+        measured = {(row.case.method, row.case.loss) for row in self.rows}
+        for record in self.run.records:
+            case = record.case
+            if not isinstance(case, StabilityCase) or record.status != "skipped":
+                continue
+            if (case.method, case.loss) not in measured:
+                found.setdefault(case.method, {})[case.loss] = record.reason or ""
+        return found
+
+    @cached_property
+    def methods(self) -> list[str]:
+        """Every method of the run, in the order of its cases, measured or refused."""
+        cases = (r.case for r in self.run.records)
+        kinds = StabilityCase | InvarianceCase | PathCase
+        return list(dict.fromkeys(case.method for case in cases if isinstance(case, kinds)))
+
+    @cached_property
+    def paths(self) -> list[Record]:
+        """Of paths through a crossing, measured."""
+        return self._of(PathCase)
+
+    @cached_property
+    def invariances(self) -> list[Record]:
+        """Of what must not change a gradient, measured."""
+        return self._of(InvarianceCase)
+
+    @cached_property
+    def profiles(self) -> list[Profile]:
+        """Of operations, timed against their reference."""
+        profiles = gather((), self.run.records)
+        return [p for p in profiles if p.case.subject == "operation" and not p.case.compiled]
+
+    def promised(self, method: str) -> set[str]:
+        """What a method says of itself, as far as its records remember it."""
+        own = (record.labels.get("promises", []) for record in self._of(PathCase, method))
+        return {promise for promises in own for promise in promises}
+
+    def _of(self, kind: Any, method: str | None = None) -> list[Record]:
+        return [
+            record
+            for record in self.run.records
+            if isinstance(record.case, kind)
+            and record.status == "measured"
+            and method in (None, getattr(record.case, "method", None))
+        ]
+
+
+def largest(rows: Iterable[Row], metric: str | Callable[[Row], Any]) -> float:
+    """The largest value over all seeds, infinite where one is NaN; NaN of nothing."""
+    values = pooled(rows, metric if callable(metric) else lambda row: row.metric(metric))
+    return float(np.where(np.isnan(values), np.inf, values).max()) if len(values) else float("nan")
+
+
+def array(record: Record, metric: str) -> Floats:
+    """A metric's raw values."""
+    return np.array(record.values(metric), dtype=np.float64)
+
+
+def of_method(records: Sequence[Record], method: str) -> list[Record]:
+    """The records of one method."""
+    return [record for record in records if getattr(record.case, "method", None) == method]
+
+
+def finite_gradients(row: Row) -> NDArray[np.bool_]:
+    """By seed: whether there is a gradient without NaN and infinities."""
+    flags = row.metric("gradient_finite")
+    return flags == 1 if len(flags) else np.zeros(row.case.seeds, dtype=bool)
