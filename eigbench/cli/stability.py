@@ -14,6 +14,7 @@ from eigbench.cli.execute import execute
 from eigbench.cli.lists import axis_values
 from eigbench.cli.plugins import Plugin
 from eigbench.errors import InputError
+from eigbench.runs.grids import kind_of
 from eigbench.runs.structure import Matrices, Suite
 from eigbench.runs.suite import find, load, override
 
@@ -101,5 +102,6 @@ def _with_matrices(suite: Suite, file: Path, limit: int | None, *, quiet: bool) 
     if limit is not None:
         counts = {n: min(count, limit) for n, count in counts.items()}
     remembered = Matrices(file=str(file), sha256=loaded.sha256, count=counts)
-    grids = [grid for grid in suite.grids if grid.kind != "series"]
+    # A path, a profile and the paper's series have matrices of their own.
+    grids = [grid for grid in suite.grids if kind_of(suite, grid) == "stability"]
     return msgspec.structs.replace(suite, matrices=remembered, grids=grids)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from eigbench.architectures import STEM_CHANNELS
 from eigbench.errors import NotApplicable
-from eigbench.layers import PCADenoising2d, ZCAWhitening2d
+from eigbench.measure.slot import slot_module
 from eigbench.measure.timing import Contestant
 from eigbench.methods.base import Method
 from eigbench.methods.registry import configured
@@ -134,14 +134,12 @@ def _step(case: ProfileCase) -> Contestant:
 
 def _module(case: ProfileCase) -> nn.Module:
     """The layer that a case is about, as its defaults are."""
-    if case.method == "bn":
-        return nn.BatchNorm2d(STEM_CHANNELS)
-    if case.method == "none":
-        return nn.Identity()
-    options: dict[str, Any] = {"method": case.method, **case.parameters}
+    if case.method in ("bn", "none"):
+        return slot_module(case.method)
+    size: dict[str, Any] = {"energy": case.energy}
     if case.layer == "zca":
-        return ZCAWhitening2d(STEM_CHANNELS, case.d, **options)
-    return PCADenoising2d(STEM_CHANNELS, energy=case.energy, **options)
+        size = {"group_size": case.d}
+    return slot_module(str(case.layer), method=case.method, **size, **case.parameters)
 
 
 def _inputs(case: ProfileCase, pool: list[Tensor]) -> Prepare:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from eigbench.runs.record import DIGITS
+
 BY_STEP = (
     "loss",
     "gradient_norm",
@@ -16,8 +18,6 @@ BY_STEP = (
     "smallest_relative_gap",
 )
 BY_EPOCH = ("validation_error", "validation_loss", "epoch_steps")
-DIGITS = 9
-"""Significant digits of a recorded value: as many as tell all numbers of float32 apart."""
 
 
 class History:

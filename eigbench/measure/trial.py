@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eigbench.architectures import STEM_CHANNELS
 from eigbench.data.augment import (
     batches,
     channel_statistics,
@@ -20,10 +19,10 @@ from eigbench.data.augment import (
 )
 from eigbench.data.images import ImageSet, limited, load_images, split_validation
 from eigbench.errors import InputError, RunStopped
-from eigbench.layers import PCADenoising2d, ZCAWhitening2d
 from eigbench.measure.history import History
 from eigbench.measure.optimiser import make_optimiser
 from eigbench.measure.probe import Probe, norm_of
+from eigbench.measure.slot import slot_module
 from eigbench.networks import build
 from eigbench.runs.case import TrainCase
 from eigbench.runs.training import Training
@@ -160,16 +159,12 @@ class Trial:
 
 def make_layer(case: TrainCase) -> nn.Module:
     """The module of a case's slot."""
-    if case.layer == "bn":
-        return nn.BatchNorm2d(STEM_CHANNELS)
-    if case.layer == "none":
-        return nn.Identity()
-    options: dict[str, Any] = {"method": case.method, "eps": case.epsilon, **case.parameters}
+    if case.layer in ("bn", "none"):
+        return slot_module(case.layer)
+    size: dict[str, Any] = {"components": case.components, "energy": case.energy}
     if case.layer == "zca":
-        return ZCAWhitening2d(
-            STEM_CHANNELS, group_size=case.d, truncation=case.truncation, **options
-        )
-    return PCADenoising2d(STEM_CHANNELS, components=case.components, energy=case.energy, **options)
+        size = {"group_size": case.d, "truncation": case.truncation}
+    return slot_module(case.layer, method=case.method, eps=case.epsilon, **size, **case.parameters)
 
 
 @contextmanager

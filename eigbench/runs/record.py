@@ -38,13 +38,17 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return [_to_float(value) for value in self.samples.get(metric, [])]
 
 
+DIGITS = 9
+"""Significant digits of a recorded value: as many as tell all numbers of float32 apart."""
+
+
 def number(value: float) -> Number:
-    """A float as it is written in a record."""
+    """A float as it is written in a record, to `DIGITS`."""
     if math.isnan(value):
         return "nan"
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
-    return value
+    return float(f"{value:.{DIGITS}g}")
 
 
 def _to_float(value: Number) -> float:

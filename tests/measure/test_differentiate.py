@@ -90,7 +90,7 @@ def test_pairs_and_gradient_are_of_one_call() -> None:
 
 def test_a_truth_in_numpy_becomes_a_tensor() -> None:
     """The projector of a problem holds NumPy numbers in float64."""
-    problem = pose(case(loss="subspace"), {})
+    problem = pose(case(loss="subspace"), {}, configured("spectral"))
     M = torch.tensor(problem.matrices, dtype=torch.float32)
     found = differentiate(
         configured("spectral"), M, problem.function, torch.tensor(problem.W).float()
