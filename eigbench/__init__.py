@@ -7,17 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eigbench import methods
+    from eigbench.diagnosis.diagnosing import diagnose
+    from eigbench.diagnosis.watching import watch
     from eigbench.functional import eigh, matrix_function
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "eigh", "matrix_function", "methods"]
+__all__ = ["__version__", "diagnose", "eigh", "matrix_function", "methods", "watch"]
+
+_HOMES = {
+    "diagnose": "eigbench.diagnosis.diagnosing",
+    "eigh": "eigbench.functional",
+    "matrix_function": "eigbench.functional",
+    "watch": "eigbench.diagnosis.watching",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Late, because these two import torch, which takes seconds, and the command line must not.
+    # Late, because these import torch, which takes seconds, and the command line must not.
     # `methods` needs no torch and becomes an attribute by being imported.
-    if name in ("eigh", "matrix_function"):
-        globals()[name] = getattr(import_module("eigbench.functional"), name)
+    if name in _HOMES:
+        globals()[name] = getattr(import_module(_HOMES[name]), name)
         return globals()[name]
     if name == "methods":
         return import_module("eigbench.methods")

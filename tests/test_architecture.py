@@ -21,7 +21,9 @@ LEVELS = [
     ("networks",),
     ("runs",),
     ("measure",),
+    ("contract",),
     ("report",),
+    ("diagnosis",),
     ("cli", "__main__"),
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

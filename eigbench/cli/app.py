@@ -10,7 +10,18 @@ import typer
 from typer.main import get_command
 
 from eigbench import __version__
-from eigbench.cli import compare, env, methods, profile, report, run, stability, train
+from eigbench.cli import (
+    check,
+    compare,
+    diagnose,
+    env,
+    methods,
+    profile,
+    report,
+    run,
+    stability,
+    train,
+)
 from eigbench.cli.lists import ListCommand
 from eigbench.errors import EXIT_INPUT, EXIT_INTERRUPTED, InputError
 
@@ -27,6 +38,8 @@ app.command("train", cls=ListCommand)(train.train)
 app.command("run")(run.run)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
+app.command("check")(check.check)
+app.command("diagnose")(diagnose.diagnose)
 app.command("methods")(methods.methods)
 app.command("env")(env.env)
 

@@ -30,6 +30,14 @@ Seeds = Annotated[
 ]
 
 
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE...", help="Methods' own parameters, such as degree=100."
+    ),
+]
+
+
 def list_option(panel: str, option: str, words: str) -> typer.models.OptionInfo:
     """An option of `ListCommand`, which takes several values, in a panel of the help."""
     info: typer.models.OptionInfo = typer.Option(
@@ -75,6 +83,23 @@ def read_seeds(word: str | None) -> int | None:
         return int(SEEDS.read(word))
     except InputError as error:
         raise InputError(f"--seeds: {error}") from None
+
+
+def with_settings(suite: Suite, words: list[str] | None) -> Suite:
+    """The suite with these parameters for every method that has them."""
+    given = dict(map(_setting, words or []))
+    return msgspec.structs.replace(suite, parameters={**suite.parameters, **given})
+
+
+def _setting(word: str) -> tuple[str, int | float | bool]:
+    name, equals, value = word.partition("=")
+    if name and equals:
+        for read in (int, float, {"true": True, "false": False}.__getitem__):
+            try:
+                return name, read(value)
+            except (ValueError, KeyError):
+                continue
+    raise InputError(f"--set: {word!r} is not NAME=VALUE with a number, true or false")
 
 
 def with_seeds_and_device(suite: Suite, seeds: str | None, device: str | None) -> Suite:

@@ -26,7 +26,9 @@ Inputs = Annotated[Word, _setting("--inputs", "fresh|cached", "New for each run,
 
 def profile(
     subject: Annotated[List, _axis("--subject", "operation, layer, step.")] = None,
-    method: Annotated[List, _axis("--method", "Methods; `eigbench methods` lists them.")] = None,
+    method: Annotated[
+        List, _axis("--method", "Methods; `eigbench methods` lists them. all: every one.")
+    ] = None,
     d: Annotated[List, _axis("--d", "Matrix sizes; channels of a group (zca).")] = None,
     batch: Annotated[List, _axis("--batch", "Matrices of an operation, images of a layer.")] = None,
     dtype: Annotated[List, _axis("--dtype", "float32, float64, float16, bfloat16.")] = None,
@@ -51,6 +53,7 @@ def profile(
         ),
     ] = None,
     device: options.Device = None,
+    parameters: options.Settings = None,
     _plugin: Plugin = None,
     out: options.Out = None,
     resume: options.Resume = False,
@@ -82,4 +85,5 @@ def profile(
     suite = about(suite, {name: chosen.pop(name, None) for name in ("subject", "layer")})
     suite = check(with_traces(override(suite, chosen), wanted=trace))
     suite = options.with_seeds_and_device(suite, None, device or suite.device)
+    suite = options.with_settings(suite, parameters)
     execute(suite, out, resume=resume, quiet=quiet, no_progress=no_progress)

@@ -26,7 +26,9 @@ _axis = partial(options.list_option, "Axes of the grid")
 
 def stability(
     d: Annotated[List, _axis("--d", "Matrix sizes.")] = None,
-    method: Annotated[List, _axis("--method", "Methods; `eigbench methods` lists them.")] = None,
+    method: Annotated[
+        List, _axis("--method", "Methods; `eigbench methods` lists them. all: every one.")
+    ] = None,
     gap: Annotated[List, _axis("--gap", "Relative eigengaps, 0 included.")] = None,
     dtype: Annotated[List, _axis("--dtype", "float32, float64.")] = None,
     eps: Annotated[List, _axis("--eps", "ε in M + εI.")] = None,
@@ -49,6 +51,7 @@ def stability(
     ] = None,
     seeds: options.Seeds = None,
     device: options.Device = None,
+    parameters: options.Settings = None,
     _plugin: Plugin = None,
     out: options.Out = None,
     resume: options.Resume = False,
@@ -74,6 +77,7 @@ def stability(
         }
     )
     suite = override(load(find("stability")), chosen)
+    suite = options.with_settings(suite, parameters)
     suite = options.with_seeds_and_device(suite, seeds, device)
     if matrices is not None:
         given = {"--d": d, "--spectrum": spectrum, "--gap": gap}

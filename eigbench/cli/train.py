@@ -29,7 +29,9 @@ _axis = partial(options.list_option, "What is compared")
 _setting = partial(options.word_option, "Data and recipe")
 
 
-Methods = Annotated[List, _axis("--method", "Methods; `eigbench methods` lists them.")]
+Methods = Annotated[
+    List, _axis("--method", "Methods; `eigbench methods` lists them. all: every one.")
+]
 Layers = Annotated[List, _axis("--layer", "bn, zca, pca, none.")]
 D = Annotated[List, _axis("--d", "Channels of a group (zca).")]
 Components = Annotated[List, _axis("--components", "Eigenvectors kept (pca).")]
@@ -78,6 +80,7 @@ def train(
     deterministic: Deterministic = False,
     seeds: options.Seeds = None,
     device: options.Device = None,
+    parameters: options.Settings = None,
     _plugin: Plugin = None,
     out: options.Out = None,
     resume: options.Resume = False,
@@ -98,6 +101,7 @@ def train(
     chosen = axis_values(cells)
     settings = {**setting_values(given), "data": data, "deterministic": deterministic or None}
     suite = options.with_seeds_and_device(load(find("train-short")), seeds, device)
+    suite = options.with_settings(suite, parameters)
     suite = _with_settings(_with_cells(suite, chosen), recipe, settings)
     execute(suite, out, resume=resume, quiet=quiet, no_progress=no_progress)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,18 +31,55 @@ class LoadedMatrices:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class NamedArray:
+    """One array of a file: `FILE[KEY]`, its values, and the type in which the file holds them."""
+
+    name: str
+    values: NDArray[Any]
+    dtype: str
+
+
 def load_matrices(path: Path) -> LoadedMatrices:
     """Read `.npy`, `.npz`, `.pt` (weights only) or `.safetensors`: one matrix or stacks of them.
 
     Every array must be `(..., n, n)`, real, finite and symmetric within rounding. `InputError`
     says which is not. Nothing in the file is executed: no pickles, weights only.
     """
+    named, sha256 = read_arrays(path)
+    notes: list[str] = []
+    stacks: dict[int, list[Floats]] = {}
+    for array in named:
+        matrices = _checked(array.name, array.values, notes)
+        stacks.setdefault(matrices.shape[-1], []).append(matrices)
+    by_size = {n: np.concatenate(stack) for n, stack in sorted(stacks.items())}
+    return LoadedMatrices(by_size, sha256, tuple(notes))
+
+
+def read_arrays(path: Path) -> tuple[tuple[NamedArray, ...], str]:
+    """The arrays of a file as they stand in it, whatever their values, and its SHA-256.
+
+    `.npy`, `.npz`, `.pt` (weights only) or `.safetensors`. Nothing in the file is executed.
+    `InputError` if it cannot be read, or holds no array.
+    """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InputError(f"cannot read {path}: the ending must be {', '.join(_READERS)}")
-    try:
+    with reading(path):
         content = path.read_bytes()
-        arrays = list(reader(path))
+        arrays = tuple(
+            NamedArray(f"{path}{name}", values, dtype) for name, values, dtype in reader(path)
+        )
+    if not arrays:
+        raise InputError(f"{path} holds no matrices")
+    return arrays, hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Inside, whatever a library raises of a damaged file is an `InputError` that names it."""
+    try:
+        yield
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except InputError:
@@ -51,15 +89,6 @@ def load_matrices(path: Path) -> LoadedMatrices:
         kind = path.suffix.lower()
         reason = f"not a valid {kind} file ({_first_sentence(error)})"
         raise InputError(f"cannot read {path}: {reason}") from error
-    if not arrays:
-        raise InputError(f"{path} holds no matrices")
-    notes: list[str] = []
-    stacks: dict[int, list[Floats]] = {}
-    for name, array in arrays:
-        matrices = _checked(f"{path}{name}", array, notes)
-        stacks.setdefault(matrices.shape[-1], []).append(matrices)
-    by_size = {n: np.concatenate(stack) for n, stack in sorted(stacks.items())}
-    return LoadedMatrices(by_size, hashlib.sha256(content).hexdigest(), tuple(notes))
 
 
 def _checked(name: str, array: NDArray[Any], notes: list[str]) -> Floats:
@@ -95,12 +124,17 @@ def _first_sentence(error: Exception) -> str:
     return line.split(". ")[0]
 
 
-def _npy(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+_Arrays = Iterator[tuple[str, NDArray[Any], str]]
+"""The key of an array in its file, its values, and its type in the file."""
+
+
+def _npy(path: Path) -> _Arrays:
     with path.open("rb") as file:
-        yield "", np.lib.format.read_array(file, allow_pickle=False)
+        array = np.lib.format.read_array(file, allow_pickle=False)
+    yield "", array, str(array.dtype)
 
 
-def _npz(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+def _npz(path: Path) -> _Arrays:
     # Not np.load: it takes any kind of file, and leaves a damaged archive open.
     with zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
@@ -110,10 +144,10 @@ def _npz(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
                 )
             with archive.open(member) as file:
                 array = np.lib.format.read_array(file, allow_pickle=False)
-            yield f"[{member.removesuffix('.npy')}]", array
+            yield f"[{member.removesuffix('.npy')}]", array, str(array.dtype)
 
 
-def _pt(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+def _pt(path: Path) -> _Arrays:
     import torch
 
     content = torch.load(path, map_location="cpu", weights_only=True)
@@ -124,26 +158,33 @@ def _pt(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
         name = "" if key == "" else f"[{key}]"
         if not isinstance(value, torch.Tensor):
             raise InputError(f"{path}{name} is a {type(value).__name__}, not a tensor")
-        yield name, _numpy(value)
+        yield name, as_numpy(value), dtype_name(value)
 
 
-def _safetensors(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+def _safetensors(path: Path) -> _Arrays:
     from safetensors.torch import load_file
 
     for key, value in load_file(path).items():
-        yield f"[{key}]", _numpy(value)
+        yield f"[{key}]", as_numpy(value), dtype_name(value)
 
 
-def _numpy(tensor: Any) -> NDArray[Any]:
+def as_numpy(tensor: Any) -> NDArray[Any]:
+    """A tensor of any layout as a NumPy array: float64, or complex as it is."""
     import torch
 
     plain = tensor.detach().to_dense() if tensor.layout != torch.strided else tensor.detach()
     # NumPy has no bfloat16; every real type fits into float64.
+    plain = plain.cpu().resolve_conj().resolve_neg()
     array: NDArray[Any] = (plain if plain.is_complex() else plain.to(torch.float64)).numpy()
     return array
 
 
-_READERS: dict[str, Callable[[Path], Iterator[tuple[str, NDArray[Any]]]]] = {
+def dtype_name(tensor: Any) -> str:
+    """The dtype of a tensor in NumPy's words, such as `float32`."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+_READERS: dict[str, Callable[[Path], _Arrays]] = {
     ".npy": _npy,
     ".npz": _npz,
     ".pt": _pt,

@@ -27,7 +27,8 @@ def _imported(trace: str) -> set[str]:
 
 def test_all_commands_are_known() -> None:
     assert COMMANDS == [
-        "compare", "env", "methods", "profile", "report", "run", "stability", "train"
+        "check", "compare", "diagnose", "env", "methods", "profile", "report", "run", "stability",
+        "train",
     ]  # fmt: skip
 
 
@@ -69,6 +70,7 @@ def test_version(tmp_path: Path) -> None:
         ["run", "nonsense"],
         ["report", "nowhere"],
         ["compare", "nowhere", "nor here"],
+        ["diagnose", "nowhere"],
         ["compare", "a", "b", "--threshold", "x"],
         ["nonsense"],
     ],

@@ -1,0 +1,107 @@
+"""A diagnosis in a terminal, a file and a notebook."""
+
+from __future__ import annotations
+
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import eigbench
+from eigbench.diagnosis.diagnosing import Diagnosis
+from eigbench.diagnosis.terminal import show
+from tests.diagnosis.making import with_spectrum
+
+
+@pytest.fixture(scope="module")
+def found() -> Diagnosis:
+    """Of a batch with every kind of finding's look in it."""
+    batch = np.stack([np.eye(3), with_spectrum(1, 2, 3), np.full((3, 3), np.nan)])
+    return eigbench.diagnose(batch)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_no_line_is_longer_than_the_terminal(found: Diagnosis, width: int) -> None:
+    buffer = io.StringIO()
+    show(found.document(), Console(file=buffer, width=width))
+    lines = buffer.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert not any(line.endswith(" ") for line in lines)
+    assert "\x1b" not in buffer.getvalue()
+
+
+def test_colours_only_where_there_are_any(found: Diagnosis) -> None:
+    buffer = io.StringIO()
+    show(found.document(), Console(file=buffer, width=80, force_terminal=True))
+    assert "\x1b[" in buffer.getvalue()
+
+
+class Tags(HTMLParser):
+    """Opens and closes what stands in a piece of HTML."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Open one."""
+        self.seen.add(tag)
+        if tag != "img":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        """Close the one that was opened last."""
+        assert self.open.pop() == tag
+
+
+def test_html_is_whole_and_needs_nothing_from_outside(found: Diagnosis) -> None:
+    html = found._repr_html_()
+    tags = Tags()
+    tags.feed(html)
+    assert tags.open == []
+    assert {"section", "table", "img", "details", "code"} <= tags.seen
+    assert "data:image/png;base64," in html
+    assert not re.search(r"(src|href)=\"http", html)
+    assert "<script" not in html
+
+
+def test_names_from_a_file_are_escaped(tmp_path: Path) -> None:
+    path = tmp_path / "mine.npz"
+    np.savez(path, **{"<b>": np.eye(2)})  # type: ignore[arg-type]
+    html = eigbench.diagnose(path)._repr_html_()
+    assert "&lt;b&gt;" in html
+    assert "<b>:" not in html
+
+
+def test_a_folder_gets_the_report_and_its_picture(found: Diagnosis, tmp_path: Path) -> None:
+    path = found.write(tmp_path)
+    text = path.read_text("utf-8")
+    for link in re.findall(r"\]\((figures/[^)]+)\)", text):
+        assert (tmp_path / link).read_bytes().startswith(b"\x89PNG")
+    assert "figures/spectrum.png" in text
+    assert text.count("## Every method on") == 2
+
+
+@pytest.mark.parametrize(
+    "M",
+    [np.zeros((2, 2)), np.ones((1, 1)), -np.eye(2), np.full((2, 2), np.nan), np.eye(3) * 1e-300],
+)
+def test_every_spectrum_can_be_drawn(M: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> None:
+    figure = eigbench.diagnose(M).plot()
+    assert len(figure.axes) == 2
+
+
+def test_the_backend_of_a_notebook_is_left_alone() -> None:
+    import subprocess
+    import sys
+
+    program = (
+        "import numpy, eigbench, sys; eigbench.diagnose(numpy.eye(2))._repr_html_();"
+        "sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
