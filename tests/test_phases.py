@@ -11,21 +11,25 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 from torch.profiler import ProfilerActivity, profile, record_function
 
 import eigbench
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
 from eigbench.layers.base import SpectralLayer2d
-from eigbench.methods import available
+from eigbench.methods.functions import InverseSquareRoot
+from eigbench.methods.registry import configured
 from eigbench.phases import PHASES, PREFIX, phase, recording
+from tests.layers.making import fits
+from tests.methods.declared import ALL, DECOMPOSING, WHITENING, WITH_PAIRS, takes
 from tests.methods.matrices import separated
 
-# Whose backward pass is autograd's own, which has no names.
-AUTOGRAD = {"eigh", "svd", "svd-released", "pi"}
 LAYERS: dict[str, Callable[..., SpectralLayer2d]] = {
     "zca": partial(ZCAWhitening2d, 8, 4),
     "pca": partial(PCADenoising2d, 8, energy=0.9),
 }
+FITTING = [(name, method) for name in LAYERS for method in ALL if fits(name, method)]
+WITH_ROOT = tuple(method for method in ALL if takes(method, InverseSquareRoot()))
 
 
 class Trace:
@@ -67,45 +71,76 @@ def passes(function: Callable[[Tensor], Tensor], X: Tensor) -> tuple[Trace, Trac
     return forward, backward
 
 
+def has_own_backward(output: Tensor) -> bool:
+    """Whether an autograd function of ours is in the graph: autograd's own have no names."""
+    nodes, seen = [output.grad_fn], set()
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, BackwardCFunction):
+            return True
+        if node is not None and node not in seen:
+            seen.add(node)
+            nodes += [following for following, _ in node.next_functions]
+    return False
+
+
 def pairs(method: str) -> Callable[[Tensor], Tensor]:
     """Of eigenpairs, as far as `method` differentiates them."""
 
     def function(M: Tensor) -> Tensor:
         values, V = eigbench.eigh(M, method=method)
-        return values if method == "spectral" else values + V[..., 0, :]
+        return values + V[..., 0, :] if method in WITH_PAIRS else values
 
     return function
+
+
+def root(method: str) -> Callable[[Tensor], Tensor]:
+    return partial(eigbench.matrix_function, function="inverse-square-root", method=method)
 
 
 def images() -> Tensor:
     return torch.randn(6, 8, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("method", available())
+@pytest.mark.parametrize("method", DECOMPOSING)
 def test_the_phases_of_eigenpairs(method: str) -> None:
-    forward, backward = passes(pairs(method), separated(4, (2,)))
-    own = method not in {*AUTOGRAD, "spectral"}
+    M = separated(4, (2,)).requires_grad_()
+    forward, backward = passes(pairs(method), M.detach())
     assert set(forward.names) == {"decomposition"}
-    assert set(backward.names) == ({"coefficients", "products"} if own else set())
+    own = {"coefficients", "products"} if has_own_backward(pairs(method)(M)) else set()
+    assert set(backward.names) == own
     assert not forward.nested | backward.nested
 
 
-@pytest.mark.parametrize("method", available())
+@pytest.mark.parametrize("method", WITH_ROOT)
 def test_the_phases_of_a_function(method: str) -> None:
-    function = partial(eigbench.matrix_function, function="inverse-square-root", method=method)
-    forward, backward = passes(function, separated(4, (2,)))
-    own = {"products"} if method == "spectral" else {"coefficients", "products"}
-    assert set(forward.names) == {"decomposition", "coefficients", "products"}
-    assert set(backward.names) == (set() if method in AUTOGRAD else own)
+    M = separated(4, (2,)).requires_grad_()
+    forward, backward = passes(root(method), M.detach())
+    # Without eigenpairs there is nothing but products.
+    of_pairs = {"decomposition", "coefficients"} if method in DECOMPOSING else set()
+    assert set(forward.names) == {"products"} | of_pairs
+    # What is made of eigenvalues is made forward, unless eigenpairs themselves have a gradient.
+    own = {"coefficients", "products"} if method in WITH_PAIRS else {"products"}
+    assert set(backward.names) == (own if has_own_backward(root(method)(M)) else set())
     assert not forward.nested | backward.nested
 
 
-@pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("method", available())
+@pytest.mark.parametrize("method", [name for name in WHITENING if name not in WITH_ROOT])
+def test_the_phases_of_another_whitening(method: str) -> None:
+    """By a factor of M that is no function of its eigenvalues."""
+    forward, _ = passes(configured(method).whitening, separated(4, (2,)))
+    assert set(forward.names) == {"decomposition", "products"}
+    assert not forward.nested
+
+
+@pytest.mark.parametrize(("name", "method"), FITTING)
 def test_the_phases_of_a_layer(method: str, name: str) -> None:
     layer = LAYERS[name](method=method).double()
     forward, backward = passes(layer, images())
-    assert set(forward.names) == set(PHASES)
+    apart = {"coefficients"} if method not in DECOMPOSING else set()
+    if method in WITH_ROOT and method not in DECOMPOSING:
+        apart |= {"decomposition"}
+    assert set(forward.names) == set(PHASES) - apart
     assert set(backward.names) == {"coefficients", "products"}
     assert not forward.nested
     # The gradient by the covariance, in which a method names its own.
@@ -145,18 +180,22 @@ def test_every_thread_records() -> None:
 def _step(method: str) -> list[Tensor]:
     """All numbers that come out of a method and of both layers."""
     M = separated(4, (2,)).requires_grad_()
-    composed = eigbench.matrix_function(M, "inverse-square-root", method=method)
-    found = [composed, *torch.autograd.grad(pairs(method)(M).sum() + composed.sum(), M)]
-    for make in LAYERS.values():
+    found: list[Tensor] = []
+    if method in DECOMPOSING:
+        found += torch.autograd.grad(pairs(method)(M).sum(), M)
+    if method in WITH_ROOT:
+        composed = root(method)(M)
+        found += [composed, *torch.autograd.grad(composed.sum(), M)]
+    for name in (name for name, other in FITTING if other == method):
         torch.manual_seed(1)  # for the starts of `pi`
-        layer, X = make(method=method).double(), images().requires_grad_()
+        layer, X = LAYERS[name](method=method).double(), images().requires_grad_()
         Y = layer(X)
         found += [Y, *torch.autograd.grad(Y.square().sum(), [X, *layer.parameters()])]
         found += layer.buffers()
     return found
 
 
-@pytest.mark.parametrize("method", available())
+@pytest.mark.parametrize("method", ALL)
 def test_recording_changes_no_number(method: str) -> None:
     plain = _step(method)
     with recording(), traced():

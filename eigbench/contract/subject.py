@@ -13,7 +13,7 @@ from eigbench.contract.matrices import weights
 from eigbench.errors import NotApplicable
 from eigbench.functional import FUNCTIONS
 from eigbench.methods.base import Eigenpairs, Method, Promise
-from eigbench.methods.functions import InverseSquareRoot, SpectralFunction
+from eigbench.methods.functions import SpectralFunction, Whitening
 
 Loss = Callable[[Tensor], Tensor]
 """A number from symmetric matrices `(..., n, n)`; over a batch the sum."""
@@ -48,8 +48,7 @@ class Subject:
     @property
     def whitens(self) -> bool:
         """Whether `whitening` is there: by M^(−1/2), or by a matrix of its own."""
-        own = type(self.method).whitening is not Method.whitening
-        return own or self.method.function_refusal(InverseSquareRoot()) is None
+        return self.method.function_refusal(Whitening()) is None
 
     @property
     def is_accurate(self) -> bool:

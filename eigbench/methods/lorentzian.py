@@ -41,15 +41,17 @@ class Lorentzian(Method):
 
     def half_coefficients(self, eigenvalues: Tensor) -> tuple[Tensor, None]:
         """`½Δ/(Δ² + η²)`."""
+        # Quarters, so that no difference of finite eigenvalues overflows.
+        eigenvalues = eigenvalues / 4
         gap = gaps_above(eigenvalues)
-        eta = torch.full_like(eigenvalues[..., :1], self.eta)
+        eta = torch.full_like(eigenvalues[..., :1], self.eta / 4)
         if self.relative and eigenvalues.shape[-1] > 0:
-            eta = eta * eigenvalues.abs().amax(-1, keepdim=True)
+            eta = self.eta * eigenvalues.abs().amax(-1, keepdim=True)
         # Divided twice by the hypotenuse, so that no square under- or overflows.
         hypotenuse = torch.hypot(gap, eta.unsqueeze(-1))
         # Of a zero matrix a relative width is 0 too, and the coefficient is 0.
         hypotenuse = torch.where(hypotenuse > 0, hypotenuse, 1)
-        return gap / hypotenuse / hypotenuse / 2, None
+        return gap / hypotenuse / hypotenuse / 8, None
 
 
 @dataclass(frozen=True)

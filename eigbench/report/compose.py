@@ -54,6 +54,7 @@ def compose(run: Run, folder: Path) -> tuple[str, str]:
         *profile.opening(),
         *_partial(run),
         *_packed(run),
+        *_set(run),
         "## Verdict",
         *_titled({title: [_listed(own)] for title, own in sentences.items()}, "**{}**"),
         *([] if sentences else ["Nothing was measured."]),
@@ -113,6 +114,12 @@ def _partial(run: Run) -> list[str]:
         f"{missing} are missing, because the run was interrupted or is still going on. "
         "`--resume` measures them."
     ]
+
+
+def _set(run: Run) -> list[str]:
+    """Parameters that are not the methods' own defaults."""
+    words = ", ".join(f"`{name} = {value}`" for name, value in run.suite.parameters.items())
+    return [f"> With {words} for every method that has such a parameter."] if words else []
 
 
 def _packed(run: Run) -> list[str]:

@@ -155,6 +155,10 @@ def _without_none(table: dict[str, Any]) -> dict[str, Any]:
 def cases(suite: Suite) -> list[Case]:
     """Every case of the suite, in order, each once."""
     found = [case for grid in suite.grids for case in grid_cases(suite, grid)]
+    taken = {name for case in found for name in getattr(case, "parameters", ())}
+    for name in suite.parameters:
+        if name not in taken:
+            raise InputError(f"parameters (--set): no method here has a parameter {name!r}")
     if suite.kind == "train":
         # Every cell of every grid once before any has its second trial.
         found.sort(key=lambda case: getattr(case, "seed", 0))

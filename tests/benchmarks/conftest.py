@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks import baseline, neighbours
+from eigbench.methods import available
+from tests.benchmarks import baseline, guarded, neighbours
 from tests.benchmarks.gate import SLOWDOWN, Verdict
 from tests.benchmarks.gating import Gate
 from tests.benchmarks.paired import torch_threads
@@ -63,6 +64,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             )
     held = sum(verdict.outcome == "held" for verdict in verdicts.values())
     terminalreporter.line(f"{held} of {len(verdicts)} ratios are within their baselines")
+    for line in guarded.left_out(available()):
+        terminalreporter.line(line)
 
 
 @pytest.hookimpl(wrapper=True)

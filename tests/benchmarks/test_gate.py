@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eigbench.methods import available
-from tests.benchmarks import baseline, gate, gating
+from tests.benchmarks import baseline, gate, gating, guarded
 from tests.benchmarks.fakes import FakeBenchmark, FakeClock
 from tests.benchmarks.gate import MARGIN, MARGIN_ELSEWHERE, Entry, Estimate, Verdict
 from tests.benchmarks.gating import Gate
@@ -174,10 +174,30 @@ def test_a_baseline_of_another_place_is_replaced(tmp_path: Path) -> None:
     assert baseline.read(path) == {NAME: entry(3.0)}
 
 
-def test_every_method_has_a_baseline() -> None:
-    names = " ".join(baseline.read())
-    for method in available():
-        assert f"[{method}-" in names
+@pytest.mark.parametrize("method", guarded.METHODS)
+def test_every_guarded_method_has_a_baseline(method: str) -> None:
+    assert method in available()
+    assert method in guarded.named(baseline.read()), guarded.how_to_guard(method)
+
+
+def test_what_has_a_baseline_is_guarded() -> None:
+    dead = guarded.named(baseline.read()) - set(guarded.METHODS)
+    assert not dead, f"add them to guarded.METHODS, or take them out of {baseline.FILE.name}"
+
+
+def test_methods_of_benchmarks() -> None:
+    names = [f"test_regression.py::{guarded.TEST}[svd-newton-64x16x16]", "test_a.py::test_b[c-1]"]
+    assert guarded.named([*names, "test_a.py::test_b"]) == {"svd-newton"}
+
+
+def test_what_is_not_guarded_is_said_and_how_it_would_be() -> None:
+    assert guarded.left_out(["hybrid"]) == []
+    assert guarded.left_out(["hybrid", "mine", "other"]) == [
+        "not guarded: mine, other",
+        "To guard mine, add it to METHODS in tests/benchmarks/guarded.py, run",
+        "    nox -s bench -- --accept-baseline -k 'test_method_beside_torch_eigh and mine'",
+        "and commit tests/benchmarks/baseline.json.",
+    ]
 
 
 def gate_at(path: Path, clock: FakeClock, *, accepting: bool = False) -> Gate:

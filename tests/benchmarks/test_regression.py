@@ -11,7 +11,8 @@ from torch import nn
 
 import eigbench
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
-from eigbench.methods import available, get
+from eigbench.methods import get
+from tests.benchmarks import guarded
 from tests.benchmarks.gating import Gate
 from tests.benchmarks.problems import (
     CHANNELS,
@@ -46,7 +47,7 @@ def method_call(method: str, M: torch.Tensor) -> Call:
     ("method", "count", "n"),
     [
         pytest.param(method, count, n, id=f"{method}-{count}x{n}x{n}")
-        for method in available()
+        for method in guarded.METHODS
         for count, n in SIZES.get(method, [(64, 16), (1, 64)])
     ],
 )

@@ -9,18 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
+from eigbench.methods import get
+from eigbench.methods.functions import InverseSquareRoot, Projector, Truncated
+from tests.methods.declared import WHITENING, takes
 
 CHANNELS = 8
-
-CONVERGED: dict[str, dict[str, Any]] = {
-    "svd": {},
-    "eigh": {},
-    "hybrid": {"iterations": 200},
-    "spectral": {},
-    "svd-released": {},
-    "pi": {"iterations": 100, "seed": 0},
-}
-"""Each method with enough iterations for its gradient to be the analytic one on `images`."""
 
 LAYERS: dict[str, Callable[..., Any]] = {
     "zca-2": lambda **k: ZCAWhitening2d(CHANNELS, 2, **k),
@@ -29,6 +22,21 @@ LAYERS: dict[str, Callable[..., Any]] = {
     "pca-components": lambda **k: PCADenoising2d(CHANNELS, components=3, **k),
     "pca-energy": lambda **k: PCADenoising2d(CHANNELS, energy=0.9, **k),
 }
+
+
+def fits(layer: str, method: str, truncation: str = "none") -> bool:
+    """Whether a method computes what a layer, `zca…` or `pca…`, asks of it."""
+    some = torch.ones(CHANNELS)
+    if layer.startswith("pca"):
+        return takes(method, Projector(some))
+    if truncation == "none":
+        return method in WHITENING
+    return takes(method, Truncated(InverseSquareRoot(), some))
+
+
+def reproducible(method: str) -> dict[str, Any]:
+    """Parameters with which a layer starts a method alike in each call."""
+    return {"seed": 0} if "seed" in get(method).parameter_names() else {}
 
 
 def generator(seed: int) -> torch.Generator:

@@ -11,23 +11,39 @@ from torch import Tensor
 import eigbench
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
 from tests.layers.making import (
-    CONVERGED,
     LAYERS,
     central_differences,
     cotangent,
     directions,
+    fits,
     gradients,
     images,
     made,
+    randomise,
     relative,
+    reproducible,
     slopes,
 )
+from tests.methods.declared import EXACT, converged
 
 
-@pytest.mark.parametrize("method", CONVERGED)
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [(name, method) for name in LAYERS for method in EXACT if fits(name, method)],
+)
 def test_gradients_are_those_of_central_differences(name: str, method: str) -> None:
-    layer = made(name, method, **CONVERGED[method])
+    require_exact(made(name, method, **converged(method), **reproducible(method)))
+
+
+@pytest.mark.parametrize("components", [1, 3, 7])
+def test_the_rule_of_the_leading_subspace_is_exact_for_denoising(components: int) -> None:
+    layer = PCADenoising2d(8, components, method="subspace", leading=components).double()
+    randomise(layer)
+    require_exact(layer)
+
+
+def require_exact(layer: Any) -> None:
+    """All gradients of a layer are those of central differences of its forward pass."""
     X = images()
     found = gradients(layer, X)
 

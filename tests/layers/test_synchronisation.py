@@ -10,9 +10,10 @@ import torch
 
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
 from eigbench.layers.base import SpectralLayer2d
-from eigbench.methods import available
 from eigbench.truncation import RULES
-from tests.methods.waiting import DEVICE, SHORT, no_waiting
+from tests.layers.making import fits
+from tests.methods.declared import ALL, few
+from tests.methods.waiting import DEVICE, no_waiting
 
 LAYERS: dict[str, Callable[..., SpectralLayer2d]] = {
     **{f"zca-{rule}": partial(ZCAWhitening2d, 8, 4, truncation=rule) for rule in RULES},
@@ -21,16 +22,26 @@ LAYERS: dict[str, Callable[..., SpectralLayer2d]] = {
 }
 
 
-@pytest.mark.parametrize("name", LAYERS)
+FITTING = [
+    (name, method)
+    for name in LAYERS
+    for method in ALL
+    if fits(name, method, name.removeprefix("zca-"))
+]
+
+
 @pytest.mark.parametrize(
-    ("method", "dtype"),
-    [*((method, torch.float32) for method in available()), ("hybrid", torch.float16)],
+    ("name", "method", "dtype"),
+    [
+        *((name, method, torch.float32) for name, method in FITTING),
+        *((name, "hybrid", torch.float16) for name in LAYERS),
+    ],
 )
 def test_a_step_without_waiting(
-    method: str, name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    name: str, method: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with no_waiting(DEVICE, monkeypatch):
-        layer = LAYERS[name](method=method, **SHORT.get(method, {}))
+        layer = LAYERS[name](method=method, **few(method))
         X = torch.empty(6, 8, 3, 3, dtype=dtype).requires_grad_()
         inputs = [X, *layer.parameters()]
         assert torch.autograd.grad(layer(X).sum(), inputs)
@@ -38,14 +49,13 @@ def test_a_step_without_waiting(
         assert torch.autograd.grad(layer.eval()(X).sum(), inputs)
 
 
-@pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("method", available())
+@pytest.mark.parametrize(("name", "method"), FITTING)
 def test_forward_on_cuda_without_waiting(
-    method: str, name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What depends on the name of the device: without a driver autograd does not go backward."""
     with no_waiting("cuda", monkeypatch):
-        layer = LAYERS[name](method=method, **SHORT.get(method, {}))
+        layer = LAYERS[name](method=method, **few(method))
         X = torch.empty(6, 8, 3, 3)
         layer(X)
         layer.eval()(X)

@@ -24,8 +24,12 @@ def symmetric(eigenvalues: Tensor, seed: int = 0) -> Tensor:
 
 
 def separated(n: int, batch: tuple[int, ...] = (), dtype: torch.dtype = torch.float64) -> Tensor:
-    """Positive definite, every ratio of neighbouring eigenvalues 0.5 and a little less."""
+    """Positive definite `(*batch, n, n)`: each eigenvalue is half of the next.
+
+    But for the second largest, which is 0.4 of the largest: so one gap is the widest.
+    """
     values = 0.5 ** torch.arange(n, dtype=torch.float64)
+    values[1:] *= 0.8
     steps = torch.linspace(1, 1.3, max(1, torch.Size(batch).numel()), dtype=torch.float64)
     return symmetric((values * steps[:, None]).reshape(*batch, n)).to(dtype)
 

@@ -191,7 +191,7 @@ def test_without_eigenpairs(method: str) -> None:
     M = torch.eye(3)
     with pytest.raises(ValueError, match=f"{method} computes no eigenpairs"):
         eigbench.eigh(M, method=method)
-    with pytest.raises(ValueError, match=r"no other function|no function of the eigenvalues"):
+    with pytest.raises(ValueError, match=r"no other function|no function of the"):
         eigbench.matrix_function(M, "identity", method=method)
     with pytest.raises(ValueError, match="'none' is right"):
         ZCAWhitening2d(4, method=method, truncation="algorithm-1")

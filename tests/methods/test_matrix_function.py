@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -18,11 +18,21 @@ from eigbench.methods.functions import (
     Projector,
     SpectralFunction,
     Truncated,
+    Whitening,
 )
 from eigbench.methods.registry import configured
 from eigbench.truncation import kept_mask, truncate
+from tests.methods.declared import (
+    ACCURATE,
+    ALL,
+    DECOMPOSING,
+    EXACT,
+    WITH_PAIRS,
+    converged,
+    few,
+    takes,
+)
 from tests.methods.matrices import relative, separated, weights
-from tests.methods.test_contract import ALL, CONVERGED
 
 LEADING = np.array([0.0, 0.0, 0.0, 1.0, 1.0])
 
@@ -32,10 +42,24 @@ FUNCTIONS: dict[str, SpectralFunction] = {
     "projector": Projector(LEADING),
     "truncated": Truncated(InverseSquareRoot(), LEADING),
 }
+ROOT = "inverse-square-root"
+OTHER = "whitening"
+"""By another matrix than `ROOT`: asked only of methods that refuse that."""
+FUNCTIONS[OTHER] = Whitening()
+
+
+def both(*functions: str, of: Iterable[str] = ALL) -> pytest.MarkDecorator:
+    """Each of the methods with each function of `FUNCTIONS` that it does not refuse."""
+    pairs = [(m, f) for m in of for f in functions or FUNCTIONS if takes(m, FUNCTIONS[f])]
+    other = [(m, f) for m, f in pairs if f != OTHER or not takes(m, FUNCTIONS[ROOT])]
+    return pytest.mark.parametrize(("method", "name"), other)
 
 
 def written_out(M: Tensor, name: str) -> Tensor:
-    """The functions above for 5×5 matrices, from torch's own eigenpairs."""
+    """The functions above for 5×5 matrices, from torch's own eigenpairs, or its own factor."""
+    if name == OTHER:
+        factor: Tensor = torch.linalg.inv(torch.linalg.cholesky((M + M.mT) / 2))
+        return factor
     values, V = torch.linalg.eigh(M)
     kept = torch.tensor(LEADING, dtype=M.dtype)
     of = {
@@ -53,7 +77,7 @@ def call(method: str, name: str, **parameters: Any) -> Callable[[Tensor], Tensor
         eigbench.matrix_function,
         function=FUNCTIONS[name],
         method=method,
-        **(parameters or CONVERGED[method]),
+        **(parameters or converged(method)),
     )
 
 
@@ -86,8 +110,7 @@ def central_differences(name: str, M: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("batch", [(), (1,), (2, 3)])
-@pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.parametrize("method", ALL)
+@both(of=ACCURATE)
 def test_values(method: str, name: str, batch: tuple[int, ...], dtype: torch.dtype) -> None:
     M = separated(5, batch, dtype)
     found = call(method, name)(M)
@@ -96,33 +119,32 @@ def test_values(method: str, name: str, batch: tuple[int, ...], dtype: torch.dty
     assert relative(found, written_out(M.double(), name)) < 100 * torch.finfo(dtype).eps
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.parametrize("method", ALL)
+@both(of=EXACT)
 def test_gradient_is_that_of_central_differences(method: str, name: str) -> None:
     M = separated(5)
     # Differences of step 1e-5 are good to about step² and to rounding/step: 1e-10.
     assert relative(gradient(call(method, name), M), central_differences(name, M)) < 1e-8
 
 
-@pytest.mark.parametrize("method", ALL)
-def test_gradient_is_symmetric(method: str) -> None:
+@both(ROOT, OTHER)
+def test_gradient_is_symmetric(method: str, name: str) -> None:
     M = separated(5, (3,)).requires_grad_()
     W = torch.arange(25.0, dtype=torch.float64).reshape(5, 5)  # not symmetric itself
-    (G,) = torch.autograd.grad((W * call(method, "inverse-square-root")(M)).sum(), M)
+    (G,) = torch.autograd.grad((W * call(method, name)(M)).sum(), M)
     assert relative(G.mT, G) < 1e-12
 
 
 # Not of hybrid-loop, whose terms cancel for f steep near 0, as its docstring says: 3e-4 here.
-@pytest.mark.parametrize("method", [name for name in ALL if name != "hybrid-loop"])
-def test_float32_agrees_with_float64(method: str) -> None:
-    M, function = separated(5).float(), call(method, "inverse-square-root")
-    # Condition number 16 and gaps of a half: some hundred float32 roundings at most.
+@both(ROOT, OTHER, of=[name for name in ALL if name != "hybrid-loop"])
+def test_float32_agrees_with_float64(method: str, name: str) -> None:
+    M, function = separated(5).float(), call(method, name)
+    # Condition number 20 and gaps of a half: some hundred float32 roundings at most.
     assert relative(gradient(function, M), gradient(function, M.double())) < 200 * 1.2e-7
 
 
-@pytest.mark.parametrize("method", ALL)
-def test_empty_batches_and_one_by_one(method: str) -> None:
-    function = partial(eigbench.matrix_function, function="inverse-square-root", method=method)
+@both(ROOT, OTHER)
+def test_empty_batches_and_one_by_one(method: str, name: str) -> None:
+    function = partial(eigbench.matrix_function, function=FUNCTIONS[name], method=method)
     assert function(torch.zeros(0, 4, 4)).shape == (0, 4, 4)
     X = torch.tensor([[4.0]], requires_grad=True)
     found = function(X)
@@ -130,8 +152,7 @@ def test_empty_batches_and_one_by_one(method: str) -> None:
     assert torch.autograd.grad(found.sum(), X)[0].item() == pytest.approx(-0.5 * 4**-1.5)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.parametrize("method", ALL)
+@both()
 def test_a_gradient_does_not_depend_on_its_neighbours(method: str, name: str) -> None:
     M = separated(5, (4,))
     together = gradient(call(method, name), M)
@@ -140,21 +161,19 @@ def test_a_gradient_does_not_depend_on_its_neighbours(method: str, name: str) ->
     assert relative(together, apart) < 120 * 2.2e-16 * 16
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-@pytest.mark.parametrize("method", ALL)
+@both()
 def test_vmap_of_grad_is_the_loop(method: str, name: str) -> None:
-    M, function = separated(5, (3,)), call(method, name, **_few(method))
+    M, function = separated(5, (3,)), call(method, name, **few(method))
     looped = torch.stack([gradient(function, one) for one in M])
     assert relative(mapped_gradient(function, M), looped) < 1e-12
 
 
-@pytest.mark.parametrize("name", ["inverse-square-root", "projector"])  # a cut: see below
-@pytest.mark.parametrize("method", ALL)
+@both(ROOT, OTHER, "projector")  # a cut: see below
 def test_compiles_whole(method: str, name: str) -> None:
     torch.compiler.reset()
     M = separated(5, (2,))
     constant = FUNCTIONS[name].like(M)  # as a layer would hold it: no NumPy in the graph
-    parameters = _few(method)
+    parameters = few(method)
 
     def function(M: Tensor) -> Tensor:
         return eigbench.matrix_function(M, constant, method=method, **parameters)
@@ -164,10 +183,10 @@ def test_compiles_whole(method: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("transform", ["vmap", "compile"])
-@pytest.mark.parametrize("method", ALL)
+@pytest.mark.parametrize("method", [m for m in DECOMPOSING if takes(m, FUNCTIONS["truncated"])])
 def test_a_cut_that_depends_on_the_matrix(method: str, transform: str) -> None:
     """As in a layer: each matrix's own truncation, from its own eigenvalues."""
-    chosen = configured(method, **_few(method))
+    chosen = configured(method, **few(method))
 
     def function(M: Tensor) -> Tensor:
         pairs = chosen.eigh(M.detach())
@@ -185,7 +204,7 @@ def test_a_cut_that_depends_on_the_matrix(method: str, transform: str) -> None:
     assert relative(found, truth) < 1e-12
 
 
-@pytest.mark.parametrize("method", [name for name in ALL if name != "spectral"])
+@pytest.mark.parametrize("method", WITH_PAIRS)
 def test_is_what_the_eigenpairs_give(method: str) -> None:
     M = separated(5)
     values, V = eigbench.eigh(M, method=method)
@@ -211,8 +230,3 @@ def test_wrong_input_is_refused() -> None:
         eigbench.matrix_function(torch.eye(3), "identity", iterations=3)
     with pytest.raises(TypeError, match="spectral takes float32, float64, not float16"):
         eigbench.matrix_function(torch.eye(3, dtype=torch.float16), "identity")
-
-
-def _few(method: str) -> dict[str, Any]:
-    """Parameters with which a compiler gets through the unrolled loops."""
-    return {"iterations": 3} if "iterations" in CONVERGED[method] else {}

@@ -1,9 +1,7 @@
-"""Daleckii–Krein: exact at any gap, and an error wherever it would not be."""
+"""Daleckii–Krein: exact at any gap. Where there is no derivative: `test_no_gradient.py`."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from typing import Any
 
 import mpmath
@@ -15,11 +13,6 @@ import eigbench
 from tests.methods.matrices import relative, separated, symmetric, weights
 
 GAPS = [0.3, 1e-3, 1e-6, 1e-9, 1e-12, 0.0]
-NOT_OF_EIGENVECTORS = re.escape(
-    "spectral has the exact gradient of functions of M, not of its eigenvectors: "
-    "call eigbench.matrix_function, or choose another method"
-)
-NOT_TWICE = "spectral has no second derivative"
 
 
 def whitening_gradient(M: Tensor, W: Tensor) -> Tensor:
@@ -89,101 +82,3 @@ def test_only_the_symmetric_part_of_the_cotangent_counts() -> None:
     W = torch.arange(25.0, dtype=torch.float64).reshape(5, 5)
     found = whitening_gradient(M, W)
     assert relative(found, whitening_gradient(M, (W + W.T) / 2)) < 1e-14
-
-
-@pytest.mark.parametrize("values", [(0.1, 0.4, 1.0), (0.3, 1.0, 1.0)])
-def test_eigenvalues_have_their_gradient(values: tuple[float, ...]) -> None:
-    """`V diag(g) Vᵀ`; in a tie it is exact for what gives equal weight to the tied ones."""
-    M = symmetric(torch.tensor(values, dtype=torch.float64)).requires_grad_()
-    found, V = eigbench.eigh(M, method="spectral")
-    (G,) = torch.autograd.grad((found**2).sum(), M)  # Σλ² = ‖M‖²
-    assert relative(G, 2 * M.detach()) < 1e-14
-    assert V.requires_grad  # that is, the error below can be reached
-
-
-def vector_loss(M: Tensor) -> Tensor:
-    values, V = eigbench.eigh(M, method="spectral")
-    return V[..., 0].sum() + values.sum()
-
-
-def backward(loss: Callable[[Tensor], Tensor], M: Tensor) -> None:
-    loss(M.clone().requires_grad_()).backward()  # type: ignore[no-untyped-call]
-
-
-WAYS: dict[str, Callable[[Callable[[Tensor], Tensor], Tensor], Any]] = {
-    "backward": backward,
-    "func.grad": lambda loss, M: torch.func.grad(loss)(M[0]),
-    "vmap": lambda loss, M: torch.func.vmap(torch.func.grad(loss))(M),
-    "compile": lambda loss, M: backward(torch.compile(loss, backend="aot_eager"), M),
-}
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_gradient_of_eigenvectors_raises(way: str) -> None:
-    torch.compiler.reset()
-    with pytest.raises(NotImplementedError, match=NOT_OF_EIGENVECTORS):
-        WAYS[way](vector_loss, separated(4, (2,)))
-
-
-def test_eigenvectors_without_a_gradient_are_torch_s() -> None:
-    M = separated(4, (2,))
-    for found, torchs in zip(
-        eigbench.eigh(M, method="spectral"), torch.linalg.eigh(M), strict=True
-    ):
-        assert torch.equal(found, torchs)
-        assert not found.requires_grad
-
-
-def twice_loss(M: Tensor) -> Tensor:
-    """With a part that does have a second derivative, so that no error would mean a wrong one."""
-    return eigbench.matrix_function(M, "inverse-square-root")[..., 0, :].sum() + (M**3).sum()
-
-
-def _double_backward(M: Tensor) -> None:
-    X = M.clone().requires_grad_()
-    (G,) = torch.autograd.grad(twice_loss(X), X, create_graph=True)
-    G.sum().backward()  # type: ignore[no-untyped-call]
-
-
-def _hessian(M: Tensor) -> Any:
-    hessian: Any = torch.autograd.functional.hessian
-    return hessian(twice_loss, M)
-
-
-TWICE: dict[str, Callable[[Tensor], Any]] = {
-    "double backward": _double_backward,
-    "hessian": _hessian,
-    "jacrev of jacrev": torch.func.jacrev(torch.func.jacrev(twice_loss)),
-    "grad of grad": torch.func.grad(lambda X: torch.func.grad(twice_loss)(X).sum()),
-}
-
-
-@pytest.mark.parametrize("way", TWICE)
-def test_a_second_derivative_raises(way: str) -> None:
-    with pytest.raises(NotImplementedError, match=NOT_TWICE):
-        TWICE[way](separated(3))
-
-
-def test_a_compiled_second_derivative_raises() -> None:
-    torch.compiler.reset()
-    X = separated(3).requires_grad_()
-    loss = torch.compile(twice_loss, backend="aot_eager")(X)
-    (G,) = torch.autograd.grad(loss, X, create_graph=True)
-    with pytest.raises(RuntimeError, match="double backward"):
-        torch.autograd.grad(G.sum(), X)
-
-
-def test_forward_mode_raises() -> None:
-    M = separated(3)
-    for loss in (twice_loss, vector_loss):
-        with pytest.raises(NotImplementedError, match="jvp"):
-            torch.func.jvp(loss, (M,), (M,))
-
-
-def test_a_recorded_gradient_is_the_same_gradient() -> None:
-    """The guard against a second derivative changes no first one."""
-    X = separated(4).requires_grad_()
-    plain, recorded = (
-        torch.autograd.grad(twice_loss(X), X, create_graph=create)[0] for create in (False, True)
-    )
-    assert torch.equal(plain, recorded)

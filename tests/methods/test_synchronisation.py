@@ -1,6 +1,6 @@
 """On a GPU a method makes the host wait for nothing but what its decomposition itself asks for.
 
-That is: the solver's own check for convergence, inside `torch.linalg.eigh` and `svd`.
+That is: the solver's own check for success, of `torch.linalg.eigh`, `svd` and `cholesky`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,16 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 
 import eigbench
-from eigbench.methods import available
-from eigbench.methods.functions import InverseSquareRoot, Projector, SpectralFunction, Truncated
-from tests.methods.waiting import DEVICE, SHORT, Waits, no_waiting
+from eigbench.methods.functions import (
+    InverseSquareRoot,
+    Projector,
+    SpectralFunction,
+    SquareRoot,
+    Truncated,
+    Whitening,
+)
+from tests.methods.declared import ALL, DECOMPOSING, WITH_PAIRS, few, takes
+from tests.methods.waiting import DEVICE, Waits, no_waiting
 
 WAITING: dict[str, Callable[[Tensor], object]] = {
     "item": lambda x: x.sum().item(),
@@ -31,6 +38,8 @@ WAITING: dict[str, Callable[[Tensor], object]] = {
     "masked select": lambda x: x.masked_select(x > 0),
     "equal": lambda x: torch.equal(x, x),
     "close": lambda x: torch.allclose(x, x),
+    "solve": lambda x: torch.linalg.solve(x.diag(), x),
+    "invert": lambda x: torch.linalg.inv(x.diag()),
     "to the host, unawaited": lambda x: x.to("cpu", non_blocking=True),
 }
 
@@ -43,35 +52,39 @@ def test_waiting_is_seen(way: str, device: str, monkeypatch: pytest.MonkeyPatch)
         WAITING[way](torch.empty(3))
 
 
-@pytest.mark.parametrize("method", available())
+@pytest.mark.parametrize("method", DECOMPOSING)
 def test_eigenpairs_without_waiting(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with no_waiting(DEVICE, monkeypatch):
         M = torch.empty(3, 5, 5).requires_grad_()
-        values, V = eigbench.eigh(M, method=method, **SHORT.get(method, {}))
-        # `spectral` has no gradient of eigenvectors, and raises.
-        loss = values.sum() if method == "spectral" else values.sum() + V.sum()
+        values, V = eigbench.eigh(M, method=method, **few(method))
+        # Where the eigenvectors have no gradient they raise.
+        loss = values.sum() + V.sum() if method in WITH_PAIRS else values.sum()
         assert torch.autograd.grad(loss, M)
 
 
-def _functions() -> list[SpectralFunction]:
+def _functions(method: str) -> list[SpectralFunction]:
+    """Those that the method does not refuse."""
     some = torch.empty(3, 5)
-    return [InverseSquareRoot(), Projector(some), Truncated(InverseSquareRoot(), some)]
+    roots = [Whitening(), InverseSquareRoot(), SquareRoot()]
+    functions = [*roots, Projector(some), Truncated(InverseSquareRoot(), some)]
+    return [function for function in functions if takes(method, function)]
 
 
-@pytest.mark.parametrize("method", available())
+@pytest.mark.parametrize("method", ALL)
 def test_functions_without_waiting(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with no_waiting(DEVICE, monkeypatch):
-        for function in _functions():
+        for function in _functions(method):
             M = torch.empty(3, 5, 5).requires_grad_()
-            found = eigbench.matrix_function(M, function, method=method, **SHORT.get(method, {}))
+            found = eigbench.matrix_function(M, function, method=method, **few(method))
             assert torch.autograd.grad(found.sum(), M)
 
 
-@pytest.mark.parametrize("method", available())
+@pytest.mark.parametrize("method", ALL)
 def test_forward_on_cuda_without_waiting(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What depends on the name of the device: without a driver autograd does not go backward."""
     with no_waiting("cuda", monkeypatch):
         M = torch.empty(3, 5, 5).requires_grad_()
-        eigbench.eigh(M, method=method, **SHORT.get(method, {}))
-        for function in _functions():
-            eigbench.matrix_function(M, function, method=method, **SHORT.get(method, {}))
+        if method in DECOMPOSING:
+            eigbench.eigh(M, method=method, **few(method))
+        for function in _functions(method):
+            eigbench.matrix_function(M, function, method=method, **few(method))
