@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from eigbench.errors import NotApplicable
 from eigbench.losses import LOSSES, weights
 from eigbench.measure.arrays import float64, norms
 from eigbench.measure.differentiate import differentiate
@@ -59,7 +60,9 @@ def _eigenvalues(d: int) -> tuple[Floats, int]:
 
     A geometric decay, in which one eigenvalue is replaced by two that cross at its place.
     """
-    pair = (d - 1) // 2
+    if d < 2:
+        raise NotApplicable("two eigenvalues that cross: d must be 2 or more")
+    pair = (d - 2) // 2
     base = np.repeat(
         TYPICAL_RATIO ** np.arange(d - 1), [2 if i == pair else 1 for i in range(d - 1)]
     )
