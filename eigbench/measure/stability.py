@@ -13,7 +13,7 @@ from eigbench.measure.differentiate import Derivative, differentiate
 from eigbench.measure.formulas import LARGEST, formula_gradients
 from eigbench.measure.measurement import Measurement, as_list
 from eigbench.measure.problem import Problem, UserMatrices, pose, rounding_noise
-from eigbench.methods.base import Eigenpairs, Method
+from eigbench.methods.base import SQUARE_ROOT, Eigenpairs, Method
 from eigbench.methods.registry import configured
 from eigbench.runs.case import StabilityCase
 from eigbench.spectra import Floats, relative_gaps
@@ -55,6 +55,8 @@ def measure_stability(case: StabilityCase, user: UserMatrices) -> Measurement:
     labels: dict[str, list[str]] = {}
     if case.loss == "whitening":
         samples["condition_after"] = _condition_after(problem, first)
+        if method.whitens_by != SQUARE_ROOT:
+            labels["whitens_by"] = [method.whitens_by]
         if first.pairs is not None:
             rank, reasons = _truncation(M[0], first.pairs, case.epsilon)
             samples["rank_kept"], labels["truncated_by"] = rank, reasons

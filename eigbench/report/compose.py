@@ -7,7 +7,7 @@ from pathlib import Path
 from eigbench.report import claims, failures, figures, series, tables
 from eigbench.report.field.body import Body as FieldBody
 from eigbench.report.profile.body import Body as ProfileBody
-from eigbench.report.rows import Row, comparable, stability_rows
+from eigbench.report.rows import Row, comparable, comparable_by_loss, stability_rows
 from eigbench.report.training.body import Body as TrainingBody
 from eigbench.report.verdict import verdict
 from eigbench.runs.case import ProfileCase, SeriesCase
@@ -86,11 +86,13 @@ def _listed(sentences: list[str]) -> str:
 
 def _stability(run: Run, rows: list[Row], folder: Path) -> list[str]:
     fair = comparable(rows, _iterations(run))
+    by_loss = comparable_by_loss(rows, _iterations(run))
     return [
         *tables.how_to_read(run.suite),
-        *figures.sections(rows, fair, folder),
+        *tables.left_out(fair, by_loss),
+        *figures.sections(rows, fair, by_loss, folder),
         *tables.success(fair),
-        *tables.accuracy(fair),
+        *tables.accuracy(fair, by_loss),
         *tables.other_axes(fair),
         *tables.iterations(rows),
         *claims.sections(rows, fair),

@@ -29,9 +29,11 @@ LEAST_ERROR = 1e-8
 """The lower end of the error axis, below float32's rounding."""
 
 
-def sections(rows: Sequence[Row], fair: Sequence[Row], folder: Path) -> list[str]:
-    """Every figure that the rows have data for."""
-    gapped = [row for row in fair if row.case.spectrum == "gap" and row.case.scale == 1]
+def sections(
+    rows: Sequence[Row], fair: Sequence[Row], by_loss: Sequence[Row], folder: Path
+) -> list[str]:
+    """Every figure that the rows have data for: of all, comparable, comparable within a loss."""
+    gapped = [row for row in by_loss if row.case.spectrum == "gap" and row.case.scale == 1]
     several = len([gap for gap in values_of(gapped, "gap") if gap is not None]) > 1
     parts = [*_error(gapped, folder), *_norm(gapped, folder)] if several else []
     parts += _success(fair, folder)

@@ -130,6 +130,12 @@ def comparable(rows: Sequence[Row], iterations: int) -> list[Row]:
     return [row for row in usual if row.case.method in full and point(row.case) in shared]
 
 
+def comparable_by_loss(rows: Sequence[Row], iterations: int) -> list[Row]:
+    """The same for each loss by itself: a method that cannot take some losses is not left out."""
+    losses = values_of(rows, "loss")
+    return [row for loss in losses for row in comparable(where(rows, loss=loss), iterations)]
+
+
 def point(case: StabilityCase) -> tuple[Any, ...]:
     """What is asked of a method: the case without the method."""
     return (

@@ -32,9 +32,9 @@ class Body:
         for use in uses.USES:
             found = uses.standings(self.measured, use)
             if len(found) > 2:
-                first, *others = uses.leaders(found)
-                also = f"; no difference shown to {_names(others)}" if others else ""
-                sentences.append(f"For {use.title}: **{first.method}**{also}.")
+                chosen, slower = uses.leaders(found)
+                also = f"; as right but slower: {_names(slower)}" if slower else ""
+                sentences.append(f"For {use.title}: **{_names(chosen)}**{also}.")
         return sentences
 
     def opening(self) -> list[str]:

@@ -58,7 +58,7 @@ def _picture(rows: Sequence[Row], gaps: Sequence[float], folder: Path) -> str:
     panel.set(xscale="log", yscale="log")
     panel.invert_xaxis()
     panel.set_xlabel("1 − q, no unit")
-    panel.set_ylabel("largest relative error of the coefficient, no unit")
+    panel.set_ylabel("largest relative error, no unit")
     legend_below(picture, axes)
     link = save(picture, folder, "coefficient-by-ratio")
     return figure(link, "Largest error of the coefficient as two eigenvalues approach each other.")

@@ -24,9 +24,9 @@ def sections(measured: Measured) -> list[str]:
     return [*_changes(measured), *_scale(measured)]
 
 
-def scale_rows(rows: Sequence[Row]) -> list[Row]:
-    """Whitening at several scales, without ε, all else equal."""
-    chosen = where(rows, loss="whitening", spectrum="gap", epsilon=0.0, dtype="float32")
+def scale_rows(rows: Sequence[Row], loss: str = "whitening") -> list[Row]:
+    """One loss at several scales, without ε, all else equal."""
+    chosen = where(rows, loss=loss, spectrum="gap", epsilon=0.0, dtype="float32")
     sizes = {row.case.d for row in chosen if row.case.scale != 1}
     chosen = [row for row in chosen if row.case.d in sizes]
     return chosen if len(values_of(chosen, "scale")) > 2 else []

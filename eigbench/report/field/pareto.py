@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eigbench.report.field.measured import Measured
-from eigbench.report.field.uses import USES, Standing, differ, standings
+from eigbench.report.field.uses import USES, Standing, differ, faster, standings
 from eigbench.report.markdown import NOTHING, figure, percent, table
 from eigbench.report.plots import legend_below, panels, save, style
 
@@ -52,7 +52,7 @@ def beats(one: Standing, other: Standing) -> bool:
     verdicts = [
         _compared(one.right, other.right, one.seeds),
         _compared(one.finite, other.finite, one.seeds),
-        _faster(one, other),
+        faster(one, other),
     ]
     return min(verdicts) >= 0 and max(verdicts) > 0
 
@@ -62,15 +62,6 @@ def _compared(one: float, other: float, seeds: int) -> int:
     if not differ(one, other, seeds):
         return 0
     return 1 if one > other else -1
-
-
-def _faster(one: Standing, other: Standing) -> int:
-    mine, theirs = (standing.time.ratio if standing.time else None for standing in (one, other))
-    if mine is None or theirs is None:
-        return 0
-    if mine.high < theirs.low:
-        return 1
-    return -1 if theirs.high < mine.low else 0
 
 
 def _timed(found: Sequence[Standing]) -> list[Standing]:
