@@ -111,7 +111,7 @@ def sections(measured: Measured) -> list[str]:
     if not any(measured.promised(method) for method in measured.methods):
         return []
     body = [
-        [method, *(_cell(measured, method, criterion) for criterion in CRITERIA)]
+        [method, *(cell(measured, method, criterion) for criterion in CRITERIA)]
         for method in measured.methods
     ]
     meanings = "; ".join(f"*{c.title}*: {c.says}, kept up to {c.words(c.limit)}" for c in CRITERIA)
@@ -124,7 +124,8 @@ def sections(measured: Measured) -> list[str]:
     ]
 
 
-def _cell(measured: Measured, method: str, criterion: Criterion) -> str:
+def cell(measured: Measured, method: str, criterion: Criterion) -> str:
+    """Kept or broken, with the number; the number in brackets where nothing is promised."""
     number = criterion.measure(measured, method)
     promised = criterion.promise in measured.promised(method)
     if math.isnan(number):  # not measured
