@@ -23,6 +23,9 @@ from eigbench.methods.functions import (
 )
 from eigbench.spectra import Floats, Sample, relative_gaps
 
+AS_WIDE = 1 - 1e-3
+"""From this share of the widest gap on another one is as wide: rounding must not choose."""
+
 OPEN_GAP = 1e-3
 """From this relative gap on a loss may treat two eigenvalues as well separated."""
 
@@ -98,7 +101,7 @@ def _reconstruction(_eigenvalues: Floats) -> SpectralFunction:
 def _subspace(eigenvalues: Floats) -> SpectralFunction:
     """The leading eigenvectors, cut at the widest relative gap."""
     gaps = _gaps(eigenvalues)
-    cut = gaps.argmax(axis=-1)
+    cut = _widest(gaps)
     _require_open(np.take_along_axis(gaps, cut[:, None], axis=-1), "no gap at which to cut")
     return Projector((np.arange(eigenvalues.shape[-1]) > cut[:, None]).astype(np.float64))
 
@@ -110,7 +113,7 @@ def _eigenvector(eigenvalues: Floats) -> SpectralFunction:
     below, above = np.hstack([beyond, gaps]), np.hstack([gaps, beyond])
     isolation = np.minimum(below, above)
     _require_open(isolation.max(axis=-1), "no eigenvector is well separated")
-    return _single(eigenvalues, isolation.argmax(axis=-1))
+    return _single(eigenvalues, _widest(isolation))
 
 
 def _closing_eigenvector(eigenvalues: Floats) -> SpectralFunction:
@@ -125,6 +128,11 @@ def _gaps(eigenvalues: Floats) -> Any:
     if eigenvalues.shape[-1] < 2:
         raise NotApplicable("a gap needs two eigenvalues: d must be 2 or more")
     return relative_gaps(eigenvalues)
+
+
+def _widest(gaps: Any) -> Any:
+    """The first of the widest, where some are as wide but for rounding: `(seeds,)`."""
+    return (gaps >= AS_WIDE * gaps.max(axis=-1, keepdims=True)).argmax(axis=-1)
 
 
 def _require_open(widest: Any, complaint: str) -> None:

@@ -70,7 +70,7 @@ class Spectral(Method):
     # This gradient needs no protection, and a cut inside a tie would have no derivative.
     truncation: ClassVar[str] = "none"
     promises: ClassVar[frozenset[Promise]] = frozenset(
-        {"functions", "finite", "scale", "continuous", "isolated", "subspace"}
+        {"functions", "scale", "continuous", "isolated", "subspace"}
     )
 
     def eigh(self, M: Tensor) -> Eigenpairs:

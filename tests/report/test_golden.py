@@ -73,7 +73,8 @@ SAMPLES = Path(__file__).parents[2] / "reports"
 
 
 @pytest.mark.parametrize(
-    "name", ["stability", "train-short", "train-stress", "paper-table2", "paper-table5"]
+    "name",
+    ["stability", "train-field", "train-short", "train-stress", "paper-table2", "paper-table5"],
 )
 def test_a_committed_sample_is_what_its_records_say(tmp_path: Path, name: str) -> None:
     sample = SAMPLES / name

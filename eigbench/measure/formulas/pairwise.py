@@ -105,7 +105,7 @@ def _subspace(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple
     leading = parameters["leading"]
     if leading is None:
         relative = [(values[i + 1] - values[i]) / (abs(values[i + 1]) or 1) for i in range(n - 1)]
-        cut = relative.index(max(relative)) + 1
+        cut = next(i for i, gap in enumerate(relative) if gap >= max(relative) * mpf("0.999")) + 1
     else:
         cut = max(n - leading, 0)
     return _twice(1 / _gap(problem, a, b) if a < cut <= b else mpf(0))

@@ -15,7 +15,7 @@ def repeated_rows(rows: Sequence[Row], loss: str) -> list[Row]:
     """Where eigenvalues repeat exactly and the loss sees none of them for itself."""
     return [
         row
-        for row in where(rows, loss=loss)
+        for row in where(rows, loss=loss, scale=1.0)
         if (row.case.spectrum == "cluster" and row.case.gap == 0)
         or row.case.spectrum == "laplacian"
     ]

@@ -43,10 +43,10 @@ def how_to_read() -> list[str]:
         "shows in it. **Rank kept** and the **neighbour ratio** λ(i+1)/λ(i), eigenvalues "
         "descending, are means over groups and over all steps at which they are finite.",
         "**A difference between methods is not of the gradient alone.** Unless a truncation is "
-        "given, a whitening layer takes its method's own: `spectral` keeps all eigenpairs, `svd`, "
-        "`pi` and `hybrid` truncate by the paper's Algorithm 1, which keeps d − 1 of d pairs at "
-        "most, and `svd-released` as the authors' program does. Their forward passes differ, and "
-        "so may their errors and their survival.",
+        "given, a whitening layer takes its method's own: `spectral` and what computes a root "
+        "or a factor without eigenpairs keep everything, `svd-released` truncates as the authors' "
+        "program does, and all others by the paper's Algorithm 1, which keeps d − 1 of d pairs at "
+        "most. Their forward passes differ, and so may their errors and their survival.",
     ]
 
 
