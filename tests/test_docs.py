@@ -14,6 +14,9 @@ from eigbench.cli.check import verdict
 from eigbench.contract import findings
 from eigbench.methods import available, get, plugins, registry
 from eigbench.methods.base import Promise
+from eigbench.report.field.measured import Measured
+from eigbench.report.field.uses import answers
+from eigbench.runs.store import read_run
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "docs" / "example-method"
@@ -36,6 +39,21 @@ def test_the_docs_explain_every_promise() -> None:
     page = (ROOT / "docs" / "adding-a-method.md").read_text("utf-8")
     for promise in get_args(Promise):
         assert f"| `{promise}` |" in page
+
+
+def test_which_one_answers_what_the_sample_measured() -> None:
+    page = (ROOT / "docs" / "which-one.md").read_text("utf-8")
+    between = page.split("<!-- answers -->")[1].split("<!-- /answers -->")[0].strip()
+    assert between == answers(Measured(read_run(ROOT / "reports" / "stability")))
+
+
+def test_the_facts_of_the_field_are_so() -> None:
+    page = (ROOT / "docs" / "field.md").read_text("utf-8")
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL))
+    assert code.count("assert") >= 6
+    exec(compile(code, "docs", "exec", dont_inherit=True), {})  # noqa: S102
+    for name in registry.built_in():
+        assert f"`{name}`" in page or name == "svd-released"
 
 
 def test_readme_names_every_method_and_command() -> None:
@@ -61,6 +79,7 @@ def test_readme_python_runs() -> None:
     [
         *("README.md", "docs/guide.md", "docs/layers.md", "docs/adding-a-method.md"),
         "docs/example-method/README.md",
+        *("docs/diagnosing.md", "docs/field.md", "docs/which-one.md", "docs/mathematics.md"),
     ],
 )
 def test_links_lead_somewhere(page: str) -> None:

@@ -76,8 +76,8 @@ def functions_only(profiles: Sequence[Profile], names: Names) -> str:
             if word != EIGENPAIRS:
                 found.setdefault(word, []).append(f"**{label}**")
     return "".join(
-        f" Without gradients of eigenvectors, and so timed on the {word}, which is a decomposition "
-        f"and products: {', '.join(labels)}."
+        f" Without gradients of eigenvectors, and so timed on the {word} with all that it takes: "
+        f"{', '.join(labels)}."
         for word, labels in found.items()
     )
 
