@@ -7,6 +7,8 @@ from dataclasses import fields
 from eigbench.cli.plugins import Plugin
 from eigbench.errors import InputError
 
+LONGEST_NAME = 24
+
 
 def methods(_plugin: Plugin = None) -> None:
     """List the methods with their parameters and sources."""
@@ -15,8 +17,11 @@ def methods(_plugin: Plugin = None) -> None:
 
     from eigbench.methods.registry import available, get
 
-    titles = ("Method", "What it does", "Parameters", "Source")
-    table = Table(*(Column(title, overflow="fold") for title in titles))
+    titles = ("What it does", "Parameters", "Source")
+    # A name is typed: it stays on one line in a narrow terminal too.
+    longest = max(map(len, available()))
+    name_column = Column("Method", min_width=min(longest, LONGEST_NAME), overflow="fold")
+    table = Table(name_column, *(Column(title, overflow="fold") for title in titles))
     for name in available():
         try:
             method = get(name)

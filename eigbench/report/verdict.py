@@ -127,7 +127,7 @@ def _wrong_direction(rows: Sequence[Row], methods: Sequence[str]) -> list[str]:
             gap: median(pooled(where(chosen, method=method, gap=gap), _closing_pair))
             for gap in values_of(chosen, "gap")
         }
-        turned = [gap for gap, ratio in ratios.items() if ratio < 0]
+        turned = [gap for gap, ratio in ratios.items() if ratio < -RIGHT]
         if turned:
             widest = max(turned)
             sentences.append(

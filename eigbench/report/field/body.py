@@ -33,8 +33,8 @@ class Body:
             found = uses.standings(self.measured, use)
             if len(found) > 2:
                 chosen, slower = uses.leaders(found)
-                also = f"; as right but slower: {_names(slower)}" if slower else ""
-                sentences.append(f"For {use.title}: **{_names(chosen)}**{also}.")
+                also = f"; as right but slower: {uses.listed(slower)}" if slower else ""
+                sentences.append(f"Use for {use.title}: {uses.listed(chosen)}{also}.")
         return sentences
 
     def opening(self) -> list[str]:
@@ -69,7 +69,3 @@ class Body:
         if not body:
             return []
         return ["## What some methods cannot do", table(["method", "loss", "reason"], body)]
-
-
-def _names(others: list[uses.Standing]) -> str:
-    return ", ".join(one.method for one in others)

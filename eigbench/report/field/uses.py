@@ -121,9 +121,9 @@ def answers(measured: Measured) -> str:
             [
                 use.title,
                 use.sees,
-                _listed(chosen),
-                _listed(slower) or NOTHING,
-                _listed(sorted(bad, key=lambda one: one.right)[:4]) or NOTHING,
+                listed(chosen),
+                listed(slower) or NOTHING,
+                listed(sorted(bad, key=lambda one: one.right)[:4]) or NOTHING,
                 str(found[0].seeds),
             ]
         )
@@ -177,7 +177,8 @@ def _number(share: float) -> str:
     return percent(share).removesuffix(" %")
 
 
-def _listed(chosen: Sequence[Standing]) -> str:
+def listed(chosen: Sequence[Standing]) -> str:
+    """Methods with the share of seeds that are right, and their time."""
     return ", ".join(f"`{one.method}` ({_words(one)})" for one in chosen)
 
 
