@@ -199,3 +199,21 @@ def test_relative_gaps() -> None:
     found = relative_gaps(np.array([[-4.0, -2.0, 0.0, 0.0, 1.0, 4.0]]))
     # Relative to the upper one's magnitude; 0/0 is no gap, and up to a zero it is absolute.
     assert found.tolist() == [[1.0, 2.0, 0.0, 1.0, 0.75]]
+
+
+@pytest.mark.parametrize("d", [4, 5, 16])
+def test_a_graph_in_two_parts_has_the_eigenvalue_0_twice(d: int) -> None:
+    values, V = SPECTRA["laplacian"].build(d, 0.0, 3)
+    L = (V * values) @ V.T
+    assert (values[:2] == 0).all()
+    assert (values[2:] > 0.01).all()
+    assert values[-1] == 1
+    # Rows of a Laplacian add up to 0, and no edge joins the two parts.
+    assert np.abs(L.sum(axis=1)).max() < 1e-12
+    assert np.abs(L[: d // 2, d // 2 :]).max() < 1e-12
+    assert (L - np.diag(np.diag(L)) < 1e-12).all()
+
+
+def test_a_graph_in_two_parts_needs_four_nodes() -> None:
+    with pytest.raises(NotApplicable, match="d = 4 or more"):
+        SPECTRA["laplacian"].build(3, 0.0, 0)

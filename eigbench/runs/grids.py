@@ -130,22 +130,10 @@ def _stability_cases(suite: Suite, values: Mapping[str, Any], count: int) -> Ite
 
 
 def _invariance_cases(suite: Suite, values: Mapping[str, Any], count: int) -> Iterator[Case]:
-    names = ("spectrum", "d", "dtype", "epsilon", "loss", "gap", "iterations", "start", "method")
-    for point in itertools.product(*(values[name] for name in names)):
-        spectrum, d, dtype, epsilon, loss, gap, iterations, start, method = point
-        yield InvarianceCase(
-            method=method,
-            parameters=_parameters(values, method, iterations, start),
-            d=d,
-            spectrum=spectrum,
-            gap=gap if _takes_gap(spectrum) else None,
-            dtype=dtype,
-            epsilon=epsilon,
-            loss=loss,
-            seeds=count,
-            seed=suite.seed,
-            device=suite.device,
-        )
+    """The problems of stability cases at their own scale, asked something else."""
+    names = InvarianceCase.__struct_fields__
+    for case in _stability_cases(suite, {**values, "scale": [1.0]}, count):
+        yield InvarianceCase(**{name: getattr(case, name) for name in names})
 
 
 def _path_cases(suite: Suite, values: Mapping[str, Any]) -> Iterator[Case]:

@@ -6,12 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eigbench.cli.lists import spread
+from eigbench.errors import InputError
+from eigbench.methods import available
+from eigbench.runs.case import InvarianceCase, PathCase, ProfileCase, StabilityCase
 from eigbench.runs.structure import Suite
+from eigbench.runs.suite import cases, find, load, override
 from tests.cli.commandline import call
 
 AXES: list[tuple[str, str, list[str], list[Any]]] = [
@@ -131,3 +136,42 @@ def test_any_mixture_of_spellings_spreads_to_the_same(
             words += ["--d", str(value)] if name else [str(value)]
     expected = [f"--d={value}" for value in values]
     assert list(spread([*words, "--quiet"], {"--d"})) == [*expected, "--quiet"]
+
+
+def test_all_is_every_method(executed: Executed) -> None:
+    assert call("stability", "--method", "all").code == 0
+    assert _values(executed.suite, "method") == list(available())
+    assert call("stability", "--method", "spectral", "all").code == 0
+    assert set(_values(executed.suite, "method")) == set(available())
+    # Of other axes `all` is no value.
+    assert call("stability", "--loss", "all").code == 2
+
+
+def test_parameters_of_methods(executed: Executed) -> None:
+    assert call("stability", "--set", "degree=7", "eta=1e-3,relative=true").code == 0
+    assert executed.suite is not None
+    assert executed.suite.parameters == {"degree": 7, "eta": 1e-3, "relative": True}
+    assert [type(value) for value in executed.suite.parameters.values()] == [int, float, bool]
+
+
+@pytest.mark.parametrize("word", ["degree", "=3", "degree=", "degree=many", "degree=True"])
+def test_a_parameter_is_a_name_and_a_number(executed: Executed, word: str) -> None:
+    outcome = call("stability", "--set", word)
+    assert outcome.code == 2
+    assert "is not NAME=VALUE with a number, true or false" in outcome.err
+    assert executed.suite is None
+
+
+def test_parameters_reach_the_methods_that_have_them() -> None:
+    suite = load(find("stability"))
+    suite = override(suite, {"method": ["eigh", "taylor", "pade"]})
+    planned = cases(msgspec.structs.replace(suite, parameters={"degree": 3}))
+    by_method = {
+        (case.method, case.parameters.get("degree"))
+        for case in planned
+        if isinstance(case, StabilityCase | PathCase | InvarianceCase | ProfileCase)
+    }
+    assert by_method >= {("eigh", None), ("taylor", 3), ("pade", 3)}
+    assert ("taylor", None) not in by_method
+    with pytest.raises(InputError, match="no method here has a parameter 'eta'"):
+        cases(msgspec.structs.replace(suite, parameters={"eta": 3.0}))
