@@ -21,10 +21,8 @@ from eigbench.methods.functions import (
     SquareRoot,
     Whitening,
 )
+from eigbench.methods.widest import AS_WIDE
 from eigbench.spectra import Floats, Sample, relative_gaps
-
-AS_WIDE = 1 - 1e-3
-"""From this share of the widest gap on another one is as wide: rounding must not choose."""
 
 OPEN_GAP = 1e-3
 """From this relative gap on a loss may treat two eigenvalues as well separated."""

@@ -138,19 +138,20 @@ def _rank_deficient(d: int, _gap_unused: float, seed: int) -> tuple[Floats, Floa
 
 
 def _laplacian(d: int, _gap_unused: float, seed: int) -> tuple[Floats, Floats]:
-    """Two random weighted graphs without an edge between them: the eigenvalue 0 comes twice."""
+    """A random weighted graph and two nodes without an edge: the eigenvalue 0 comes three times.
+
+    The rows of the two nodes are zero, so that these ties survive any rounding.
+    """
     if d < 4:
-        raise NotApplicable("two graphs of two nodes each need d = 4 or more")
-    rng = np.random.default_rng([seed, d, 3])
-    half = d // 2
-    edges = np.zeros((d, d))
-    for nodes in (slice(half), slice(half, d)):
-        count = len(range(d)[nodes])
-        drawn = np.triu(rng.uniform(0.1, 1, (count, count)), 1)
-        edges[nodes, nodes] = drawn + drawn.T
+        raise NotApplicable("two nodes beside a graph of two need d = 4 or more")
+    joined = d - 2
+    drawn = np.triu(np.random.default_rng([seed, d, 3]).uniform(0.1, 1, (joined, joined)), 1)
+    edges = drawn + drawn.T
     values, vectors = np.linalg.eigh(np.diag(edges.sum(axis=1)) - edges)
-    values[:2] = 0  # but for rounding, and known
-    return values / values[-1], vectors
+    values[0] = 0  # but for rounding, and known
+    basis = np.eye(d)
+    basis[2:, 2:] = vectors
+    return np.concatenate([[0.0, 0.0], values / values[-1]]), basis
 
 
 def _identity(d: int, _gap_unused: float, _seed: int) -> tuple[Floats, Floats]:
@@ -188,7 +189,10 @@ SPECTRA = {
             "rank-deficient", "half of the channels dead", uses_gap=False, build=_rank_deficient
         ),
         Spectrum(
-            "laplacian", "Laplacian of a graph in two parts", uses_gap=False, build=_laplacian
+            "laplacian",
+            "Laplacian of a graph with two nodes apart",
+            uses_gap=False,
+            build=_laplacian,
         ),
         Spectrum("identity", "all eigenvalues equal", uses_gap=False, build=_identity),
         Spectrum(

@@ -68,6 +68,8 @@ class _ImplicitEigh(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         M, eigenvalues, V = ctx.saved_tensors
         by_eigenvalues, by_eigenvectors = gradients
+        if not M.numel():
+            return torch.zeros_like(M), None
         atol, rtol = ctx.tolerances
         with phase("products"):
             A = V.mT @ by_eigenvectors

@@ -46,9 +46,13 @@ class _Root(torch.autograd.Function):
     @staticmethod
     def forward(M: Tensor, method: LyapunovRoot, inverse: bool) -> Tensor:  # noqa: FBT001
         with phase("products"):
-            norm = _norm(M)
-            found = method.approximate(M / norm, inverse=inverse)
-            return found / norm.sqrt() if inverse else found * norm.sqrt()
+            # Of moderate size first, so that no square under- or overflows.
+            size = _largest(M)
+            A = M / size
+            norm = _norm(A)
+            found = method.approximate(A / norm, inverse=inverse)
+            root = size.sqrt() * norm.sqrt()
+            return found / root if inverse else found * root
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, LyapunovRoot, bool], output: Tensor) -> None:
@@ -60,10 +64,14 @@ class _Root(torch.autograd.Function):
         (root,) = ctx.saved_tensors
         with phase("products"):
             right = symmetric_part(gradients[0])
+            # With R = size · B: B X + X B = right/size, or −size³ B² right B².
+            size = _largest(root)
+            B = root / size
             if ctx.inverse:
-                squared = root @ root
+                squared = B @ B
                 right = -(squared @ right @ squared)
-            return symmetric_part(solve_lyapunov(root, right, ctx.steps)), None, None
+            X = symmetric_part(solve_lyapunov(B, right, ctx.steps))
+            return (X * size * size * size if ctx.inverse else X / size), None, None
 
 
 _EagerRoot = eager_twin(_Root)
@@ -84,6 +92,14 @@ def solve_lyapunov(R: Tensor, right: Tensor, steps: int) -> Tensor:
         C = (C @ (threefold - squared) - squared @ C + B @ C @ B) / 2
         B = B @ (threefold - squared) / 2
     return C / 2
+
+
+def _largest(M: Tensor) -> Tensor:
+    """The largest magnitude `(..., 1, 1)`, without a gradient; 1 of a matrix of zeros."""
+    if not M.numel():
+        return torch.ones_like(M[..., :1, :1])
+    largest = M.detach().abs().amax((-2, -1), keepdim=True)
+    return torch.where(largest > 0, largest, 1)
 
 
 def _norm(M: Tensor) -> Tensor:

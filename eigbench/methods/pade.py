@@ -21,7 +21,8 @@ class Pade(Method):
     equations for the N coefficients of Q are all the same one, `Σ b_j = −1`, since every Taylor
     coefficient of 1/(1 − q) is 1. Of their solutions this is the shortest, `b_j = −1/N`, which
     gives `P = Σ (1 − k/N) qᵏ`. With any of them `P = Q/(1 − q)`: the approximant is the analytic
-    rule, and differs from it by rounding alone. At a tie it is not finite.
+    rule, and differs from it by rounding alone. At a tie it is what rounding leaves of Q: large,
+    and meaningless.
     """
 
     name: ClassVar[str] = "pade"

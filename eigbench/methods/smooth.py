@@ -11,14 +11,8 @@ import numpy as np
 
 from eigbench.methods.functions import Array, SpectralFunction
 
-NODES = 8
-NEAR = 0.1
-"""Relative distance up to which a divided difference is the mean of the derivative.
-
-Gauss–Legendre with 8 nodes on an interval of that width errs by about 1e-16 even for a function
-with a singularity at 0, such as a power or a logarithm; beyond it the difference of two values
-loses one digit at most.
-"""
+NODES, FEWER_NODES = 8, 6
+"""Of two Gauss–Legendre rules, the difference of which estimates the error of the lesser."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +24,15 @@ class Logarithm(SpectralFunction):
         return _library(eigenvalues).log(eigenvalues)
 
     def divided_differences(self, eigenvalues: Array) -> Array:
-        """`log1p(δ)/(δ λ)` with the smaller λ and `δ = gap/λ`; `1/λ` at a gap of 0."""
+        """`log1p(gap/λ)/gap` with the smaller λ; `1/λ` at a gap of 0."""
         lower, gap = _lower_and_gap(eigenvalues)
-        return _quotient(_library(gap).log1p, gap / lower) / lower
+        library = _library(gap)
+        far = gap > lower
+        # Further apart the quotient overflows, and logarithms no longer cancel.
+        ratio = library.where(far, 1, gap / library.where(far, gap, lower))
+        near = _quotient(library.log1p, ratio) / lower
+        rise = abs(library.log(eigenvalues[..., :, None]) - library.log(eigenvalues[..., None, :]))
+        return library.where(far, rise / library.where(far, gap, 1), near)
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,20 @@ class Exponential(SpectralFunction):
         return _library(eigenvalues).exp(eigenvalues)
 
     def divided_differences(self, eigenvalues: Array) -> Array:
-        """`exp(λ) expm1(gap)/gap` with the smaller λ; `exp λ` at a gap of 0."""
+        """`−exp(λ) expm1(−gap)/gap` with the larger λ; `exp λ` at a gap of 0."""
         lower, gap = _lower_and_gap(eigenvalues)
         library = _library(gap)
-        return library.exp(lower) * _quotient(library.expm1, gap)
+        return library.exp(lower + gap) * _quotient(library.expm1, -gap)
 
 
 @dataclass(frozen=True)
 class Smooth(SpectralFunction):
     """Any function of which the derivative is given, both elementwise on arrays or tensors.
 
-    Where two eigenvalues are within a tenth of each other, the divided difference is the mean of
-    the derivative between them (Gauss–Legendre, 8 nodes): exact at a gap of 0 and free of
-    cancellation near it. Between them the function must be smooth on that scale.
+    A divided difference is the quotient of differences, or the mean of the derivative between the
+    two (Gauss–Legendre, 8 nodes): for each pair the one with the smaller error. That of the
+    quotient is rounding over the gap; that of the mean is estimated by a rule of 6 nodes. At a gap
+    of 0 it is the derivative itself.
     """
 
     function: Callable[[Any], Any]
@@ -67,21 +68,26 @@ class Smooth(SpectralFunction):
         return self.function(eigenvalues)
 
     def divided_differences(self, eigenvalues: Array) -> Array:
-        """The mean of f′ where near, the quotient of differences elsewhere."""
+        """The mean of f′ where that is the better of the two, else the quotient."""
         row, column = eigenvalues[..., :, None], eigenvalues[..., None, :]
-        gap = row - column
-        near = abs(gap) <= NEAR * (abs(row) + abs(column)) / 2
-        nodes, weights = np.polynomial.legendre.leggauss(NODES)
-        middle = (row + column) / 2
-        mean = sum(
-            float(weight) / 2 * self.derivative(middle + float(node) / 2 * gap)
-            for node, weight in zip(nodes, weights, strict=True)
-        )
+        gap, library = row - column, _library(eigenvalues)
+        mean, lesser = (self._mean_slope(row, column, nodes) for nodes in (NODES, FEWER_NODES))
         values = self.function(eigenvalues)
-        library = _library(gap)
-        # Where near, the gap may be 0: there it is divided by 1.
-        quotient = (values[..., :, None] - values[..., None, :]) / library.where(near, 1, gap)
-        return library.where(near, mean, quotient)
+        above, below = values[..., :, None], values[..., None, :]
+        # Both sides times the gap, which may be 0.
+        rounding = library.finfo(eigenvalues.dtype).eps * (abs(above) + abs(below))
+        smooth = abs(mean - lesser) * abs(gap) <= rounding
+        return library.where(smooth, mean, (above - below) / library.where(smooth, 1, gap))
+
+    def _mean_slope(self, row: Array, column: Array, nodes: int) -> Array:
+        """The mean of f′ between two eigenvalues, `(..., n, n)`."""
+        middle, half = (row + column) / 2, (row - column) / 2
+        places, weights = np.polynomial.legendre.leggauss(nodes)
+        parts = [
+            float(weight) / 2 * self.derivative(middle + float(place) * half)
+            for place, weight in zip(places, weights, strict=True)
+        ]
+        return sum(parts[1:], parts[0])
 
 
 def _lower_and_gap(eigenvalues: Array) -> tuple[Array, Array]:

@@ -12,15 +12,12 @@ from eigbench.methods.base import Eigenpairs, Method, Promise, require_count
 from eigbench.methods.gaps import gaps_above
 from eigbench.methods.no_gradient import stopped
 from eigbench.methods.pairwise import pairwise_eigh
+from eigbench.methods.widest import AS_WIDE, rounding_zero
 
 _NOT_TWICE = (
     "subspace has no second derivative: differentiate once, or choose another method, "
     "such as 'eigh'"
 )
-
-
-AS_WIDE = 1 - 1e-3
-"""From this share of the widest gap on another one is as wide: rounding must not choose."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +67,14 @@ class Subspace(Method):
             return (place >= n - self.leading).expand(eigenvalues.shape)
         if n < 2:
             return torch.ones_like(eigenvalues, dtype=torch.bool)
-        upper = eigenvalues[..., 1:]
+        # Between two zeros but for rounding there is no gap, however wide it is beside them.
+        magnitudes = eigenvalues.abs()
+        least = rounding_zero(n, torch.finfo(eigenvalues.dtype).eps)
+        is_zero = magnitudes <= least * magnitudes.amax(-1, keepdim=True)
+        values = torch.where(is_zero, 0, eigenvalues)
+        upper = values[..., 1:]
         scale = torch.where(upper == 0, 1, upper.abs())
-        gaps = (upper - eigenvalues[..., :-1]) / scale
+        gaps = (upper - values[..., :-1]) / scale
         as_wide = gaps >= AS_WIDE * gaps.amax(-1, keepdim=True)
         # The first of them; torch's argmax takes no booleans.
         return place > as_wide.int().argmax(-1, keepdim=True)

@@ -22,7 +22,9 @@ class TopN(Method):
     The replaced eigenvalues are constants and have no gradient. Between two of them the rule
     would be 1/0; a function of a matrix does not depend on the basis of an eigenspace, and the
     coefficient is 0. (The released program puts the largest finite coefficient there instead.)
-    Up to `leading` eigenvalues this is `eigh`.
+    `leading` is by default the larger half; the released program drops the last 50, whatever the
+    size. Epsilon is absolute: for an M of its scale the smallest kept eigenvalue stands in its
+    place, so that the order stays.
     """
 
     name: ClassVar[str] = "topn"
@@ -30,10 +32,11 @@ class TopN(Method):
     source: ClassVar[str] = "Song et al., ICCV 2021 (SVD-TopN)"
     converged: ClassVar[Mapping[str, Parameter]] = {"leading": 4096}
 
-    leading: int = 16
+    leading: int | None = None
 
     def __post_init__(self) -> None:
-        require_count("leading", self.leading)
+        if self.leading is not None:
+            require_count("leading", self.leading)
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """The leading eigenpairs of symmetric `M` `(..., n, n)`, and what stands for the rest."""
@@ -51,8 +54,14 @@ class TopN(Method):
     def _dropped(self, eigenvalues: Tensor) -> Tensor:
         """`(n,)`: whether each of the ascending eigenvalues is replaced."""
         n = eigenvalues.shape[-1]
-        return torch.arange(n, device=eigenvalues.device) < n - self.leading
+        return torch.arange(n, device=eigenvalues.device) < self._count(n)
+
+    def _count(self, n: int) -> int:
+        """How many of n eigenvalues are replaced."""
+        return n // 2 if self.leading is None else max(n - self.leading, 0)
 
     def _replaced(self, eigenvalues: Tensor) -> Tensor:
         epsilon = torch.finfo(eigenvalues.dtype).eps
-        return torch.where(self._dropped(eigenvalues), epsilon, eigenvalues)
+        first_kept = self._count(eigenvalues.shape[-1])
+        least = eigenvalues[..., first_kept : first_kept + 1].detach().clamp(max=epsilon)
+        return torch.where(self._dropped(eigenvalues), least, eigenvalues)

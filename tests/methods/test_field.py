@@ -26,7 +26,7 @@ CONVERGED: dict[str, dict[str, Any]] = {
     "lorentzian-relative": {"eta": 1e-9},
     "pade": {},
     "trunc": {},
-    "topn": {},
+    "topn": {"leading": 5},
     "implicit": {},
 }
 ROOTS: dict[str, dict[str, Any]] = {
@@ -109,6 +109,10 @@ def test_topn_drops_what_is_not_leading() -> None:
     values = torch.tensor([0.1, 0.2, 0.3, 1.0, 2.0], dtype=torch.float64)
     found, _ = eigbench.eigh(symmetric(values), method="topn", leading=2)
     assert_allclose(found, [2.2e-16] * 3 + [1, 2], rtol=0.1)
+    # By default the larger half is kept, and the order stays whatever the scale of M.
+    assert (eigbench.eigh(symmetric(values), method="topn")[0] > 1e-3).sum() == 3
+    tiny, _ = eigbench.eigh(symmetric(values) * 1e-20, method="topn")
+    assert (tiny.diff() >= 0).all()
     # Its gradient is the analytic one of a matrix that has those eigenvalues.
     M = symmetric(torch.tensor([2.2e-16, 1.0, 2.0], dtype=torch.float64)).requires_grad_()
     (G,) = torch.autograd.grad(_leading_part(M, "topn", leading=2), M)
@@ -184,6 +188,18 @@ def test_cholesky_whitens() -> None:
     torch.testing.assert_close(S @ M @ S.mT, identity, rtol=0, atol=1e-12)
     W = torch.randn(5, 5, dtype=M.dtype, generator=torch.Generator().manual_seed(0))
     assert torch.autograd.gradcheck(lambda X: configured("cholesky").whitening(X) * W, M)
+
+
+@pytest.mark.parametrize("scale", [1e-24, 1e-12, 1e12, 1e24])
+@pytest.mark.parametrize("function", ["inverse-square-root", "square-root"])
+@pytest.mark.parametrize("method", ["newton-schulz", "svd-newton", "mpa-lyapunov", "mtp-lyapunov"])
+def test_roots_do_not_overflow(method: str, function: str, scale: float) -> None:
+    M = symmetric(torch.tensor([1.0, 1.5, 2.0]))
+    found = root_gradient(M * scale, function, method).double()
+    power = -1.5 if function == "inverse-square-root" else -0.5
+    # Of 1e24 ** −1.5 a float32 has few digits left.
+    allowed = 1e-4 if scale < 1e20 else 1e-2
+    assert relative(found * scale**-power, root_gradient(M, function, method)) < allowed
 
 
 @pytest.mark.parametrize("method", ["cholesky", "newton-schulz", "mpa-lyapunov", "mtp-lyapunov"])

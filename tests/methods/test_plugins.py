@@ -105,7 +105,8 @@ BROKEN = {
     ),
     MINE.replace('ClassVar[str] = "mine"', "ClassVar[str] = 3"): ", class Mine: its `name` is 3;",
     MINE.replace('"mine"', '"a, b"'): ", class Mine: its `name` is 'a, b'; letters",
-    "x = '\0'\n": ": SyntaxError|, line 1: SyntaxError",
+    # Python before 3.11.4 raises ValueError; a line is named by some versions only.
+    "x = '\0'\n": "(, line [01])?: (SyntaxError|ValueError): source code .*null bytes",
 }
 
 

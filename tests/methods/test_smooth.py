@@ -67,3 +67,26 @@ def test_any_smooth_function_through_the_library() -> None:
     M = torch.diag(torch.tensor([1.0, 1.0, 2.0], dtype=torch.float64)).requires_grad_()
     function = Smooth(torch.sin, torch.cos)
     assert torch.autograd.gradcheck(lambda X: eigbench.matrix_function((X + X.mT) / 2, function), M)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_zeros_but_for_rounding_are_equal(dtype: torch.dtype) -> None:
+    """Of a matrix of rank 3 five eigenvalues are rounding of either sign: near, if not alike."""
+    X = torch.randn(3, 8, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    M = X.T @ X / 8
+    W = torch.randn(8, 8, dtype=dtype, generator=torch.Generator().manual_seed(1))
+
+    def gradient(function: SpectralFunction) -> torch.Tensor:
+        Y = M.clone().requires_grad_()
+        return torch.autograd.grad((W * eigbench.matrix_function(Y, function)).sum(), Y)[0]
+
+    found, exact = gradient(Smooth(torch.exp, torch.exp)), gradient(Exponential())
+    assert (found - exact).norm() < 100 * torch.finfo(dtype).eps * exact.norm()
+
+
+def test_nothing_overflows_that_the_result_does_not() -> None:
+    spread = torch.tensor([-100.0, 0.0])
+    assert Exponential().divided_differences(spread)[0, 1].item() == pytest.approx(0.01)
+    wide = torch.tensor([1e-20, 1e20])
+    truth = 40 * np.log(10) / 1e20
+    assert Logarithm().divided_differences(wide)[0, 1].item() == pytest.approx(truth, rel=1e-6)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from eigbench.measure import measurer
@@ -129,7 +130,12 @@ class Timed:
 
 def standing(method: str, right: float, finite: float = 1.0, time: float = 1.0) -> Standing:
     timed: Any = Timed(Estimate(time, 0.9 * time, 1.1 * time))
-    return Standing(method, right, finite, 400, timed)
+    return Standing(method, by_case(right), by_case(finite), timed)
+
+
+def by_case(share: float, cases: int = 400) -> Any:
+    """So many cases of which a share is right."""
+    return (np.arange(cases) < round(share * cases)).astype(float)
 
 
 def test_the_front_is_who_is_not_beaten() -> None:
@@ -137,8 +143,8 @@ def test_the_front_is_who_is_not_beaten() -> None:
         standing("right", 1.0),
         standing("fast", 0.5, time=0.5),
         standing("wrong", 0.5),
-        standing("as right, slower", 0.99, time=2.0),
-        standing("not shown", 0.999, time=1.05),
+        standing("as right, slower", 1.0, time=2.0),
+        standing("not shown", 0.9975, time=1.05),
     ]
     front, beaten = pareto.split(some)
     assert [one.method for one in front] == ["right", "fast", "not shown"]
@@ -148,11 +154,21 @@ def test_the_front_is_who_is_not_beaten() -> None:
     }
 
 
+def test_a_front_is_never_empty() -> None:
+    """To be beaten is an order: no three can beat each other in a ring."""
+    some = [
+        standing("a", 0.60, 0.50, 1.5),
+        standing("b", 0.50, 0.55, 0.9),
+        standing("c", 0.55, 0.60, 1.4),
+    ]
+    assert pareto.split(some)[0]
+
+
 def test_who_leads_and_who_is_slower() -> None:
     first, slower = leaders(
         [
             standing("slow", 1.0, time=3.0),
-            standing("quick", 0.995),
+            standing("quick", 0.9975),
             standing("wrong", 0.5, time=0.1),
         ]
     )
@@ -160,7 +176,11 @@ def test_who_leads_and_who_is_slower() -> None:
     assert [one.method for one in slower] == ["slow"]
 
 
-def test_a_difference_needs_to_be_shown() -> None:
-    assert not uses.differ(1.0, 0.99, 50)
-    assert uses.differ(1.0, 0.9, 400)
-    assert not uses.differ(0.0, 0.0, 10)
+def test_a_difference_is_shown_from_case_to_case() -> None:
+    # One case of a hundred, however many seeds it has, shows nothing; ten do.
+    assert not uses.differ(by_case(1.0, 100), by_case(0.99, 100))
+    assert uses.differ(by_case(1.0, 100), by_case(0.9, 100))
+    assert not uses.differ(by_case(0.0, 10), by_case(0.0, 10))
+    # The same everywhere, and always by a little.
+    assert uses.differ(by_case(1.0), by_case(1.0) - 0.01)
+    assert not uses.differ(by_case(1.0, 1), by_case(0.0, 1))

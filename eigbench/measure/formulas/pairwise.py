@@ -104,6 +104,8 @@ def _subspace(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple
     values, n = problem.eigenvalues, problem.n
     leading = parameters["leading"]
     if leading is None:
+        least = n * problem.epsilon * max(abs(x) for x in values)
+        values = [x if abs(x) > least else mpf(0) for x in values]
         relative = [(values[i + 1] - values[i]) / (abs(values[i + 1]) or 1) for i in range(n - 1)]
         cut = next(i for i, gap in enumerate(relative) if gap >= max(relative) * mpf("0.999")) + 1
     else:
@@ -132,8 +134,10 @@ def _implicit(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple
 
 
 def _topn(problem: Problem, parameters: Parameters) -> mpmath.matrix:
-    dropped = max(problem.n - parameters["leading"], 0)
-    replaced = [problem.epsilon if i < dropped else x for i, x in enumerate(problem.eigenvalues)]
+    leading = parameters["leading"]
+    dropped = problem.n // 2 if leading is None else max(problem.n - leading, 0)
+    least = min(problem.epsilon, problem.eigenvalues[dropped])
+    replaced = [least if i < dropped else x for i, x in enumerate(problem.eigenvalues)]
 
     def function(place: int, x: Any) -> tuple[Any, Any]:
         value, slope = problem.function(place, x)

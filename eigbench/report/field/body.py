@@ -31,7 +31,7 @@ class Body:
         sentences = []
         for use in uses.USES:
             found = uses.standings(self.measured, use)
-            if len(found) > 2:
+            if len(found) > 1:
                 chosen, slower = uses.leaders(found)
                 also = f"; as right but slower: {uses.listed(slower)}" if slower else ""
                 sentences.append(f"Use for {use.title}: {uses.listed(chosen)}{also}.")

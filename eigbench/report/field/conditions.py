@@ -25,9 +25,9 @@ def sections(measured: Measured) -> list[str]:
     sizes = ", ".join(map(str, values_of(rows, "d")))
     return [
         "## The condition number before and after whitening",
-        "Of M + εI, and of S(M + εI)S with the S that a method computes: 1 if it whitens "
-        f"(medians over d = {sizes}; float32, ε = 1e-4). This is the forward pass, without the "
-        "truncation that a whitening layer may add.",
+        "Of M + εI, and of S(M + εI)Sᵀ with the S that a method computes: 1 if it whitens "
+        f"(medians over d = {sizes}, as far as a spectrum has them; float32, ε = 1e-4). This is "
+        "the forward pass, without the truncation that a whitening layer may add.",
         table(["method \\ spectrum", *spectra], body),
     ]
 

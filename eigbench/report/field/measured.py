@@ -25,14 +25,19 @@ class Measured:
 
     run: Run
 
+    @property
+    def iterations(self) -> int:
+        """The suite's usual K: the first of its axis."""
+        return (self.run.suite.axes.iterations or [19])[0]
+
     @cached_property
     def rows(self) -> list[Row]:
-        """The stability rows at the suite's usual K and starts, on the CPU's or one device."""
-        usual = (self.run.suite.axes.iterations or [19])[0]
+        """The stability rows at the suite's usual K and starts."""
         return [
             row
             for row in stability_rows(self.run.records)
-            if row.case.iterations in (None, usual) and not row.case.parameters.get("seed")
+            if row.case.iterations in (None, self.iterations)
+            and not row.case.parameters.get("seed")
         ]
 
     @cached_property

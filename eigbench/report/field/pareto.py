@@ -26,8 +26,9 @@ def sections(measured: Measured, folder: Path) -> list[str]:
         "## The Pareto front of accuracy, success and time",
         "A method is *beaten* if another is at least as good in all three (share of seeds that "
         "are right, share of finite gradients, median time of a forward and backward pass) and "
-        "shown to be better in one: shares further apart than twice their standard error, times "
-        "with intervals that do not meet. The others are the front; between them you choose.",
+        "shown to be better in one: shares further apart than twice the standard error of their "
+        "difference from case to case, times with intervals that do not meet. The others are the "
+        "front; between them you choose.",
         table(["use", "the front (right, finite, time over `eigh`)", "beaten, by"], body),
         _picture(found, folder),
     ]
@@ -48,20 +49,13 @@ def split(
 
 
 def beats(one: Standing, other: Standing) -> bool:
-    """Whether `one` is at least as good in all, and shown to be better in one."""
-    verdicts = [
-        _compared(one.right, other.right, one.seeds),
-        _compared(one.finite, other.finite, one.seeds),
-        faster(one, other),
-    ]
-    return min(verdicts) >= 0 and max(verdicts) > 0
-
-
-def _compared(one: float, other: float, seeds: int) -> int:
-    """1 if the first share is shown to be larger, −1 if smaller, else 0."""
-    if not differ(one, other, seeds):
-        return 0
-    return 1 if one > other else -1
+    """Whether `one` is at least as good in all three, and shown to be better in one."""
+    as_good = one.right >= other.right and one.finite >= other.finite and one.ratio <= other.ratio
+    return as_good and (
+        differ(one.right_by_case, other.right_by_case)
+        or differ(one.finite_by_case, other.finite_by_case)
+        or faster(one, other) > 0
+    )
 
 
 def _timed(found: Sequence[Standing]) -> list[Standing]:

@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from eigbench.report.field.invariances import scale_rows
-from eigbench.report.field.measured import Measured, finite_gradients, largest, of_method
+from eigbench.report.field.measured import Floats, Measured, finite_gradients, largest, of_method
 from eigbench.report.field.paths import jump
 from eigbench.report.field.repeated import repeated_rows
 from eigbench.report.markdown import NOTHING, percent, scientific, table
@@ -47,11 +49,19 @@ def _functions(measured: Measured, method: str) -> float:
 
 
 def _not_finite(measured: Measured, method: str) -> float:
-    """Where f is defined at the computed eigenvalues: else there is nothing to differentiate."""
+    """Where f is defined at M as it was rounded: else there is nothing to differentiate.
+
+    A case that failed as a whole has no finite gradient.
+    """
     rows = where(measured.rows, method=method)
-    defined = pooled(rows, lambda row: row.metric("function_finite")) == 1
-    finite = pooled([row for row in rows if row.record.status == "measured"], finite_gradients)
+    defined = pooled(rows, _defined) == 1
+    finite = pooled(rows, finite_gradients)
     return 1 - float(finite[defined].mean()) if defined.any() else float("nan")
+
+
+def _defined(row: Row) -> Floats:
+    flags = row.metric("function_defined")
+    return flags if len(flags) else np.ones(row.case.seeds)
 
 
 def _scale(measured: Measured, method: str) -> float:

@@ -15,7 +15,7 @@ def repeated_rows(rows: Sequence[Row], loss: str) -> list[Row]:
     """Where eigenvalues repeat exactly and the loss sees none of them for itself."""
     return [
         row
-        for row in where(rows, loss=loss, scale=1.0)
+        for row in where(rows, loss=loss)
         if (row.case.spectrum == "cluster" and row.case.gap == 0)
         or row.case.spectrum == "laplacian"
     ]
@@ -42,8 +42,9 @@ def sections(measured: Measured) -> list[str]:
     dtypes = ", ".join(values_of(repeated_rows(measured.rows, columns[0][1]), "dtype"))
     return [
         "## Repeated eigenvalues elsewhere",
-        "Half of the spectrum is exactly equal (*cluster*), or a graph is in two parts and the "
-        "eigenvalue 0 comes twice (*laplacian*), while the loss sees an eigenvector or a subspace "
-        f"that is well separated from them: the exact gradient exists. Largest error, {dtypes}:",
+        "Half of the spectrum is exactly equal (*cluster*), or a graph has two nodes without "
+        "an edge and the eigenvalue 0 comes three times (*laplacian*), while the loss sees an "
+        "eigenvector or a subspace that is well separated from them: the exact gradient exists. "
+        f"Largest error over all scales, {dtypes}:",
         table(["method", *(f"{spectrum}, {loss}" for spectrum, loss in columns)], body),
     ]

@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from eigbench.report.field.measured import Measured, finite_gradients
+import numpy as np
+
+from eigbench.report.field.measured import Floats, Measured, finite_gradients
 from eigbench.report.markdown import NOTHING, percent, table
 from eigbench.report.profile.profiles import Profile
-from eigbench.report.rows import Row, pooled, right_rate, values_of, where
+from eigbench.report.rows import RIGHT, Row, comparable, point, values_of, where
 
 LARGEST_OF_FORMULAS = 3
 
@@ -51,13 +53,24 @@ USES = (
 
 @dataclass(frozen=True)
 class Standing:
-    """How one method does in one use. Shares are of seeds; the time is a multiple of `eigh`'s."""
+    """How one method does in one use, on the same cases as the others, in the same order."""
 
     method: str
-    right: float
-    finite: float
-    seeds: int
+    right_by_case: Floats
+    """Share of seeds that are right, by case."""
+    finite_by_case: Floats
     time: Profile | None
+    """How long a forward and backward pass takes, if that was measured."""
+
+    @property
+    def right(self) -> float:
+        """Share that is right to `RIGHT`, over all cases."""
+        return float(self.right_by_case.mean())
+
+    @property
+    def finite(self) -> float:
+        """Share of gradients that are finite."""
+        return float(self.finite_by_case.mean())
 
     @property
     def ratio(self) -> float:
@@ -67,23 +80,24 @@ class Standing:
 
 
 def standings(measured: Measured, use: Use) -> list[Standing]:
-    """All methods that can take every case of the use, on the same cases."""
+    """The methods that were measured on nine of ten cases of the use, on the cases of all."""
     # Smaller matrices ask for a formula or a coefficient, and not for a use.
     rows = [row for row in measured.rows if use.belongs(row) and row.case.d > LARGEST_OF_FORMULAS]
-    points = {method: _points(where(rows, method=method)) for method in values_of(rows, "method")}
-    most = max(map(len, points.values()), default=0)
-    full = [method for method, own in points.items() if len(own) >= 0.9 * most]
-    shared = set.intersection(*(points[method] for method in full)) if full else set()
-    fair = [row for row in rows if _point(row) in shared]
-    if not fair:
-        return []
-    return [_standing(measured, method, where(fair, method=method)) for method in full]
+    fair = comparable(rows, measured.iterations)
+    methods = values_of(fair, "method")
+    return [_standing(measured, method, where(fair, method=method)) for method in methods]
 
 
-def differ(one: float, other: float, seeds: int) -> bool:
-    """Whether two shares of so many seeds are further apart than twice their standard error."""
-    middle = (one + other) / 2
-    return abs(one - other) > 2 * math.sqrt(2 * middle * (1 - middle) / seeds)
+def differ(one: Floats, other: Floats) -> bool:
+    """Whether two methods' shares by case differ: on average by twice its standard error.
+
+    The case is the unit: its seeds succeed and fail together.
+    """
+    difference = one - other
+    mean = abs(float(difference.mean()))
+    if len(difference) < 2:
+        return False
+    return mean > 2 * float(difference.std(ddof=1)) / math.sqrt(len(difference))
 
 
 def leaders(found: Sequence[Standing]) -> tuple[list[Standing], list[Standing]]:
@@ -92,7 +106,7 @@ def leaders(found: Sequence[Standing]) -> tuple[list[Standing], list[Standing]]:
     Both with the most often right first, then the fastest.
     """
     best = max(found, key=lambda one: one.right)
-    close = [one for one in found if not differ(best.right, one.right, best.seeds)]
+    close = [one for one in found if not differ(best.right_by_case, one.right_by_case)]
     close.sort(key=lambda one: (-one.right, math.isnan(one.ratio), one.ratio))
     slower = [one for one in close if any(faster(other, one) > 0 for other in close)]
     return [one for one in close if one not in slower], slower
@@ -123,8 +137,8 @@ def answers(measured: Measured) -> str:
                 use.sees,
                 listed(chosen),
                 listed(slower) or NOTHING,
-                listed(sorted(bad, key=lambda one: one.right)[:4]) or NOTHING,
-                str(found[0].seeds),
+                listed(sorted(bad, key=lambda one: one.right)) or NOTHING,
+                str(len(found[0].right_by_case)),
             ]
         )
     headers = [
@@ -145,11 +159,11 @@ def sections(measured: Measured) -> list[str]:
         return []
     return [
         "## Which one for which use",
-        "*use*: most often right, or not shown to be less often right (twice the standard error), "
-        "and of those not shown to be slower. In brackets the share of seeds that are right to "
-        "1 %, and the time of a forward and backward pass over that of `torch.linalg.eigh` with "
-        "its own gradient, where it was measured. The cases are this suite's: exact ties, closing "
-        "gaps and other scales are many among them.",
+        "*use*: most often right, or not shown to be less often right (twice the standard error "
+        "of the difference from case to case), and of those not shown to be slower. In brackets "
+        "the share of seeds that are right to 1 %, and the time of a forward and backward pass "
+        "over that of `torch.linalg.eigh` with its own gradient, where it was measured. The cases "
+        "are this suite's: exact ties, closing gaps and other scales are many among them.",
         found,
         "Every method: right / finite, in % of seeds. “cannot”: it computes no such function.",
         _everything(measured),
@@ -188,21 +202,11 @@ def _words(one: Standing) -> str:
 
 
 def _standing(measured: Measured, method: str, rows: Sequence[Row]) -> Standing:
-    finite = pooled(rows, finite_gradients)
+    ordered = sorted(rows, key=lambda row: str(point(row.case)))
     times = [profile for profile in measured.profiles if profile.case.method == method]
     return Standing(
         method=method,
-        right=right_rate(rows),
-        finite=float(finite.mean()),
-        seeds=len(finite),
+        right_by_case=np.array([(row.error <= RIGHT).mean() for row in ordered]),
+        finite_by_case=np.array([finite_gradients(row).mean() for row in ordered]),
         time=next((profile for profile in times if profile.ratio), None),
     )
-
-
-def _points(rows: Sequence[Row]) -> set[tuple[object, ...]]:
-    return {_point(row) for row in rows}
-
-
-def _point(row: Row) -> tuple[object, ...]:
-    case = row.case
-    return (case.d, case.spectrum, case.gap, case.scale, case.dtype, case.epsilon, case.loss)

@@ -1,0 +1,9 @@
+"""Which gap is the widest, where rounding must not choose. Free of torch: the truth uses it too."""
+
+AS_WIDE = 1 - 1e-3
+"""From this share of the widest gap on another one is as wide; the first of them is taken."""
+
+
+def rounding_zero(n: int, epsilon: float) -> float:
+    """Up to this share of the largest an eigenvalue of an n×n matrix may be a rounded 0."""
+    return n * epsilon
