@@ -21,37 +21,50 @@ Word = str | None
 _axis = partial(options.list_option, "What is timed")
 _setting = partial(options.word_option, "How it is timed")
 
+Subjects = Annotated[List, _axis("--subject", "operation, layer, step.")]
+Methods = Annotated[
+    List, _axis("--method", "Methods; `eigbench methods` lists them. all: every one.")
+]
+D = Annotated[List, _axis("--d", "Matrix sizes; channels of a group (zca).")]
+Batch = Annotated[List, _axis("--batch", "Matrices of an operation, images of a layer.")]
+Dtypes = Annotated[List, _axis("--dtype", "float32, float64, float16, bfloat16.")]
+Layers = Annotated[List, _axis("--layer", "zca, pca: of a layer and a step.")]
+Iterations = Annotated[List, _axis("--iterations", "K, for methods that have it.")]
+Energy = Annotated[List, _axis("--energy", "Share of the variance kept (pca).")]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="Time the compiled variant too.", rich_help_panel="What is timed"
+    ),
+]
+
 Inputs = Annotated[Word, _setting("--inputs", "fresh|cached", "New for each run, or not.")]
+Rounds = Annotated[Word, _setting("--rounds", "N", "Rounds of each workload, at most.")]
+Seconds = Annotated[Word, _setting("--seconds", "S", "Longest time of a workload.")]
+Trace = Annotated[
+    bool | None,
+    typer.Option(
+        "--trace/--no-trace",
+        help="Keep traces of all, of none. [default: of a few]",
+        rich_help_panel="How it is timed",
+    ),
+]
 
 
 def profile(
-    subject: Annotated[List, _axis("--subject", "operation, layer, step.")] = None,
-    method: Annotated[
-        List, _axis("--method", "Methods; `eigbench methods` lists them. all: every one.")
-    ] = None,
-    d: Annotated[List, _axis("--d", "Matrix sizes; channels of a group (zca).")] = None,
-    batch: Annotated[List, _axis("--batch", "Matrices of an operation, images of a layer.")] = None,
-    dtype: Annotated[List, _axis("--dtype", "float32, float64, float16, bfloat16.")] = None,
-    layer: Annotated[List, _axis("--layer", "zca, pca: of a layer and a step.")] = None,
-    iterations: Annotated[List, _axis("--iterations", "K, for methods that have it.")] = None,
-    energy: Annotated[List, _axis("--energy", "Share of the variance kept (pca).")] = None,
-    compile_too: Annotated[
-        bool,
-        typer.Option(
-            "--compile", help="Time the compiled variant too.", rich_help_panel="What is timed"
-        ),
-    ] = False,
+    subject: Subjects = None,
+    method: Methods = None,
+    d: D = None,
+    batch: Batch = None,
+    dtype: Dtypes = None,
+    layer: Layers = None,
+    iterations: Iterations = None,
+    energy: Energy = None,
+    compile_too: Compile = False,
     inputs: Inputs = None,
-    rounds: Annotated[Word, _setting("--rounds", "N", "Rounds of each workload, at most.")] = None,
-    seconds: Annotated[Word, _setting("--seconds", "S", "Longest time of a workload.")] = None,
-    trace: Annotated[
-        bool | None,
-        typer.Option(
-            "--trace/--no-trace",
-            help="Keep traces of all, of none. [default: of a few]",
-            rich_help_panel="How it is timed",
-        ),
-    ] = None,
+    rounds: Rounds = None,
+    seconds: Seconds = None,
+    trace: Trace = None,
     device: options.Device = None,
     parameters: options.Settings = None,
     _plugin: Plugin = None,

@@ -24,31 +24,46 @@ List = list[str] | None
 _axis = partial(options.list_option, "Axes of the grid")
 
 
+D = Annotated[List, _axis("--d", "Matrix sizes.")]
+Methods = Annotated[
+    List, _axis("--method", "Methods; `eigbench methods` lists them. all: every one.")
+]
+Gaps = Annotated[List, _axis("--gap", "Relative eigengaps, 0 included.")]
+Dtypes = Annotated[List, _axis("--dtype", "float32, float64.")]
+Eps = Annotated[List, _axis("--eps", "ε in M + εI.")]
+Iterations = Annotated[List, _axis("--iterations", "K, for methods that have it.")]
+Spectra = Annotated[
+    List,
+    _axis(
+        "--spectrum",
+        "gap, cluster, geometric, rank-deficient, laplacian, identity, cifar-patches, cifar-conv.",
+    ),
+]
+Losses = Annotated[
+    List,
+    _axis(
+        "--loss",
+        "whitening, square-root, subspace, reconstruction, eigenvector, closing-eigenvector.",
+    ),
+]
+Scales = Annotated[List, _axis("--scale", "Factors on M.")]
+File = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Your own: .npy, .npz, .pt or .safetensors."),
+]
+
+
 def stability(
-    d: Annotated[List, _axis("--d", "Matrix sizes.")] = None,
-    method: Annotated[
-        List, _axis("--method", "Methods; `eigbench methods` lists them. all: every one.")
-    ] = None,
-    gap: Annotated[List, _axis("--gap", "Relative eigengaps, 0 included.")] = None,
-    dtype: Annotated[List, _axis("--dtype", "float32, float64.")] = None,
-    eps: Annotated[List, _axis("--eps", "ε in M + εI.")] = None,
-    iterations: Annotated[List, _axis("--iterations", "K, for methods that have it.")] = None,
-    spectrum: Annotated[
-        List,
-        _axis(
-            "--spectrum",
-            "gap, cluster, geometric, rank-deficient, identity, cifar-patches, cifar-conv.",
-        ),
-    ] = None,
-    loss: Annotated[
-        List,
-        _axis("--loss", "whitening, subspace, reconstruction, eigenvector, closing-eigenvector."),
-    ] = None,
-    scale: Annotated[List, _axis("--scale", "Factors on M.")] = None,
-    matrices: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Your own: .npy, .npz, .pt or .safetensors."),
-    ] = None,
+    d: D = None,
+    method: Methods = None,
+    gap: Gaps = None,
+    dtype: Dtypes = None,
+    eps: Eps = None,
+    iterations: Iterations = None,
+    spectrum: Spectra = None,
+    loss: Losses = None,
+    scale: Scales = None,
+    matrices: File = None,
     seeds: options.Seeds = None,
     device: options.Device = None,
     parameters: options.Settings = None,

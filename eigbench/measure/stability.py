@@ -16,7 +16,7 @@ from eigbench.measure.problem import Problem, UserMatrices, pose, rounding_noise
 from eigbench.methods.base import SQUARE_ROOT, Eigenpairs, Method
 from eigbench.methods.registry import configured
 from eigbench.runs.case import StabilityCase
-from eigbench.spectra import Floats, decompose, relative_gaps
+from eigbench.spectra import Floats, relative_gaps
 from eigbench.truncation import REASONS, algorithm_1
 
 PAPER_ITERATIONS = 19
@@ -45,7 +45,6 @@ def measure_stability(case: StabilityCase, user: UserMatrices) -> Measurement:
         **_spectrum_metrics(problem),
         **_forward_metrics(M[0], first, problem, case.epsilon),
         "function_finite": _function_finite(problem, first),
-        "function_defined": _function_defined(problem, M[0]),
         "function_error": _function_error(problem, first),
         **_gradient_metrics(first, problem),
         **_bound_metrics(first, problem, case.iterations or PAPER_ITERATIONS),
@@ -114,13 +113,6 @@ def _function_finite(problem: Problem, derivative: Derivative) -> Any:
         return are_finite(float64(derivative.composed))
     with np.errstate(invalid="ignore", divide="ignore"):
         values = problem.function.values(float64(derivative.pairs.eigenvalues))
-    return np.isfinite(values).all(axis=-1)
-
-
-def _function_defined(problem: Problem, M: Tensor) -> Any:
-    """Whether f is defined at the eigenvalues of M as it was rounded, found in float64."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values = problem.function.values(decompose(float64(M)).eigenvalues)
     return np.isfinite(values).all(axis=-1)
 
 

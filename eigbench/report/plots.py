@@ -13,10 +13,11 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-# Okabe and Ito (2008), and a wine red of Tol (2021): told apart with every common colour vision
-# deficiency; a marker each too. "bn" is batch normalisation, which layers are compared with, as
-# operations are with "torch.linalg.eigh" and layers also with "none".
-STYLES = {
+# Okabe and Ito (2008), a wine red of Tol (2021), and colours that were searched for beside them:
+# any two can be told apart by protanopic and deuteranopic readers; a marker each too. "bn" is batch
+# normalisation, which layers are compared with, as operations are with "torch.linalg.eigh" and
+# layers also with "none".
+STYLES: dict[str, tuple[str, Any, Any]] = {
     "eigh": ("#0072B2", "o", "-"),
     "svd": ("#56B4E9", "s", "--"),
     "pi": ("#D55E00", "^", "-"),
@@ -25,25 +26,25 @@ STYLES = {
     "spectral": ("#E69F00", "P", "-"),
     "svd-released": ("#882255", "<", "--"),
     # The families of the field: series, cut-offs, Lorentzians, roots without eigenpairs, parts.
-    "taylor": ("#44AA99", ">", "-"),
-    "pade": ("#117733", "h", ":"),
-    "clip": ("#999933", "1", "-"),
-    "trunc": ("#DDCC77", "2", "--"),
-    "topn": ("#B09A40", "3", ":"),
-    "lorentzian": ("#332288", "*", "-."),
-    "lorentzian-relative": ("#8877CC", "4", (0, (3, 1, 1, 1))),
-    "svd-newton": ("#CC6677", "d", "--"),
-    "newton-schulz": ("#EE3377", "H", "-"),
-    "mpa-lyapunov": ("#AA4466", "8", "-."),
-    "mtp-lyapunov": ("#EE99AA", "p", "--"),
-    "cholesky": ("#661100", "x", "-"),
-    "implicit": ("#6699CC", "+", "-."),
-    "subspace": ("#AA4499", "|", ":"),
+    "taylor": ("#22CC44", ">", "-"),
+    "pade": ("#004422", "h", ":"),
+    "clip": ("#AA8844", "1", "-"),
+    "trunc": ("#CCCC22", "2", "--"),
+    "topn": ("#446622", "3", ":"),
+    "lorentzian": ("#222266", "*", "-."),
+    "lorentzian-relative": ("#8888EE", "4", (0, (3, 1, 1, 1))),
+    "svd-newton": ("#CC2244", "d", "--"),
+    "newton-schulz": ("#EE22CC", "H", "-"),
+    "mpa-lyapunov": ("#660000", "8", "-."),
+    "mtp-lyapunov": ("#CC0000", "p", "--"),
+    "cholesky": ("#4400CC", "x", "-"),
+    "implicit": ("#00CCCC", "+", "-."),
+    "subspace": ("#880088", "|", ":"),
     "bn": ("#000000", "X", "-"),
-    "torch.linalg.eigh": ("#666666", "p", (0, (1, 1))),
-    "none": ("#AAAAAA", "d", (0, (1, 1))),
+    "torch.linalg.eigh": ("#666666", (4, 1, 0), (0, (1, 1))),
+    "none": ("#AAAAAA", "_", (0, (1, 1))),
 }
-_OTHERS = (("#332288", "*", "-."), ("#BBBBBB", "h", "-."), ("#999933", ">", "-."))
+_OTHERS = (("#0000AA", (3, 1, 0), "-."), ("#66CC88", (5, 2, 0), "-."), ("#CCCC66", (6, 2, 0), "-."))
 DOTS_PER_INCH = 110
 USUAL_LINES = 2
 """So many lines of a legend fit under the panels as they are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -103,6 +104,24 @@ def median(values: Floats) -> float:
     ordered = np.sort(np.where(np.isnan(values), np.inf, values))
     low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
     return float(low if low == high else (low + high) / 2)
+
+
+def by_case(rows: Sequence[Row], flags: Callable[[Row], Any]) -> Floats:
+    """Share of seeds with a flag in each case, in an order that is the same for every method."""
+    ordered = sorted(rows, key=lambda row: str(point(row.case)))
+    return np.array([np.mean(flags(row)) for row in ordered], dtype=np.float64)
+
+
+def differ(one: Floats, other: Floats) -> bool:
+    """Whether two methods' shares by case differ: on average by twice its standard error.
+
+    The case is the unit: its seeds succeed and fail together.
+    """
+    difference = one - other
+    mean = abs(float(difference.mean()))
+    if len(difference) < 2:
+        return False
+    return mean > 2 * float(difference.std(ddof=1)) / math.sqrt(len(difference))
 
 
 def seed_count(rows: Iterable[Row]) -> int:

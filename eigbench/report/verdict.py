@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from eigbench.report.markdown import axis_value, percent, scientific
 from eigbench.report.rows import (
     RIGHT,
+    Floats,
     Row,
+    by_case,
     comparable,
+    differ,
     median,
     median_error,
     pooled,
@@ -48,10 +50,10 @@ def _best(rows: Sequence[Row], methods: Sequence[str]) -> list[str]:
     """Most stable and most often right: the same or not."""
     if len(methods) < 2:
         return []
-    success = {method: success_rate(where(rows, method=method)) for method in methods}
-    right = {method: right_rate(where(rows, method=method)) for method in methods}
-    seeds = seed_count(where(rows, method=methods[0]))
-    stable, correct = _leaders(success, seeds), _leaders(right, seeds)
+    own = {method: where(rows, method=method) for method in methods}
+    success = {method: by_case(own[method], lambda row: row.success) for method in methods}
+    right = {method: by_case(own[method], lambda row: row.error <= RIGHT) for method in methods}
+    stable, correct = _leaders(success), _leaders(right)
     text = (
         f"Most often finite and bounded: {_named(stable, success)}. "
         f"Most often right: {_named(correct, right)}."
@@ -61,23 +63,14 @@ def _best(rows: Sequence[Row], methods: Sequence[str]) -> list[str]:
     return [text]
 
 
-def _leaders(shares: dict[str, float], seeds: int) -> list[str]:
-    """The method with the largest share, and those from which no difference is shown.
-
-    Two shares of `seeds` differ if they are further apart than twice the standard error of their
-    difference. Methods meet the same matrices, which makes this a cautious test.
-    """
-    best = max(shares.values())
-
-    def differs(share: float) -> bool:
-        error = math.sqrt((best * (1 - best) + share * (1 - share)) / seeds)
-        return best - share > 2 * error
-
-    return [method for method, share in shares.items() if not differs(share)]
+def _leaders(shares: dict[str, Floats]) -> list[str]:
+    """The method with the largest share by case, and those from which no difference is shown."""
+    best = max(shares.values(), key=lambda share: share.mean())
+    return [method for method, share in shares.items() if not differ(best, share)]
 
 
-def _named(methods: Sequence[str], shares: dict[str, float]) -> str:
-    words = [f"**{method}** ({percent(shares[method])})" for method in methods]
+def _named(methods: Sequence[str], shares: dict[str, Floats]) -> str:
+    words = [f"**{method}** ({percent(float(shares[method].mean()))})" for method in methods]
     return ", ".join(words) + ("; no difference shown" if len(words) > 1 else "")
 
 

@@ -14,9 +14,9 @@ from eigbench.errors import InputError
 from tests.cli.commandline import NARROW, SMALL, Outcome, call, call_apart, contents
 
 WHOLE = "whole numbers from 1"
-LOSSES = "whitening, subspace, reconstruction, eigenvector, closing-eigenvector"
+LOSSES = "whitening, square-root, subspace, reconstruction, eigenvector, closing-eigenvector"
 METHODS = "eigh, svd, pi, hybrid, hybrid-loop"
-SPECTRA = "gap, cluster, geometric, rank-deficient, identity, cifar-patches, cifar-conv"
+SPECTRA = "gap, cluster, geometric, rank-deficient, laplacian, identity, cifar-patches, cifar-conv"
 
 WRONG_VALUES = [
     # words, and what the line must name: the option, the value, what is accepted

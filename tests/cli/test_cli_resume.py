@@ -16,10 +16,12 @@ from filelock import FileLock
 from tests.cli.commandline import ROOT, SMALL, call, call_apart, contents, finish, start
 
 CASES = 60
-LONG = SMALL.replace('"eigh", "hybrid"', '"hybrid-loop"').replace(
-    "d = [4]", "d = [" + ", ".join(str(d) for d in range(2, CASES + 2)) + "]"
+LONG = (
+    SMALL.replace('"eigh", "hybrid"', '"hybrid-loop"')
+    .replace("iterations = [3]", "iterations = [100]")
+    .replace("d = [4]", "d = [" + ", ".join(str(d) for d in range(2, CASES + 2)) + "]")
 )
-"""Cases that take some seconds in all."""
+"""Cases that take some seconds in all, the last of them most: the loop runs n·K times for each."""
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ import pytest
 
 from eigbench.measure import measurer
 from eigbench.report import write_report
-from eigbench.report.field import pareto, promises, uses
+from eigbench.report.field import pareto, promises
 from eigbench.report.field.measured import Measured
 from eigbench.report.field.uses import USES, Standing, answers, leaders, standings
 from eigbench.report.profile.estimates import Estimate
+from eigbench.report.rows import differ
 from eigbench.runs.environment import describe
 from eigbench.runs.runner import run as run_cases
 from eigbench.runs.store import Run, open_run, read_run
@@ -178,9 +179,9 @@ def test_who_leads_and_who_is_slower() -> None:
 
 def test_a_difference_is_shown_from_case_to_case() -> None:
     # One case of a hundred, however many seeds it has, shows nothing; ten do.
-    assert not uses.differ(by_case(1.0, 100), by_case(0.99, 100))
-    assert uses.differ(by_case(1.0, 100), by_case(0.9, 100))
-    assert not uses.differ(by_case(0.0, 10), by_case(0.0, 10))
+    assert not differ(by_case(1.0, 100), by_case(0.99, 100))
+    assert differ(by_case(1.0, 100), by_case(0.9, 100))
+    assert not differ(by_case(0.0, 10), by_case(0.0, 10))
     # The same everywhere, and always by a little.
-    assert uses.differ(by_case(1.0), by_case(1.0) - 0.01)
-    assert not uses.differ(by_case(1.0, 1), by_case(0.0, 1))
+    assert differ(by_case(1.0), by_case(1.0) - 0.01)
+    assert not differ(by_case(1.0, 1), by_case(0.0, 1))

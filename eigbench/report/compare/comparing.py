@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eigbench.errors import InputError
-from eigbench.report.compare import environments, profiles, series, stability, trainings
+from eigbench.report.compare import environments, probes, profiles, series, stability, trainings
 from eigbench.report.compare.chance import adjusted
 from eigbench.report.compare.effects import Draft, settle, statuses, verdict
 from eigbench.report.compare.matching import Pair, Unit, match, units
@@ -17,7 +17,7 @@ from eigbench.report.compare.plan import missing
 from eigbench.report.compare.result import CaseComparison, Comparison, Outcome, Side, Unmatched
 from eigbench.report.rows import Row, stability_rows
 from eigbench.report.training.cells import Trial
-from eigbench.runs.case import ProfileCase, TrainCase
+from eigbench.runs.case import InvarianceCase, PathCase, ProfileCase, TrainCase
 from eigbench.runs.record import Record
 from eigbench.runs.store import Run
 
@@ -92,6 +92,8 @@ class _Both:
             return statuses([(a, b)])
         if isinstance(pair.a.case, ProfileCase):
             return profiles.drafts(a, b, self.terms)
+        if isinstance(pair.a.case, InvarianceCase | PathCase):
+            return probes.drafts(a, b, repeats=pair.a.case.dtype in self.repeating)
         rows = _rows(pair)
         if rows is None:
             return series.drafts(a, b)

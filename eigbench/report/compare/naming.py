@@ -32,9 +32,19 @@ _LAST = ("dtype", "device")
 
 
 def named(cases: Sequence[Case]) -> list[str]:
-    """A name for each case: the method, and the axes in which cases of its kind differ."""
+    """A name for each case: the method, and the axes in which cases of its kind differ.
+
+    Where cases of several kinds would have the same name, each says its kind as well.
+    """
     varied = {kind: _varied(own) for kind, own in _by_kind(cases).items()}
-    return [_name(case, varied[kind_of(case)]) for case in cases]
+    names = [_name(case, varied[kind_of(case)]) for case in cases]
+    kinds: dict[str, set[str]] = {}
+    for case, name in zip(cases, names, strict=True):
+        kinds.setdefault(name, set()).add(kind_of(case))
+    return [
+        f"{name}, {kind_of(case)}" if len(kinds[name]) > 1 else name
+        for case, name in zip(cases, names, strict=True)
+    ]
 
 
 def shared(cases: Sequence[Case]) -> dict[str, str]:

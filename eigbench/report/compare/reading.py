@@ -17,6 +17,7 @@ def how_to_read(found: Comparison) -> list[str]:
         *(_profile(found) if "profile" in kinds else []),
         *(_train(found) if "train" in kinds else []),
         *(_stability() if "stability" in kinds else []),
+        *(_probes() if kinds & {"path", "invariance"} else []),
         _chance(found),
     ]
 
@@ -65,6 +66,16 @@ def _stability() -> list[str]:
         "are, to the last digit, a success lost or gained is one of the program; if the runs round "
         "differently, McNemar's exact test has to show it. Gradient errors: the mean ratio, by "
         "Student's t test of its logarithms; less than a factor of two is not called a change."
+    ]
+
+
+def _probes() -> list[str]:
+    return [
+        "Paths and invariances: success is the share of finite values; of an error or a change, "
+        "the largest is judged, and of a path the median as well. Positions of one path are not "
+        "independent, and seeds are few, so that there is no test: a number that differs is one of "
+        "the program if torch is the same and most eigenpairs of stability cases are, to the last "
+        "digit, and is called not tested otherwise. Less than a factor of two is no change."
     ]
 
 

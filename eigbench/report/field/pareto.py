@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eigbench.report.field.measured import Measured
-from eigbench.report.field.uses import USES, Standing, differ, faster, standings
+from eigbench.report.field.uses import USES, Standing, faster, standings
 from eigbench.report.markdown import NOTHING, figure, percent, table
 from eigbench.report.plots import legend_below, panels, save, style
+from eigbench.report.rows import differ
 
 
 def sections(measured: Measured, folder: Path) -> list[str]:

@@ -6,12 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from eigbench.report.field.measured import Floats, Measured, finite_gradients
 from eigbench.report.markdown import NOTHING, percent, table
 from eigbench.report.profile.profiles import Profile
-from eigbench.report.rows import RIGHT, Row, comparable, point, values_of, where
+from eigbench.report.rows import RIGHT, Row, by_case, comparable, differ, values_of, where
 
 LARGEST_OF_FORMULAS = 3
 
@@ -88,18 +86,6 @@ def standings(measured: Measured, use: Use) -> list[Standing]:
     return [_standing(measured, method, where(fair, method=method)) for method in methods]
 
 
-def differ(one: Floats, other: Floats) -> bool:
-    """Whether two methods' shares by case differ: on average by twice its standard error.
-
-    The case is the unit: its seeds succeed and fail together.
-    """
-    difference = one - other
-    mean = abs(float(difference.mean()))
-    if len(difference) < 2:
-        return False
-    return mean > 2 * float(difference.std(ddof=1)) / math.sqrt(len(difference))
-
-
 def leaders(found: Sequence[Standing]) -> tuple[list[Standing], list[Standing]]:
     """Those most often right, no difference shown: the ones not shown to be slower, the slower.
 
@@ -142,12 +128,12 @@ def answers(measured: Measured) -> str:
             ]
         )
     headers = [
-        "use",
+        "for",
         "the loss sees",
         "use",
         "as right, slower",
-        "less than half as often right",
-        "seeds",
+        "less than half as right",
+        "cases",
     ]
     return table(headers, body) if body else ""
 
@@ -202,11 +188,10 @@ def _words(one: Standing) -> str:
 
 
 def _standing(measured: Measured, method: str, rows: Sequence[Row]) -> Standing:
-    ordered = sorted(rows, key=lambda row: str(point(row.case)))
     times = [profile for profile in measured.profiles if profile.case.method == method]
     return Standing(
         method=method,
-        right_by_case=np.array([(row.error <= RIGHT).mean() for row in ordered]),
-        finite_by_case=np.array([finite_gradients(row).mean() for row in ordered]),
+        right_by_case=by_case(rows, lambda row: row.error <= RIGHT),
+        finite_by_case=by_case(rows, finite_gradients),
         time=next((profile for profile in times if profile.ratio), None),
     )

@@ -65,5 +65,5 @@ def test_a_start_of_power_iteration_is_named() -> None:
 
 def test_kinds_do_not_mix() -> None:
     own = [stability_case(), *cases(profile_suite(d=[16]))]
-    assert named(own) == ["eigh", "torch.linalg.eigh", "eigh", "hybrid"]
+    assert named(own) == ["eigh, stability", "torch.linalg.eigh", "eigh, profile", "hybrid"]
     assert set(shared(own)) == {"stability", "profile"}
