@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -80,7 +81,10 @@ def start(
     python: tuple[str, ...] = (),
     environment: dict[str, str] | None = None,
 ) -> subprocess.Popen[str]:
-    """Start a command line in a process of its own."""
+    """Start a command line in a process of its own, which Ctrl-C interrupts."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # As a shell starts programs in the background; a child would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
     return subprocess.Popen(
         [sys.executable, *python, "-m", "eigbench", *words],
