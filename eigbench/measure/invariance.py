@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,6 +10,7 @@ from eigbench.measure.arrays import float64, norms
 from eigbench.measure.differentiate import differentiate
 from eigbench.measure.measurement import Measurement, as_list
 from eigbench.measure.problem import Problem, UserMatrices, pose
+from eigbench.measure.threads import torch_threads
 from eigbench.methods.base import Method
 from eigbench.methods.functions import Projector, SpectralFunction
 from eigbench.methods.registry import configured
@@ -77,20 +75,10 @@ def _in_float64(method: Method, problem: Problem, M: Tensor) -> Floats:
 
 
 def _on_other_threads(method: Method, problem: Problem, M: Tensor) -> Floats:
-    with _threads(1):
+    with torch_threads(1):
         one = _gradients(method, problem, M)
-    with _threads(2):
+    with torch_threads(2):
         return _relative(_gradients(method, problem, M), one)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _relative(found: Floats, reference: Floats) -> Floats:

@@ -9,7 +9,7 @@ import torch
 
 from eigbench.errors import NotApplicable
 from eigbench.losses import LOSSES, weights
-from eigbench.measure.arrays import float64, norms
+from eigbench.measure.arrays import are_finite, float64, norms
 from eigbench.measure.differentiate import differentiate
 from eigbench.measure.measurement import Measurement, as_list
 from eigbench.measure.problem import posed
@@ -28,8 +28,8 @@ def measure_path(case: PathCase) -> Measurement:
     One value a position: where it is; the gradient's error; its component on the crossing pair as
     a multiple of the exact one; and how far it moved from the position before, beside how far
     the exact one did, both relative to the exact norm. The record also remembers what the method
-    promises. Raises `NotApplicable` for a loss that has
-    no gradient at the crossing, and whatever the method raises.
+    promises. Raises `NotApplicable` for a loss that has no gradient at the crossing, and whatever
+    the method raises.
     """
     V = random_orthogonal(case.d, case.seed)
     eigenvalues, pair = _eigenvalues(case.d)
@@ -45,7 +45,7 @@ def measure_path(case: PathCase) -> Measurement:
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         samples = {
             "position": POSITIONS,
-            "gradient_finite": np.isfinite(G).all(axis=(-2, -1)),
+            "gradient_finite": are_finite(G),
             "gradient_error": norms(G - exact) / norms(exact),
             "crossing_ratio": (lower @ G @ upper) / (lower @ exact @ upper),
             "moved": norms(np.diff(G, axis=0)) / norms(exact[1:]),

@@ -125,7 +125,7 @@ def _function_error(problem: Problem, derivative: Derivative) -> Floats:
 
 
 def _condition_after(problem: Problem, derivative: Derivative) -> Floats:
-    """Condition number of `S M S` for the computed whitening matrix S: 1 if it whitens."""
+    """Condition number of `S M Sᵀ` for the computed whitening matrix S: 1 if it whitens."""
     S = float64(derivative.composed)
     usable = are_finite(S)
     whitened = np.where(usable[:, None, None], S @ problem.matrices @ S.swapaxes(-1, -2), 0)

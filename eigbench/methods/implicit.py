@@ -10,6 +10,7 @@ from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, Promise, require_positive, symmetric_part
 from eigbench.methods.calling import composing, eager_twin
+from eigbench.methods.pairwise import Decomposition
 from eigbench.phases import phase
 
 
@@ -50,15 +51,7 @@ class Implicit(Method):
         return atol, epsilon**0.4 if self.rtol is None else self.rtol
 
 
-class _ImplicitEigh(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(M: Tensor, method: Implicit) -> tuple[Tensor, Tensor]:
-        with phase("decomposition"):
-            eigenvalues, eigenvectors = torch.linalg.eigh(M)
-        return eigenvalues, eigenvectors
-
+class _ImplicitEigh(Decomposition):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Implicit], output: Any) -> None:
         ctx.tolerances = inputs[1].tolerances(inputs[0].dtype)

@@ -37,16 +37,21 @@ class CoefficientRule(Protocol):
         ...
 
 
-class _PairwiseEigh(torch.autograd.Function):
-    """A decomposition forward, the table's gradient backward, under `torch.func` and compile."""
+class Decomposition(torch.autograd.Function):
+    """A decomposition forward, a rule's own gradient backward, under `torch.func` and compile."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(M: Tensor, rule: CoefficientRule) -> tuple[Tensor, Tensor]:
+    def forward(M: Tensor, rule: object) -> tuple[Tensor, Tensor]:
+        """Eigenvalues and eigenvectors of symmetric `M` `(..., n, n)`."""
         with phase("decomposition"):
             eigenvalues, eigenvectors = torch.linalg.eigh(M)
         return eigenvalues, eigenvectors
+
+
+class _PairwiseEigh(Decomposition):
+    """The gradient that a table of coefficients gives."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, CoefficientRule], output: Any) -> None:

@@ -31,7 +31,7 @@ def compose(run: Run, folder: Path) -> tuple[str, str]:
     training, profile = TrainingBody(run), ProfileBody(run)
     stability = [
         *field.verdict(),
-        *verdict(rows, _iterations(run)),
+        *verdict(rows, field.measured.iterations),
         *series.verdict(series_records),
     ]
     sentences = _own_kind_first(
@@ -42,7 +42,7 @@ def compose(run: Run, folder: Path) -> tuple[str, str]:
         train=training.sections(folder),
         stability=[
             *field.opening(),
-            *(_stability(run, rows, folder) if rows else []),
+            *(_stability(run, rows, field.measured.iterations, folder) if rows else []),
             *field.sections(folder),
             *series.sections(series_records, folder),
         ],
@@ -84,9 +84,9 @@ def _listed(sentences: list[str]) -> str:
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
 
-def _stability(run: Run, rows: list[Row], folder: Path) -> list[str]:
-    fair = comparable(rows, _iterations(run))
-    by_loss = comparable_by_loss(rows, _iterations(run))
+def _stability(run: Run, rows: list[Row], iterations: int, folder: Path) -> list[str]:
+    fair = comparable(rows, iterations)
+    by_loss = comparable_by_loss(rows, iterations)
     return [
         *tables.how_to_read(run.suite),
         *tables.left_out(fair, by_loss),
@@ -98,11 +98,6 @@ def _stability(run: Run, rows: list[Row], folder: Path) -> list[str]:
         *claims.sections(rows, fair),
         *tables.reference(rows),
     ]
-
-
-def _iterations(run: Run) -> int:
-    """The suite's usual K: the first of its axis."""
-    return (run.suite.axes.iterations or [19])[0]
 
 
 def _partial(run: Run) -> list[str]:

@@ -129,24 +129,29 @@ def seed_count(rows: Iterable[Row]) -> int:
     return sum(row.case.seeds for row in rows)
 
 
+def usual(rows: Iterable[Row], iterations: int) -> list[Row]:
+    """Those at the suite's K, and from its first random starts, of methods that have them."""
+    return [
+        row
+        for row in rows
+        if row.case.iterations in (None, iterations) and row.case.parameters.get("seed", 0) == 0
+    ]
+
+
 def comparable(rows: Sequence[Row], iterations: int) -> list[Row]:
     """Rows on which methods can be compared: the suite's K and starts, the same points for all.
 
     A method that was measured at fewer than nine in ten of the points, as a reference is, does
     not narrow the comparison: it is left out.
     """
-    usual = [
-        row
-        for row in rows
-        if row.case.iterations in (None, iterations) and row.case.parameters.get("seed", 0) == 0
-    ]
+    kept = usual(rows, iterations)
     points: dict[str, set[Any]] = {}
-    for row in usual:
+    for row in kept:
         points.setdefault(row.case.method, set()).add(point(row.case))
     most = max((len(own) for own in points.values()), default=0)
     full = {method: own for method, own in points.items() if len(own) >= 0.9 * most}
     shared = set.intersection(*full.values()) if full else set()
-    return [row for row in usual if row.case.method in full and point(row.case) in shared]
+    return [row for row in kept if row.case.method in full and point(row.case) in shared]
 
 
 def comparable_by_loss(rows: Sequence[Row], iterations: int) -> list[Row]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from eigbench.measure.threads import torch_threads
 from eigbench.methods import available
 from tests.benchmarks import baseline, guarded, neighbours
 from tests.benchmarks.gate import SLOWDOWN, Verdict
 from tests.benchmarks.gating import Gate
-from tests.benchmarks.paired import torch_threads
 
 _OTHERS = pytest.StashKey[float]()
 _VERDICTS = pytest.StashKey[dict[str, Verdict]]()

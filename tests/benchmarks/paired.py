@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -101,16 +100,3 @@ def repeated(call: Callable[[], object], times: int) -> Callable[[], object]:
             call()
 
     return calls
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Torch on so many threads, and then on as many as before."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

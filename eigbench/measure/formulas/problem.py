@@ -29,17 +29,21 @@ class NoDerivative(ArithmeticError):
 
 
 Scalar = Callable[[Any], Any]
+_INVERSE_ROOT: tuple[Scalar, Scalar] = (
+    lambda x: 1 / mp.sqrt(x),
+    lambda x: -1 / (2 * x * mp.sqrt(x)),
+)
 _SCALARS: dict[type[SpectralFunction], tuple[Scalar, Scalar]] = {
-    InverseSquareRoot: (lambda x: 1 / mp.sqrt(x), lambda x: -1 / (2 * x * mp.sqrt(x))),
+    InverseSquareRoot: _INVERSE_ROOT,
+    Whitening: _INVERSE_ROOT,
     SquareRoot: (mp.sqrt, lambda x: 1 / (2 * mp.sqrt(x))),
-    Whitening: (lambda x: 1 / mp.sqrt(x), lambda x: -1 / (2 * x * mp.sqrt(x))),
     Identity: (lambda x: x, lambda _: mpf(1)),
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """`⟨W, f(M)⟩`; `values` and `slopes` are f and f′ at each of the ascending eigenvalues."""
+    """`⟨W, f(M)⟩`, M with its eigenpairs, ascending; `epsilon` is of the precision of M."""
 
     M: mpmath.matrix
     W: mpmath.matrix

@@ -11,15 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eigbench.report.profile.profiles import Profile, gather
-from eigbench.report.rows import Row, pooled, stability_rows
+from eigbench.report.rows import Floats, Row, pooled, stability_rows, usual
 from eigbench.runs.case import InvarianceCase, PathCase, StabilityCase
 from eigbench.runs.record import Record
 from eigbench.runs.store import Run
 
-Floats = NDArray[np.float64]
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measured:
     """Everything of a run, each kind of record for itself."""
 
@@ -33,12 +31,7 @@ class Measured:
     @cached_property
     def rows(self) -> list[Row]:
         """The stability rows at the suite's usual K and starts."""
-        return [
-            row
-            for row in stability_rows(self.run.records)
-            if row.case.iterations in (None, self.iterations)
-            and not row.case.parameters.get("seed")
-        ]
+        return usual(stability_rows(self.run.records), self.iterations)
 
     @cached_property
     def refused(self) -> dict[str, dict[str, str]]:
@@ -78,16 +71,14 @@ class Measured:
 
     def promised(self, method: str) -> set[str]:
         """What a method says of itself, as far as its records remember it."""
-        own = (record.labels.get("promises", []) for record in self._of(PathCase, method))
-        return {promise for promises in own for promise in promises}
+        own = of_method(self.paths, method)
+        return {promise for record in own for promise in record.labels.get("promises", [])}
 
-    def _of(self, kind: Any, method: str | None = None) -> list[Record]:
+    def _of(self, kind: Any) -> list[Record]:
         return [
             record
             for record in self.run.records
-            if isinstance(record.case, kind)
-            and record.status == "measured"
-            and method in (None, getattr(record.case, "method", None))
+            if isinstance(record.case, kind) and record.status == "measured"
         ]
 
 

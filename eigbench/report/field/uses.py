@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from eigbench.report.field.measured import Floats, Measured, finite_gradients
+from eigbench.report.field.measured import Measured, finite_gradients
 from eigbench.report.markdown import NOTHING, percent, table
 from eigbench.report.profile.profiles import Profile
-from eigbench.report.rows import RIGHT, Row, by_case, comparable, differ, values_of, where
+from eigbench.report.rows import RIGHT, Floats, Row, by_case, comparable, differ, values_of, where
 
 LARGEST_OF_FORMULAS = 3
 
@@ -77,13 +78,14 @@ class Standing:
         return estimate.middle if estimate else math.nan
 
 
-def standings(measured: Measured, use: Use) -> list[Standing]:
+@functools.lru_cache(maxsize=len(USES))  # four parts of a report ask for each
+def standings(measured: Measured, use: Use) -> Sequence[Standing]:
     """The methods that were measured on nine of ten cases of the use, on the cases of all."""
     # Smaller matrices ask for a formula or a coefficient, and not for a use.
     rows = [row for row in measured.rows if use.belongs(row) and row.case.d > LARGEST_OF_FORMULAS]
     fair = comparable(rows, measured.iterations)
     methods = values_of(fair, "method")
-    return [_standing(measured, method, where(fair, method=method)) for method in methods]
+    return tuple(_standing(measured, method, where(fair, method=method)) for method in methods)
 
 
 def leaders(found: Sequence[Standing]) -> tuple[list[Standing], list[Standing]]:
