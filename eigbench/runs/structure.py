@@ -50,6 +50,9 @@ class Grid(Axes, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     narrow: list[str] = []
     """Axes of which this grid needs few values: an option narrows them to those it names, and
     replaces them only where that leaves none."""
+    only: list[str] = []
+    """Axes whose other values would ask something else: an option narrows them too, and leaves the
+    grid out where that leaves none."""
 
 
 class Matrices(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

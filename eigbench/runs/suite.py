@@ -89,9 +89,11 @@ def _check_grid(place: str, suite: Suite, grid: Grid) -> None:
     missing = required(kind, values) - set(values)
     if missing:
         raise InputError(f"{place} has no {', '.join(sorted(missing))}")
-    unknown = [name for name in grid.narrow if name not in AXES]
-    if unknown:
-        raise InputError(f"{place}.narrow: {unknown[0]!r} is no axis; axes are {', '.join(AXES)}")
+    for list_name, names in (("narrow", grid.narrow), ("only", grid.only)):
+        for name in names:
+            if name not in AXES:
+                axes = ", ".join(AXES)
+                raise InputError(f"{place}.{list_name}: {name!r} is no axis; axes are {axes}")
 
 
 def _check_axes(place: str, axes: Axes) -> None:
@@ -111,16 +113,22 @@ def _read(place: str, axis: Axis, value: Any) -> None:
 
 def override(suite: Suite, options: Mapping[str, list[Any]]) -> Suite:
     """The suite with some axes replaced in every grid, or narrowed where the grid says so."""
-    grids = []
-    for grid in suite.grids:
-        changes = {}
-        for name, values in options.items():
-            own = getattr(grid, name) or getattr(suite.axes, name)
-            kept = [value for value in own or [] if value in values]
-            changes[name] = kept if name in grid.narrow and kept else values
-        is_grid_of_axes = kind_of(suite, grid) != "series"
-        grids.append(msgspec.structs.replace(grid, **changes) if is_grid_of_axes else grid)
-    return msgspec.structs.replace(suite, grids=grids)
+    overridden = (_overridden(suite, grid, options) for grid in suite.grids)
+    return msgspec.structs.replace(suite, grids=[grid for grid in overridden if grid is not None])
+
+
+def _overridden(suite: Suite, grid: Grid, options: Mapping[str, list[Any]]) -> Grid | None:
+    """One grid, or None where the options leave nothing of what it asks."""
+    if kind_of(suite, grid) == "series":
+        return grid
+    changes = {}
+    for name, values in options.items():
+        own = getattr(grid, name) or getattr(suite.axes, name)
+        kept = [value for value in own or [] if value in values]
+        if name in grid.only and not kept:
+            return None
+        changes[name] = kept if name in (*grid.narrow, *grid.only) and kept else values
+    return msgspec.structs.replace(grid, **changes)
 
 
 def at_scale(suite: Suite, name: str) -> Suite:

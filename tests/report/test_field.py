@@ -11,7 +11,7 @@ import pytest
 
 from eigbench.measure import measurer
 from eigbench.report import write_report
-from eigbench.report.field import pareto, promises
+from eigbench.report.field import pareto, promises, uses
 from eigbench.report.field.measured import Measured
 from eigbench.report.field.uses import USES, Standing, answers, leaders, standings
 from eigbench.report.profile.estimates import Estimate
@@ -55,7 +55,7 @@ def found(run: Run, title: str) -> dict[str, Standing]:
 
 def test_a_method_stands_in_the_uses_that_it_can_take(run: Run) -> None:
     assert set(found(run, "ZCA whitening")) == set(METHODS) - {"cholesky"}
-    assert set(found(run, "whitening, by any matrix")) == set(METHODS)
+    assert set(found(run, "whitening by any matrix")) == set(METHODS)
     assert set(found(run, "PCA")) == {"eigh", "hybrid", "spectral", "clip"}
     assert found(run, "second-order pooling") == {}
 
@@ -68,7 +68,7 @@ def test_shares_are_those_of_the_records(run: Run) -> None:
     # In float32 no tie survives rounding: a gradient is there, and wrong.
     assert whitening["hybrid"].finite == 1
     assert whitening["hybrid"].right < 0.5
-    assert found(run, "tensor networks, physics")["eigh"].finite < 1
+    assert found(run, "tensor networks and physics")["eigh"].finite < 1
 
 
 def test_the_answers_name_who_is_right(run: Run) -> None:
@@ -185,3 +185,31 @@ def test_a_difference_is_shown_from_case_to_case() -> None:
     # The same everywhere, and always by a little.
     assert differ(by_case(1.0), by_case(1.0) - 0.01)
     assert not differ(by_case(1.0, 1), by_case(0.0, 1))
+
+
+def test_what_is_seldom_right_is_recommended_to_nobody() -> None:
+    chosen, slower = uses.recommended([standing("better", 0.6), standing("worse", 0.2, time=0.5)])
+    assert chosen == "none of these; the best is `better` (60 %, 1 ×)"
+    assert slower == ""
+    assert uses.recommended([standing("good", 0.95)])[0] == "`good` (95 %, 1 ×)"
+
+
+def test_whitening_by_any_matrix_is_asked_where_there_is_another(run: Run) -> None:
+    without = [r for r in run.records if getattr(r.case, "method", "") != "cholesky"]
+    alone = Run(run.suite, run.environment, without)
+    assert found(alone, "whitening by any matrix") == {}
+    assert found(alone, "ZCA whitening")
+
+
+def test_too_few_cases_are_not_a_refusal(run: Run) -> None:
+    """As of a reference, which is measured here and there."""
+    kept = [
+        record
+        for record in run.records
+        if getattr(record.case, "method", "") != "clip" or getattr(record.case, "gap", 0) == 0.3
+    ]
+    text = "\n".join(uses.sections(Measured(Run(run.suite, run.environment, kept))))
+    of_clip = next(line for line in text.splitlines() if line.startswith("| clip "))
+    assert [cell.strip() for cell in of_clip.split("|")[2:-2]] == ["–"] * 5
+    of_roots = next(line for line in text.splitlines() if line.startswith("| newton-schulz "))
+    assert "cannot" in of_roots

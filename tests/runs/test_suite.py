@@ -153,6 +153,22 @@ def test_narrowing_an_axis_that_the_grid_inherits() -> None:
     assert override(suite, {"d": [2, 8]}).grids[0].d == [8]
 
 
+def test_an_option_leaves_out_a_grid_that_is_about_other_values_only() -> None:
+    suite = making.suite(d=[2, 3], only=["d"])
+    assert override(suite, {"d": [8, 16]}).grids == []
+    assert override(suite, {"d": [3, 8], "gap": [0.5]}).grids[0].d == [3]
+    assert override(suite, {"gap": [0.5]}).grids[0].d == [2, 3]
+
+
+def test_the_coefficient_is_not_asked_of_other_sizes() -> None:
+    """The README's first command names sizes: what is about d = 2 or 3 is not measured at them."""
+    suite = load(find("stability"))
+    whole, chosen = cases(suite), cases(override(suite, {"d": [4, 8, 16, 32, 64]}))
+    assert {case.id for case in chosen} < {case.id for case in whole}
+    left_out = [case for case in whole if case not in chosen]
+    assert {case.d for case in left_out if isinstance(case, StabilityCase)} == {2, 3}
+
+
 def test_only_the_axes_that_are_named_narrow() -> None:
     suite = making.suite(d=[8, 16], gap=[0.1, 0.2], narrow=["d"])
     changed = override(suite, {"d": [8, 64], "gap": [0.2, 0.5]}).grids[0]

@@ -32,9 +32,9 @@ class Body:
         for use in uses.USES:
             found = uses.standings(self.measured, use)
             if len(found) > 1:
-                chosen, slower = uses.leaders(found)
-                also = f"; as right but slower: {uses.listed(slower)}" if slower else ""
-                sentences.append(f"Use for {use.title}: {uses.listed(chosen)}{also}.")
+                chosen, slower = uses.recommended(found)
+                also = f"; as right but slower: {slower}" if slower else ""
+                sentences.append(f"For {use.title} use {chosen}{also}.")
         return sentences
 
     def opening(self) -> list[str]:

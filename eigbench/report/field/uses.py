@@ -13,40 +13,48 @@ from eigbench.report.profile.profiles import Profile
 from eigbench.report.rows import RIGHT, Floats, Row, by_case, comparable, differ, values_of, where
 
 LARGEST_OF_FORMULAS = 3
+ENOUGH = 0.9
+"""A method that is right less often is recommended to nobody."""
 
 
 @dataclass(frozen=True)
 class Use:
-    """A use, and the cases that ask what it asks."""
+    """A use, and the cases that ask what it asks: of these losses, and of those what belongs."""
 
     title: str
     sees: str
+    losses: tuple[str, ...]
     belongs: Callable[[Row], bool]
+    asked: Callable[[Row], bool] = lambda _: True
+    """Whether a row gives reason to ask for this use at all."""
 
 
-def _loss(*losses: str) -> Callable[[Row], bool]:
-    return lambda row: row.case.loss in losses and row.case.spectrum != "laplacian"
+def _whitens_otherwise(row: Row) -> bool:
+    """By another matrix than `M^(−1/2)`."""
+    return "whitens_by" in row.record.labels
 
 
-def _spectrum(spectrum: str, *losses: str) -> Callable[[Row], bool]:
-    return lambda row: row.case.loss in losses and row.case.spectrum == spectrum
+def _general(row: Row) -> bool:
+    return row.case.spectrum != "laplacian"
 
 
-def _zca(row: Row) -> bool:
-    """Whitening by `M^(−1/2)`, and not by another matrix."""
-    return _loss("whitening")(row) and "whitens_by" not in row.record.labels
+def _of(spectrum: str) -> Callable[[Row], bool]:
+    return lambda row: row.case.spectrum == spectrum
 
 
+PARTS = ("subspace", "eigenvector")
 USES = (
-    Use("ZCA whitening", "M^(−1/2)", _zca),
-    Use("whitening, by any matrix", "W with W M Wᵀ = I", _loss("whitening")),
-    Use("PCA", "the leading subspace", _loss("subspace")),
-    Use("second-order pooling", "M^(1/2)", _loss("square-root")),
-    Use("single eigenvectors", "one separated eigenvector", _loss("eigenvector")),
-    Use("tensor networks, physics", "a subspace or a separated eigenvector, clusters beside it",
-        _spectrum("cluster", "subspace", "eigenvector")),
+    Use("ZCA whitening", "M^(−1/2)", ("whitening",),
+        lambda row: _general(row) and not _whitens_otherwise(row)),
+    Use("whitening by any matrix", "W with W M Wᵀ = I", ("whitening",), _general,
+        asked=_whitens_otherwise),
+    Use("PCA", "the leading subspace", ("subspace",), _general),
+    Use("second-order pooling", "M^(1/2)", ("square-root",), _general),
+    Use("single eigenvectors", "one separated eigenvector", ("eigenvector",), _general),
+    Use("tensor networks and physics", "a subspace or a separated eigenvector, clusters beside it",
+        PARTS, _of("cluster")),
     Use("graph Laplacians", "a subspace or an eigenvector, zeros that repeat",
-        _spectrum("laplacian", "subspace", "eigenvector")),
+        PARTS, _of("laplacian")),
 )  # fmt: skip
 
 
@@ -78,11 +86,22 @@ class Standing:
         return estimate.middle if estimate else math.nan
 
 
+def rows_of(measured: Measured, use: Use) -> list[Row]:
+    """The rows that belong to a use."""
+    # Smaller matrices ask for a formula or a coefficient, and not for a use.
+    return [
+        row
+        for row in measured.rows
+        if row.case.loss in use.losses and row.case.d > LARGEST_OF_FORMULAS and use.belongs(row)
+    ]
+
+
 @functools.lru_cache(maxsize=len(USES))  # four parts of a report ask for each
 def standings(measured: Measured, use: Use) -> Sequence[Standing]:
     """The methods that were measured on nine of ten cases of the use, on the cases of all."""
-    # Smaller matrices ask for a formula or a coefficient, and not for a use.
-    rows = [row for row in measured.rows if use.belongs(row) and row.case.d > LARGEST_OF_FORMULAS]
+    rows = rows_of(measured, use)
+    if not any(map(use.asked, rows)):
+        return ()
     fair = comparable(rows, measured.iterations)
     methods = values_of(fair, "method")
     return tuple(_standing(measured, method, where(fair, method=method)) for method in methods)
@@ -110,6 +129,15 @@ def faster(one: Standing, other: Standing) -> int:
     return -1 if theirs.high < mine.low else 0
 
 
+def recommended(found: Sequence[Standing]) -> tuple[str, str]:
+    """What to use, and what is as right but slower, in words."""
+    chosen, slower = ([one for one in some if one.right >= ENOUGH] for some in leaders(found))
+    if not chosen:
+        best = max(found, key=lambda one: one.right)
+        return f"none of these; the best is {listed([best])}", ""
+    return listed(chosen), listed(slower)
+
+
 def answers(measured: Measured) -> str:
     """Which one should I use: a row a use, in words that the numbers choose."""
     body = []
@@ -117,14 +145,15 @@ def answers(measured: Measured) -> str:
         found = standings(measured, use)
         if not found:
             continue
-        chosen, slower = leaders(found)
-        bad = [one for one in found if one.right < chosen[0].right / 2]
+        chosen, slower = recommended(found)
+        most = max(one.right for one in found)
+        bad = [one for one in found if one.right < most / 2]
         body.append(
             [
                 use.title,
                 use.sees,
-                listed(chosen),
-                listed(slower) or NOTHING,
+                chosen,
+                slower or NOTHING,
                 listed(sorted(bad, key=lambda one: one.right)) or NOTHING,
                 str(len(found[0].right_by_case)),
             ]
@@ -148,31 +177,36 @@ def sections(measured: Measured) -> list[str]:
     return [
         "## Which one for which use",
         "*use*: most often right, or not shown to be less often right (twice the standard error "
-        "of the difference from case to case), and of those not shown to be slower. In brackets "
+        f"of the difference from case to case), and for {percent(ENOUGH)} at least; of those the "
+        "ones not shown to be slower. In brackets "
         "the share of seeds that are right to 1 %, and the time of a forward and backward pass "
         "over that of `torch.linalg.eigh` with its own gradient, where it was measured. The cases "
         "are this suite's: exact ties, closing gaps and other scales are many among them.",
         found,
-        "Every method: right / finite, in % of seeds. “cannot”: it computes no such function.",
+        "Every method: right / finite, in % of seeds. “cannot”: it computes no such function; "
+        "“–”: it was measured on too few of the cases, as a reference is.",
         _everything(measured),
     ]
 
 
 def _everything(measured: Measured) -> str:
-    by_use = {use.title: {s.method: s for s in standings(measured, use)} for use in USES}
-    by_use = {title: found for title, found in by_use.items() if found}
+    by_use = {use: {s.method: s for s in standings(measured, use)} for use in USES}
+    by_use = {use: found for use, found in by_use.items() if found}
     body = []
     for method in measured.methods:
-        cells = [_shares(found.get(method)) for found in by_use.values()]
+        cells = [_cell(measured, use, method, found) for use, found in by_use.items()]
         times = [found[method].ratio for found in by_use.values() if method in found]
         body.append([method, *cells, f"{times[0]:.2g}" if times and times[0] > 0 else NOTHING])
-    return table(["method", *by_use, "time over `eigh`"], body)
+    return table(["method", *(use.title for use in by_use), "time over `eigh`"], body)
 
 
-def _shares(standing: Standing | None) -> str:
-    if standing is None:
-        return "cannot"
-    return f"{_number(standing.right)} / {_number(standing.finite)}"
+def _cell(measured: Measured, use: Use, method: str, found: dict[str, Standing]) -> str:
+    if method in found:
+        standing = found[method]
+        return f"{_number(standing.right)} / {_number(standing.finite)}"
+    own = [row for row in where(measured.rows, method=method) if row.case.loss in use.losses]
+    refuses = measured.refused.get(method, {}).keys() & set(use.losses)
+    return "cannot" if refuses or any(map(_whitens_otherwise, own)) else NOTHING
 
 
 def _number(share: float) -> str:
