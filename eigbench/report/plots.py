@@ -1,9 +1,9 @@
-"""Figures: one look for all, colours that a colour-blind reader can tell apart."""
+"""Figures: one look for all, in colours that a colour-blind reader can tell apart."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,63 +11,67 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
+import numpy as np
 from matplotlib import pyplot as plt
+from numpy.typing import NDArray
 
-# Okabe and Ito (2008), a wine red of Tol (2021), and colours that were searched for beside them:
-# any two can be told apart by protanopic and deuteranopic readers; a marker each too. "bn" is batch
-# normalisation, which layers are compared with, as operations are with "torch.linalg.eigh" and
-# layers also with "none".
-STYLES: dict[str, tuple[str, Any, Any]] = {
-    "eigh": ("#0072B2", "o", "-"),
-    "svd": ("#56B4E9", "s", "--"),
-    "pi": ("#D55E00", "^", "-"),
-    "hybrid": ("#009E73", "D", "-"),
-    "hybrid-loop": ("#CC79A7", "v", ":"),
-    "spectral": ("#E69F00", "P", "-"),
-    "svd-released": ("#882255", "<", "--"),
-    # The families of the field: series, cut-offs, Lorentzians, roots without eigenpairs, parts.
-    "taylor": ("#22CC44", ">", "-"),
-    "pade": ("#004422", "h", ":"),
-    "clip": ("#AA8844", "1", "-"),
-    "trunc": ("#CCCC22", "2", "--"),
-    "topn": ("#446622", "3", ":"),
-    "lorentzian": ("#222266", "*", "-."),
-    "lorentzian-relative": ("#8888EE", "4", (0, (3, 1, 1, 1))),
-    "svd-newton": ("#CC2244", "d", "--"),
-    "newton-schulz": ("#EE22CC", "H", "-"),
-    "mpa-lyapunov": ("#660000", "8", "-."),
-    "mtp-lyapunov": ("#CC0000", "p", "--"),
-    "cholesky": ("#4400CC", "x", "-"),
-    "implicit": ("#00CCCC", "+", "-."),
-    "subspace": ("#880088", "|", ":"),
-    "bn": ("#000000", "X", "-"),
-    "torch.linalg.eigh": ("#666666", (4, 1, 0), (0, (1, 1))),
-    "none": ("#AAAAAA", "_", (0, (1, 1))),
-}
-_OTHERS = (("#0000AA", (3, 1, 0), "-."), ("#66CC88", (5, 2, 0), "-."), ("#CCCC66", (6, 2, 0), "-."))
+from eigbench.methods.registry import known
+
+Floats = NDArray[np.float64]
+
 DOTS_PER_INCH = 110
-USUAL_LINES = 2
-"""So many lines of a legend fit under the panels as they are."""
+OKABE_ITO = ("#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#882255", "#555555")
+"""M. Okabe and K. Ito, 2008, without yellow and black; a wine red and a grey in their place."""
+MARKERS = ("o", "s", "^", "D", "v", "P", "<", "X", ">", "h", "*", "d", "p", "H", "8")
+LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (3, 1, 1, 1, 1, 1)))
+REFERENCES: dict[str, dict[str, Any]] = {
+    "bn": {"color": "#000000", "marker": "X", "linestyle": "-"},
+    "torch.linalg.eigh": {"color": "#666666", "marker": (4, 1, 0), "linestyle": (0, (1, 1))},
+    "none": {"color": "#AAAAAA", "marker": "_", "linestyle": (0, (1, 1))},
+}
+"""What methods are compared with."""
+
+SMALL_SET = 6
+"""Up to so many methods share a panel; of more each has a panel of its own."""
 
 
 def style(method: str) -> dict[str, Any]:
-    """Colour, marker and line of a method, the same in every figure."""
-    others = _OTHERS[sum(map(ord, method)) % len(_OTHERS)]
-    colour, marker, line = STYLES.get(method, others)
-    return {"color": colour, "marker": marker, "linestyle": line, "markersize": 5}
+    """Colour, marker and line of a method, the same in every figure.
+
+    They follow from its place in the list of methods: nothing is declared. A contestant such as
+    "pi, K = 100" looks like its method, dashed otherwise.
+    """
+    name, _, variant = method.partition(", K = ")
+    if name in REFERENCES:
+        return {**REFERENCES[name], "markersize": 5}
+    names = [*known()]
+    place = names.index(name) if name in names else len(names) + sum(map(ord, name))
+    return {
+        "color": OKABE_ITO[place % len(OKABE_ITO)],
+        "marker": MARKERS[place % len(MARKERS)],
+        "linestyle": LINES[(place // len(OKABE_ITO) + bool(variant)) % len(LINES)],
+        "markersize": 5,
+    }
 
 
-def panels(count: int, width: float = 4.6, height: float = 3.8) -> tuple[Any, list[Any]]:
-    """A figure with `count` panels, at most three in a row; four make a square."""
-    columns = 2 if count == 4 else min(count, 3)
-    lines = -(-count // columns)
+def line(method: str) -> dict[str, Any]:
+    """The same without a marker, for curves of many points."""
+    return {**style(method), "marker": "none"}
+
+
+def panels(
+    count: int, width: float = 4.6, height: float = 3.8, columns: int = 3, *, same: bool = False
+) -> tuple[Any, list[Any]]:
+    """A figure with `count` panels, at most `columns` in a row; four make a square.
+
+    `same`: they share their axes, whose labels stand at the rim alone.
+    """
+    across = 2 if count == 4 and columns == 3 else min(count, columns)
+    down = -(-count // across)
     figure, axes = plt.subplots(
-        lines,
-        columns,
-        figsize=(width * columns, height * lines),
-        squeeze=False,
-        layout="constrained",
-    )
+        down, across, figsize=(width * across, height * down), squeeze=False,
+        layout="constrained", sharex=same, sharey=same,
+    )  # fmt: skip
     flat = list(axes.flat)
     for empty in flat[count:]:
         empty.set_visible(False)
@@ -80,25 +84,28 @@ def legend_below(figure: Any, axes: Sequence[Any]) -> None:
     for panel in axes:
         handles, labels = panel.get_legend_handles_labels()
         entries.update(zip(labels, handles, strict=True))
+    if not entries:
+        return
     longest = max(map(len, entries), default=0)
     columns = max(1, min(6, int(figure.get_figwidth() / (0.6 + 0.08 * longest))))  # inches
     lines = -(-len(entries) // columns)
-    if lines > USUAL_LINES:  # a long legend takes no room from the panels
-        figure.set_figheight(figure.get_figheight() + 0.2 * (lines - USUAL_LINES))  # inches
+    if lines > 2:  # a long legend takes no room from the panels
+        figure.set_figheight(figure.get_figheight() + 0.2 * (lines - 2))  # inches
     figure.legend(
         list(entries.values()), list(entries), loc="outside lower center", ncols=columns, fontsize=9
     )
 
 
-def gap_axis(axes: Any, gaps: list[float]) -> dict[float, float]:
+def gap_axis(axes: Any, gaps: Iterable[float]) -> dict[float, float]:
     """A logarithmic axis of gaps, widest first, with a place for 0 at its end.
 
     Returns where each gap is drawn.
     """
+    gaps = list(gaps)
     positive = sorted(gap for gap in gaps if gap > 0)
     places = dict(zip(positive, positive, strict=True))
     axes.set_xscale("log")
-    axes.set_xlabel("relative eigengap, no unit")
+    axes.set_xlabel("relative eigengap")
     decades = [10.0**e for e in range(-16, 1) if positive and positive[0] <= 10.0**e]
     every = max(1, -(-len(decades) // 6))
     ticks = {place: f"$10^{{{round(math.log10(place))}}}$" for place in decades[::every]}
@@ -110,6 +117,41 @@ def gap_axis(axes: Any, gaps: list[float]) -> dict[float, float]:
     axes.set_xticks([], minor=True)
     axes.invert_xaxis()
     return places
+
+
+def profile(axes: Any, errors: Floats, low: float, high: float, **look: Any) -> None:
+    """A performance profile: the share, in %, of `errors` that are at most x, x from low to high.
+
+    It ends below 100 where errors are not finite, or larger than `high` (E. D. Dolan and J. J.
+    Moré, Benchmarking optimization software with performance profiles, 2002).
+    """
+    finite = np.sort(errors[np.isfinite(errors)])
+    heights = 100 * np.arange(1, len(finite) + 1) / max(len(errors), 1)
+    x = np.concatenate([[low], np.clip(finite, low, None), [high]])
+    y = np.concatenate([[0.0], heights, heights[-1:] if len(finite) else [0.0]])
+    axes.step(x, y, where="post", **{**look, "marker": "none"})
+    axes.set(xscale="log", xlim=(low, high), ylim=(-3, 103))
+
+
+def heat_map(
+    axes: Any,
+    values: Floats,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    texts: Sequence[Sequence[str]],
+) -> Any:
+    """Shares in % `(rows, columns)` in colour, NaN in grey, a text in each; returns the image."""
+    shades = mpl.colormaps["cividis"].with_extremes(bad="0.85")
+    image = axes.imshow(values, cmap=shades, vmin=0, vmax=100, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=20, ha="right", fontsize=8)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    for i, j in np.ndindex(values.shape):
+        dark = np.isfinite(values[i, j]) and values[i, j] < 50
+        axes.text(
+            j, i, texts[i][j], ha="center", va="center", fontsize=7,
+            color="white" if dark else "black",
+        )  # fmt: skip
+    return image
 
 
 def save(figure: Any, folder: Path, name: str) -> str:

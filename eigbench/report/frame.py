@@ -1,0 +1,241 @@
+"""Records as tidy tables: a row a case and matrix (or round, step, point), a column a quantity.
+
+Everything that a report says is computed from these frames. A case that failed keeps its rows, with
+nulls where there is no value, so that no summary can forget it. Skipped cases have a frame of their
+own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from eigbench.report import situations
+from eigbench.runs.case import (
+    Case,
+    InvarianceCase,
+    PathCase,
+    ProfileCase,
+    SeriesCase,
+    StabilityCase,
+    TrainCase,
+)
+from eigbench.runs.record import Record
+from eigbench.runs.store import Run
+from eigbench.runs.suite import cases
+
+POINT = ("d", "spectrum", "gap", "scale", "dtype", "epsilon", "loss", "matrix")
+"""What is asked of a method: one matrix and one loss."""
+
+RIGHT = 0.01
+"""A gradient counts as right up to this relative error."""
+
+USUAL_ITERATIONS = 19
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """All frames of a run; each is made when it is first asked for."""
+
+    run: Run
+    folder: Path
+    """Where figures go."""
+
+    @cached_property
+    def planned(self) -> list[Case]:
+        """Every case of the suite."""
+        return cases(self.run.suite)
+
+    @property
+    def iterations(self) -> int:
+        """The suite's usual K: the first of its axis."""
+        return (self.run.suite.axes.iterations or [USUAL_ITERATIONS])[0]
+
+    def records(self, kind: type[Any], *statuses: str) -> list[Record]:
+        """The records of a kind of case, of these statuses (all if none is named)."""
+        return [
+            record
+            for record in self.run.records
+            if isinstance(record.case, kind) and (not statuses or record.status in statuses)
+        ]
+
+    @cached_property
+    def skipped(self) -> pl.DataFrame:
+        """A row a skipped case, with its reason; no samples."""
+        return tidy(record for record in self.run.records if record.status == "skipped")
+
+    @cached_property
+    def every_stability(self) -> pl.DataFrame:
+        """A row a stability case and matrix, those with other random starts included.
+
+        Besides axes and metrics: `matrix`, the random seed of its matrix; `error`, infinite where
+        there is no finite gradient; `finite`; `right`; `situation`; `contestant`, the method with
+        its K where that is not the suite's.
+        """
+        frame = tidy(self.records(StabilityCase, "measured", "failed"))
+        return frame if frame.is_empty() else self._judged(frame)
+
+    @cached_property
+    def stability(self) -> pl.DataFrame:
+        """The same with the first random starts alone, which is one row a contestant and matrix."""
+        frame = self.every_stability
+        return frame if frame.is_empty() else frame.filter(pl.col("start") == 0)
+
+    @cached_property
+    def usual(self) -> pl.DataFrame:
+        """The same at the suite's K alone: contestants are methods."""
+        frame = self.stability
+        return frame if frame.is_empty() else frame.filter(pl.col("contestant") == pl.col("method"))
+
+    def _judged(self, frame: pl.DataFrame) -> pl.DataFrame:
+        error = metric(frame, "gradient_error").fill_nan(None).fill_null(float("inf"))
+        finite = (metric(frame, "gradient_finite") == 1).fill_null(value=False)
+        K = pl.col("iterations")
+        named = (
+            pl.when(K.is_null() | (self.iterations == K))
+            .then(pl.col("method"))
+            .otherwise(pl.format("{}, K = {}", "method", K))
+        )
+        frame = frame.with_columns(
+            error=error, finite=finite, contestant=named, matrix=pl.col("seed") + pl.col("row")
+        ).with_columns(right=pl.col("error") <= RIGHT)
+        return situations.classified(frame, POINT)
+
+    @cached_property
+    def invariances(self) -> pl.DataFrame:
+        """A row a measured invariance case and matrix."""
+        return tidy(self.records(InvarianceCase, "measured"))
+
+    @cached_property
+    def paths(self) -> pl.DataFrame:
+        """A row a measured path and point on it; `moved` is the move to the next point."""
+        return tidy(self.records(PathCase, "measured"))
+
+    @cached_property
+    def series(self) -> pl.DataFrame:
+        """A row a series case and term; see `COEFFICIENT_TERMS` and `FIGURE_1_POWERS`."""
+        return tidy(self.records(SeriesCase, "measured"))
+
+    @cached_property
+    def profiles(self) -> pl.DataFrame:
+        """A row a profile and round."""
+        return tidy(self.records(ProfileCase, "measured", "failed"))
+
+    @cached_property
+    def steps(self) -> pl.DataFrame:
+        """A row a trial and training step."""
+        return tidy(self.records(TrainCase, "measured", "failed"))
+
+
+def metric(frame: pl.DataFrame, name: str) -> pl.Expr:
+    """A column of numbers; nulls if no record of the frame has it."""
+    return pl.col(name) if name in frame.columns else pl.lit(None, dtype=pl.Float64)
+
+
+def tidy(records: Iterable[Record]) -> pl.DataFrame:
+    """A row for each record and sample.
+
+    Columns: the fields of the case (`parameters` as JSON; `iterations` and `start` from them),
+    `id`, `status`, `reason`, `session`, `row` (the position of the sample), one a metric (Float64),
+    and one a label that has one word or as many as there are rows. A metric with a single value has it
+    in every row; a shorter one has nulls at its end, and so has all of a case that failed, with a
+    row for each of its matrices.
+    """
+    parts = [
+        _block(list(own))
+        for _, own in groupby(records, key=lambda r: (type(r.case), r.status, tuple(r.samples)))
+    ]
+    return pl.concat(parts, how="diagonal_relaxed") if parts else pl.DataFrame()
+
+
+def _block(records: list[Record]) -> pl.DataFrame:
+    """Records of one kind of case and with the same metrics."""
+    lengths = [_rows(record) for record in records]
+    cases_of = [msgspec.structs.asdict(record.case) for record in records]
+    columns: dict[str, pl.Series] = {}
+    for name in cases_of[0]:
+        values = [case[name] for case in cases_of]
+        if name == "parameters":
+            columns["iterations"] = _spread([v.get("iterations") for v in values], lengths)
+            columns["start"] = _spread([v.get("seed") or 0 for v in values], lengths)
+            values = [msgspec.json.encode(v, order="sorted").decode() for v in values]
+        columns[name] = _spread(values, lengths)
+    for name in ("id", "status", "reason", "session"):
+        columns[name] = _spread([getattr(record, name) for record in records], lengths)
+    columns["row"] = pl.Series([row for length in lengths for row in range(length)], dtype=pl.Int64)
+    for name in records[0].samples:
+        values = [
+            value
+            for record, length in zip(records, lengths, strict=True)
+            for value in _padded(record.values(name), length)
+        ]
+        columns[name] = pl.Series(values, dtype=pl.Float64)
+    for name in dict.fromkeys(label for record in records for label in record.labels):
+        words = [
+            word
+            for record, length in zip(records, lengths, strict=True)
+            for word in _worded(record.labels.get(name, []), length)
+        ]
+        columns[name] = pl.Series(words, dtype=pl.String)
+    return pl.DataFrame(columns)
+
+
+def _rows(record: Record) -> int:
+    if record.samples:
+        return max(map(len, record.samples.values()))
+    return getattr(record.case, "seeds", 1) if record.status == "failed" else 1
+
+
+def _spread(values: list[Any], lengths: list[int]) -> pl.Series:
+    repeated = [value for value, length in zip(values, lengths, strict=True) for _ in range(length)]
+    return pl.Series(repeated, strict=False)
+
+
+def _padded(values: list[float], length: int) -> list[float | None]:
+    if len(values) == 1:
+        return [*values] * length
+    return [*values, *[None] * (length - len(values))]
+
+
+def _worded(words: list[str], length: int) -> list[str | None]:
+    if len(words) == 1:
+        return [*words] * length
+    return [*words] if len(words) == length else [None] * length
+
+
+def values_of(frame: pl.DataFrame, axis: str) -> list[Any]:
+    """The values that an axis takes, numbers ascending (gaps descending), words as they come."""
+    if frame.is_empty() or axis not in frame.columns:
+        return []
+    values = frame[axis].drop_nulls().unique(maintain_order=True)
+    if values.dtype in (pl.String, pl.Boolean):
+        return values.to_list()
+    return values.sort(descending=axis == "gap").to_list()
+
+
+def comparable(frame: pl.DataFrame, by: str = "contestant") -> tuple[pl.DataFrame, list[str]]:
+    """The rows of the points that all contestants share, and who was left out.
+
+    A contestant that was measured at fewer than nine in ten of the points, as a reference is, does
+    not narrow the comparison: it is left out.
+    """
+    if frame.is_empty():
+        return frame, []
+    keys = [key for key in POINT if key in frame.columns]
+    counts = frame.group_by(by, maintain_order=True).len()
+    enough = counts.filter(pl.col("len") >= 0.9 * pl.col("len").max())[by].to_list()
+    rest = [name for name in values_of(frame, by) if name not in enough]
+    kept = frame.filter(pl.col(by).is_in(enough))
+    shared = (
+        kept.group_by(keys, maintain_order=True)
+        .agg(pl.col(by).n_unique().alias("contestants"))
+        .filter(pl.col("contestants") == len(enough))
+    )
+    return kept.join(shared, on=keys, how="semi", nulls_equal=True), rest

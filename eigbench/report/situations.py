@@ -1,0 +1,108 @@
+"""The situations in which methods are judged: fixed sets of matrices, named by the mathematics.
+
+A number of a report belongs to one situation, one loss and one precision; situations are never
+pooled. Which one a matrix belongs to follows from what is known of it, and never from a method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+OPEN = 5e-4
+"""Gaps are open from this smallest relative gap on: of 1e-3, ε leaves a little less."""
+
+TIE = 1e-12
+"""Below this relative gap two eigenvalues are equal, but for the rounding of float64."""
+
+DOUBT = 0.1
+"""A matrix is ill conditioned where n·u·κ is larger, u being the spacing of float32 at 1.
+
+‖M‖·n·u bounds what float32 makes of an eigenvalue, so that the smallest one may then be off by more
+than a tenth. The set is the same for every precision.
+"""
+
+EPSILON = 1e-4
+"""The paper's ε (§2.3). Another one makes other matrices: they are reported by ε, not here."""
+
+REAL = ("cifar-patches", "cifar-conv")
+SMALL = 3
+"""Matrices up to this size ask for a coefficient; they are left out where there are larger ones."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """One set of matrices."""
+
+    name: str
+    says: str
+
+
+SITUATIONS = (
+    Situation("open gaps", "built; the smallest relative gap is 1e-3 or more"),
+    Situation("closing gaps", "built; the smallest relative gap is below 1e-3 and not 0"),
+    Situation("exact ties", "built; eigenvalues repeat: identity, dead channels, repeated zeros"),
+    Situation(
+        "real, well conditioned",
+        "covariances of CIFAR-10 features of which float32 knows every eigenvalue to a tenth: "
+        "n·u·κ ≤ 0.1",
+    ),
+    Situation("real, ill conditioned", "covariances of CIFAR-10 features with n·u·κ > 0.1"),
+    Situation("scaled", "built, times a factor from 1e-5 to 1e5, without ε"),
+)
+NAMES = tuple(situation.name for situation in SITUATIONS)
+OPEN_GAPS, CLOSING_GAPS, TIES, REAL_WELL, REAL_ILL, SCALED = NAMES
+
+
+def classified(frame: pl.DataFrame, point: Sequence[str]) -> pl.DataFrame:
+    """`frame`, a row a case and matrix, with a column `situation`; null outside of all.
+
+    What is known of a matrix is the same for all methods, so that one which failed takes it from
+    the others at the same `point`.
+    """
+    known = [
+        pl.col(name).max().over(point).alias(f"known_{name}")
+        if name in frame.columns
+        else pl.lit(None, dtype=pl.Float64).alias(f"known_{name}")
+        for name in ("condition_number", "smallest_relative_gap")
+    ]
+    gap, condition = pl.col("known_smallest_relative_gap"), pl.col("known_condition_number")
+    unit = float(np.finfo(np.float32).eps)
+    ill = pl.col("d") * unit * condition > DOUBT
+    by_gap = (
+        pl.when(gap < TIE).then(pl.lit(TIES))
+        .when(gap < OPEN).then(pl.lit(CLOSING_GAPS))
+        .when(gap.is_not_null()).then(pl.lit(OPEN_GAPS))
+    )  # fmt: skip
+    at_usual = pl.col("epsilon") == EPSILON
+    larger = frame["d"].max() > SMALL  # type: ignore[operator]
+    asked = pl.lit(value=True) if not larger else pl.col("d") > SMALL
+    situation = (
+        pl.when(~asked).then(None)
+        .when(pl.col("spectrum") == "file")
+        .then(pl.when(ill).then(pl.lit(REAL_ILL)).otherwise(by_gap))
+        .when(pl.col("scale") != 1).then(pl.lit(SCALED))
+        .when(~at_usual).then(None)
+        .when(pl.col("spectrum").is_in(REAL) & condition.is_not_null())
+        .then(pl.when(ill).then(pl.lit(REAL_ILL)).otherwise(pl.lit(REAL_WELL)))
+        .otherwise(by_gap)
+    )  # fmt: skip
+    return (
+        frame.with_columns(known)
+        .with_columns(situation=situation.cast(pl.String))
+        .drop("known_condition_number", "known_smallest_relative_gap")
+    )
+
+
+def present(frame: pl.DataFrame) -> list[str]:
+    """The situations that a frame has rows of, in their order."""
+    found = set(frame["situation"].drop_nulls().unique()) if "situation" in frame.columns else set()
+    return [name for name in NAMES if name in found]
+
+
+def says(name: str) -> str:
+    """What a situation is."""
+    return next(situation.says for situation in SITUATIONS if situation.name == name)
