@@ -144,9 +144,9 @@ def tidy(records: Iterable[Record]) -> pl.DataFrame:
 
     Columns: the fields of the case (`parameters` as JSON; `iterations` and `start` from them),
     `id`, `status`, `reason`, `session`, `row` (the position of the sample), one a metric (Float64),
-    and one a label that has one word or as many as there are rows. A metric with a single value has it
-    in every row; a shorter one has nulls at its end, and so has all of a case that failed, with a
-    row for each of its matrices.
+    and one a label that has one word or as many as there are rows. A metric with a single value has
+    it in every row; a shorter one has nulls at its end, and so has all of a case that failed, with
+    a row for each of its matrices.
     """
     parts = [
         _block(list(own))

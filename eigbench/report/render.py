@@ -39,6 +39,21 @@ class Chapter:
         return details(self.title, self.body) if self.folded else f"## {self.title}\n\n{self.body}"
 
 
+@dataclass(frozen=True)
+class Part:
+    """What a report says of one subject: stability, cost or trainings."""
+
+    title: str
+    """Its heading, where a report has several parts."""
+    head: str
+    """The Markdown that is seen first: one picture, one table, three sentences."""
+    chapters: Sequence[Chapter]
+    summary: Sequence[str]
+    """Plain sentences for the terminal: what the head says, without Markdown."""
+    banner: Sequence[str] = ()
+    """Lines right under the title of the report, such as what was trained."""
+
+
 @functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
