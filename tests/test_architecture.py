@@ -23,6 +23,7 @@ LEVELS = [
     ("measure",),
     ("contract",),
     ("report",),
+    ("compare",),
     ("diagnosis",),
     ("cli", "__main__"),
 ]

@@ -38,15 +38,15 @@ def compare(
     if output not in FORMATS:
         raise InputError(f"--format: {output!r} is not valid; accepted: {', '.join(FORMATS)}")
     share = _share(threshold)
-    from eigbench.report import compare as comparing
+    from eigbench import compare as comparing
 
     found = comparing.compare(a, b, comparing.LEAST_SLOWDOWN if share is None else share)
     if output == "json":
-        from eigbench.report.compare.as_json import to_json  # late, as scipy is loaded by now
+        from eigbench.compare.model import to_json
 
         text = to_json(found)
     else:
-        from eigbench.report.compare.markdown import to_markdown
+        from eigbench.compare.text import to_markdown  # late, as scipy is loaded by now
 
         text = to_markdown(found, everything=everything)
     typer.echo(text, nl=False)

@@ -35,8 +35,12 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "scale": lambda factor: f"scale {axis_value(factor)}",
     "truncation": lambda rule: "no truncation" if rule == "none" else f"truncation {rule}",
     "batch": lambda batch: f"batch {batch}",
+    "compiled": lambda _: "compiled",
+    "inputs": lambda inputs: f"{inputs} inputs",
+    "ratio": lambda ratio: f"q = {axis_value(ratio)}",
 }
-_BARE = ("method", "model", "layer", "data", "spectrum", "loss", "dtype", "contestant", "subject")
+_BARE = ("method", "model", "layer", "data", "spectrum", "loss", "dtype", "contestant", "subject",
+         "device")  # fmt: skip
 
 
 def label(axis: str) -> str:

@@ -8,16 +8,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from eigbench.compare import compare
+from eigbench.compare.judge import compare_runs
+from eigbench.compare.model import Comparison
 from eigbench.errors import InputError
-from eigbench.report import write_report
-from eigbench.report.compare import compare
+from eigbench.report.stats import RATIO_BETWEEN_RUNS
+from eigbench.runs.case import ProfileCase
+from eigbench.runs.store import Environment, Run
 from eigbench.runs.suite import cases
+from tests.compare.making import Factors, compared, here, profile_suite, profiles, write
 from tests.report import trainings
-from tests.report.compare.making import compared, profile_suite, profiles, write
 from tests.runs.making import finish, suite
 
 SUITE = profile_suite()
-SAMPLES = Path(__file__).parents[3] / "reports"
+SAMPLES = Path(__file__).parents[2] / "reports"
 
 
 def test_a_run_against_itself_shows_nothing(tmp_path: Path) -> None:
@@ -115,15 +119,13 @@ def test_a_torn_last_record_is_a_partial_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [26, 33])
-@pytest.mark.usefixtures("undrawn")
-def test_the_report_says_whether_a_run_is_whole(tmp_path: Path, kept: int) -> None:
-    """Which is asked first, because the cases of a suite are known with torch alone."""
+def test_missing_cases_are_those_of_the_plan(tmp_path: Path, kept: int) -> None:
+    """Whatever a report says: one of an earlier state may lie in the folder, or none."""
     of = trainings.suite()
     records = [trainings.record(case) for case in cases(of)]
-    assert len(records) == 33
     trainings.write(tmp_path / "a", of, records[:kept])
-    write_report(tmp_path / "a")
-    assert compare(tmp_path / "a", tmp_path / "a").a.missing == 33 - kept
+    (tmp_path / "a" / "report.md").write_text("A report without a word of what is missing.")
+    assert compare(tmp_path / "a", tmp_path / "a").a.missing == len(records) - kept
 
 
 def test_a_comparison_cannot_be_changed(tmp_path: Path) -> None:
@@ -158,3 +160,67 @@ def test_the_number_of_tests_raises_the_bar(tmp_path: Path) -> None:
     assert one.answer == "slower"
     assert other.answer == "no difference shown"
     assert msgspec.structs.replace(one, answer="slower").p == other.p
+
+
+METHODS = profile_suite(method=["eigh", "svd", "hybrid", "spectral"])
+JUDGED = 8
+"""Cases, with three tests each: all of a run, its forward pass, its backward."""
+
+SLOW = "hybrid, d = 64"
+
+
+def run(seed: int, factors: Factors, scatter: float, rounds: int) -> Run:
+    records = profiles(
+        METHODS, seed, factors, between_runs=RATIO_BETWEEN_RUNS, scatter=scatter, rounds=rounds
+    )
+    return Run(METHODS, Environment(schema=1, sessions=[here()]), records)
+
+
+def pair_of(pair: int, factors: Factors, scatter: float = 0.03, rounds: int = 51) -> Comparison:
+    a = run(2 * pair, lambda _case, _name: 1.0, scatter, rounds)
+    b = run(2 * pair + 1, factors, scatter, rounds)
+    return compare_runs(("a", a), ("b", b), 0.05)
+
+
+@pytest.mark.parametrize(("scatter", "rounds"), [(0.03, 51), (0.3, 51), (0.03, 5)])
+def test_unchanged_code_raises_an_alarm_in_no_more_than_one_comparison_in_twenty(
+    scatter: float, rounds: int
+) -> None:
+    """On a machine that drifts, quiet or loaded, with many rounds or the fewest.
+
+    Of 200 comparisons each, 9, 0 and 4 showed a difference, and 4, 0 and 1 a regression.
+    """
+    comparisons = [pair_of(pair, lambda _case, _name: 1.0, scatter, rounds) for pair in range(60)]
+    assert {found.tests for found in comparisons} == {3 * JUDGED}
+    shown = sum(
+        any(case.verdict in {"worse", "better", "mixed"} for case in found.cases)
+        for found in comparisons
+    )
+    alarms = sum(bool(found.regressions) for found in comparisons)
+    assert shown <= 6  # 3 and two standard deviations
+    assert alarms <= 4
+
+
+def slow(case: ProfileCase, _name: str) -> float:
+    return 1.15 if (case.method, case.d) == ("hybrid", 64) else 1.0
+
+
+def test_a_slow_down_of_15_per_cent_is_caught() -> None:
+    """Where a ratio differs by 2 % from run to run by itself, which is twice a quiet machine's."""
+    comparisons = [pair_of(pair, slow) for pair in range(40)]
+    caught = [[case.name for case in found.regressions] for found in comparisons]
+    assert sum(SLOW in names for names in caught) >= 37
+    assert sum(len(names) for names in caught) <= 40 + 6  # and seldom another with it
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    held = total = 0
+    for pair in range(40):
+        for case in pair_of(pair, slow).cases:
+            effect = case.effects[0]
+            if effect.relative_to is not None and effect.answer != "not judged":
+                assert isinstance(case.case, ProfileCase)
+                held += effect.low <= slow(case.case, "") <= effect.high
+                total += 1
+    assert total == 40 * JUDGED
+    assert 0.92 <= held / total <= 0.98

@@ -1,4 +1,4 @@
-"""Two runs, case by case: what got better, worse or stayed, and what chance could have done."""
+"""Two runs, case by case: what became better or worse, and what could be chance."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from eigbench.errors import InputError
 from eigbench.runs.store import Run, read_run
 
 if TYPE_CHECKING:
-    from eigbench.report.compare.result import Comparison
+    from eigbench.compare.model import Comparison
 
 LEAST_SLOWDOWN = 0.05
 """A time that grew by less is no regression, however sure it is."""
 
 
 def compare(a: Path, b: Path, threshold: float = LEAST_SLOWDOWN) -> Comparison:
-    """Hold the run in folder `b` against the one in folder `a`.
+    """Compare the run in folder `b` with the one in folder `a`.
 
     A time counts as a regression if it grew by more than `threshold`, a share, and beyond chance.
     `InputError` if one of the folders holds no run, or nothing that the other one holds, or if the
@@ -26,9 +26,9 @@ def compare(a: Path, b: Path, threshold: float = LEAST_SLOWDOWN) -> Comparison:
     if not 0 <= threshold < math.inf:
         raise InputError(f"threshold: {threshold} is not valid; accepted: numbers from 0 on")
     runs = (_read(a), _read(b))
-    from eigbench.report.compare.comparing import compared  # late: scipy
+    from eigbench.compare.judge import compare_runs  # late: scipy
 
-    return compared((str(a), runs[0]), (str(b), runs[1]), threshold)
+    return compare_runs((str(a), runs[0]), (str(b), runs[1]), threshold)
 
 
 def _read(folder: Path) -> Run:

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from eigbench.report import compare as comparing
-from eigbench.report.compare.result import CaseComparison, Comparison, Effect
+from eigbench import compare as comparing
+from eigbench.compare.model import CaseComparison, Comparison, Effect
 from eigbench.runs.case import REFERENCES, Case, ProfileCase, StabilityCase
 from eigbench.runs.environment import Session
 from eigbench.runs.profiling import Profiling

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from eigbench.report.compare.noise import Level, between, level
+from eigbench.report.stats import Level, between_runs, level
 
 values = st.lists(st.floats(-3, 3), min_size=2, max_size=10, unique=True)
 
@@ -26,7 +26,7 @@ def known(numbers: list[float]) -> Level:
 def test_few_rounds_without_allowance_are_welch_of_scipy(a: list[float], b: list[float]) -> None:
     if min(np.ptp(a), np.ptp(b)) < 1e-3:  # scipy warns of cancellation there
         return
-    found = between([known(a)], [known(b)], 0)
+    found = between_runs([known(a)], [known(b)], 0)
     theirs = stats.ttest_ind(b, a, equal_var=False)
     interval = theirs.confidence_interval(0.95)
     assert found.value == pytest.approx(np.mean(b) - np.mean(a), abs=1e-12)
@@ -37,15 +37,15 @@ def test_few_rounds_without_allowance_are_welch_of_scipy(a: list[float], b: list
 
 def test_rounds_without_scatter_leave_the_allowance() -> None:
     """Then the difference is normal, of variance 2τ²."""
-    found = between([Level(0.0, 0.0, 9)], [Level(0.1, 0.0, 9)], 0.02)
+    found = between_runs([Level(0.0, 0.0, 9)], [Level(0.1, 0.0, 9)], 0.02)
     expected = stats.norm(0, math.sqrt(2) * 0.02)
     assert found.p == pytest.approx(2 * expected.sf(0.1))
     assert found.high - found.value == pytest.approx(expected.ppf(0.975))
 
 
 def test_nothing_at_all_is_no_difference() -> None:
-    same = between([Level(1.0, 0.0, 9)], [Level(1.0, 0.0, 9)], 0)
-    other = between([Level(1.0, 0.0, 9)], [Level(2.0, 0.0, 9)], 0)
+    same = between_runs([Level(1.0, 0.0, 9)], [Level(1.0, 0.0, 9)], 0)
+    other = between_runs([Level(1.0, 0.0, 9)], [Level(2.0, 0.0, 9)], 0)
     assert (same.value, same.p) == (0, 1)
     assert (other.value, other.p) == (1, 0)
 
@@ -93,7 +93,7 @@ def test_an_inverse_takes_away() -> None:
     """log(a/c) − log(b/d), with the variance of all four."""
     a, b, c, d = (Level(value, variance, 4) for value, variance in
                   ((3.0, 0.1), (2.0, 0.2), (0.5, 0.3), (0.25, 0.4)))  # fmt: skip
-    found = between([b, d.inverse], [a, c.inverse], 0)
+    found = between_runs([b, d.inverse], [a, c.inverse], 0)
     assert found.value == pytest.approx((3.0 - 0.5) - (2.0 - 0.25))
     reach = stats.t(1 / (0.01 + 0.04 + 0.09 + 0.16) * 4).ppf(0.975) * 1
     assert found.high - found.value == pytest.approx(reach)
@@ -106,7 +106,7 @@ def test_rounds_that_resemble_their_neighbours_do_not_make_it_too_sure() -> None
     trials = 400
     for _ in range(trials):
         a, b = (_resembling(draw, 51) for _ in range(2))
-        found = between([known(list(a))], [known(list(b))], 0)
+        found = between_runs([known(list(a))], [known(list(b))], 0)
         held["stretches"] += found.low <= 0 <= found.high
         naive = stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.95)
         held["naive"] += naive.low <= 0 <= naive.high

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eigbench.report.compare.result import CaseComparison, Comparison
+from eigbench.compare.model import CaseComparison, Comparison
 from eigbench.runs.case import TrainCase
 from eigbench.runs.record import Record
 from eigbench.runs.suite import cases
+from tests.compare.making import case_of, compared, effect_of, here
 from tests.report import trainings
-from tests.report.compare.making import case_of, compared, effect_of, here
 
 SUITE = trainings.suite(seeds=6)
 RECORDS = [trainings.record(case) for case in cases(SUITE)]

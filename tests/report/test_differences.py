@@ -10,14 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from eigbench.report.compare.chance import (
-    adjusted,
-    discordant,
-    discordant_can_show,
-    paired_logs,
-    shares,
-    shares_can_show,
-)
+from eigbench.compare.rules import share_difference as shares
+from eigbench.report.stats import SIGNIFICANT, adjust, discordant, paired
 
 Share = tuple[int, int]
 
@@ -63,12 +57,12 @@ def test_what_could_be_shown_is_found_by_trying_every_table(a: Share, b: Share) 
     ]
     least = float(min(possible))
     if abs(least - 0.05) > 1e-9:
-        assert shares_can_show(a, b) is (least < 0.05)
+        assert (shares(a, b).least_p < SIGNIFICANT) is (least < 0.05)
 
 
 def test_three_trials_against_three_show_nothing() -> None:
-    assert not shares_can_show((3, 3), (0, 3))
-    assert shares_can_show((4, 4), (0, 4))
+    assert shares((3, 3), (0, 3)).least_p >= SIGNIFICANT
+    assert shares((4, 4), (0, 4)).least_p < SIGNIFICANT
 
 
 @given(st.integers(0, 12), st.integers(0, 12))
@@ -79,12 +73,6 @@ def test_discordant_pairs_are_tosses_of_a_coin(lost: int, gained: int) -> None:
     assert discordant(lost, gained) == pytest.approx(min(1.0, 2 * tail))
 
 
-def test_six_pairs_are_the_fewest_that_can_show_something() -> None:
-    assert not discordant_can_show(5, 0)
-    assert discordant_can_show(6, 0)
-    assert discordant_can_show(3, 3)  # they could have been six losses
-
-
 logs = st.lists(st.floats(-5, 5), min_size=2, max_size=9, unique=True)
 
 
@@ -92,7 +80,7 @@ logs = st.lists(st.floats(-5, 5), min_size=2, max_size=9, unique=True)
 def test_paired_errors_are_scipys_t_test(numbers: list[float]) -> None:
     if np.ptp(numbers) < 1e-3:
         return
-    found = paired_logs(np.array(numbers))
+    found = paired(np.array(numbers))
     assert found is not None
     theirs = stats.ttest_1samp(numbers, 0)
     interval = theirs.confidence_interval(0.95)
@@ -103,14 +91,14 @@ def test_paired_errors_are_scipys_t_test(numbers: list[float]) -> None:
 
 @pytest.mark.parametrize("numbers", [[], [1.0], [0.5, 0.5, 0.5]])
 def test_pairs_without_spread_are_not_tested(numbers: list[float]) -> None:
-    assert paired_logs(np.array(numbers)) is None
+    assert paired(np.array(numbers)) is None
 
 
 def test_errors_that_differ_by_rounding_keep_the_level_whatever_their_tails() -> None:
     draw = np.random.default_rng(0)
     below = 0
     for _ in range(1000):
-        found = paired_logs(draw.standard_cauchy(8))
+        found = paired(draw.standard_cauchy(8))
         assert found is not None
         below += found.p < 0.05
     assert below <= 65  # 50 and two standard deviations
@@ -119,7 +107,7 @@ def test_errors_that_differ_by_rounding_keep_the_level_whatever_their_tails() ->
 @given(st.lists(st.floats(0, 1), max_size=9))
 def test_correction_is_benjamini_and_hochbergs_rule(p_values: list[float]) -> None:
     """Their rule at any level: all up to the largest k with p(k) ≤ k·level/m are shown."""
-    raised = adjusted(p_values)
+    raised = adjust(p_values)
     count = len(p_values)
     for shown_below in (0.01, 0.05, 0.2, 0.5):
         ordered = sorted(p_values)

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from eigbench.report.compare.result import Comparison
+from eigbench.compare.model import Comparison
 from eigbench.runs.case import ProfileCase
 from eigbench.runs.record import Record, number
-from tests.report.compare.making import (
+from tests.compare.making import (
     Factors,
     case_of,
     compared,

@@ -1,12 +1,17 @@
-"""What a comparison of two runs says, as plain immutable values."""
+"""What a comparison of two runs says, as plain immutable values, and the same as JSON."""
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from collections import Counter
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from eigbench.runs.case import Case
+from eigbench.runs.record import number
+
+SCHEMA = 1
 
 Answer = Literal[
     "fails more", "less accurate", "slower",
@@ -15,7 +20,7 @@ Answer = Literal[
     "no difference shown", "equal", "not tested",
     "not judged",
 ]  # fmt: skip
-"""The last is of a number that stands beside the one that is judged, to be read along with it."""
+"""The last is of a number that is given beside the one that is judged."""
 
 WORSE: tuple[Answer, ...] = ("fails more", "less accurate", "slower")
 BETTER: tuple[Answer, ...] = ("fails less", "more accurate", "faster")
@@ -109,7 +114,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     """Cases, or cells, that the other run does not have."""
 
 
-class Apart(msgspec.Struct, frozen=True, kw_only=True):
+class EnvironmentDiff(msgspec.Struct, frozen=True, kw_only=True):
     """One thing in which the environments differ, as it is in A and in B."""
 
     name: str
@@ -118,11 +123,11 @@ class Apart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """Run B held against run A."""
+    """Run B compared with run A."""
 
     a: Side
     b: Side
-    environment: tuple[Apart, ...]
+    environment: tuple[EnvironmentDiff, ...]
     """Empty if the runs were measured in the same one."""
     same_machine: bool
     same_torch: bool
@@ -136,3 +141,46 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     def regressions(self) -> tuple[CaseComparison, ...]:
         """The cases in which B is worse than A."""
         return tuple(case for case in self.cases if case.regression)
+
+
+def to_json(found: Comparison) -> str:
+    """The whole comparison, one object a case; NaN and infinities are words, as in records."""
+    values = msgspec.to_builtins(found)
+    cases = values["cases"]
+    for case, own in zip(cases, found.cases, strict=True):
+        case["regression"] = own.regression
+    verdicts = Counter(case.verdict for case in found.cases)
+    answers = Counter(answer for case in found.cases for answer in {e.answer for e in case.effects})
+    content = {
+        "schema": SCHEMA,
+        "a": values["a"],
+        "b": values["b"],
+        "environment": {
+            "same_machine": found.same_machine,
+            "same_torch": found.same_torch,
+            "apart": values["environment"],
+        },
+        "summary": {
+            "cases": len(cases),
+            "only_in_a": len(found.a.only),
+            "only_in_b": len(found.b.only),
+            "verdicts": {verdict: verdicts[verdict] for verdict in get_args(Verdict)},
+            "answers": {answer: answers[answer] for answer in (*WORSE, *BETTER)},
+            "regressions": len(found.regressions),
+            "threshold": found.threshold,
+            "tests": found.tests,
+        },
+        "cases": cases,
+    }
+    return msgspec.json.format(msgspec.json.encode(_plain(content)), indent=2).decode() + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """The same without floats that JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else number(value)
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value

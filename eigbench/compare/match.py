@@ -1,4 +1,4 @@
-"""Which case of one run is which of the other."""
+"""Which case of one run is which of the other, and in what their environments differ."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 import msgspec
 
+from eigbench.compare.model import EnvironmentDiff
 from eigbench.runs.case import Case, ProfileCase, StabilityCase, TrainCase
+from eigbench.runs.environment import Session
 from eigbench.runs.record import Record
+from eigbench.runs.store import Run
 
 # What cases may differ in and still be compared, least first. A case is matched with the one that
 # is nearest to it: one with a trace with one with a trace, if there is one.
@@ -22,6 +25,14 @@ _STEPS: tuple[tuple[str, ...], ...] = (
 _MORE = {"profile": ("seed",), "stability": ("seeds",)}
 """In the last step. The first seeds of more seeds are the same matrices; a profile's seed makes
 matrices that take as long as others. Trials of trainings differ in their seed anyway."""
+
+_PER_RUN = {"started_at", "command", "seed", "packages"}
+"""What belongs to a run and not to its environment; packages are walked one by one."""
+
+_MACHINE = ("machine", "processor", "logical_cores", "torch_threads", "device")
+"""With these the same, seconds can be compared with seconds."""
+
+NOT_RECORDED = "not recorded"
 
 
 @dataclass(frozen=True)
@@ -105,3 +116,51 @@ def _key(case: Case, ignored: Sequence[str], *, last: bool) -> str:
 def _seed(record: Record) -> int:
     case = record.case
     return case.seed if isinstance(case, TrainCase | StabilityCase | ProfileCase) else 0
+
+
+def environment_diffs(a: Run, b: Run) -> tuple[EnvironmentDiff, ...]:
+    """All in which the environments differ; several values of a run that was resumed elsewhere."""
+    ours, theirs = _values(_sessions(a)), _values(_sessions(b))
+    names = dict.fromkeys([*ours, *theirs])
+    pairs = [(name, ours.get(name, NOT_RECORDED), theirs.get(name, NOT_RECORDED)) for name in names]
+    return tuple(
+        EnvironmentDiff(name=name, a=one, b=other) for name, one, other in pairs if one != other
+    )
+
+
+def same_machine(a: Run, b: Run) -> bool:
+    """Whether both were measured on one kind of processor or device, with as many threads."""
+    return _same(a, b, _MACHINE)
+
+
+def same_torch(a: Run, b: Run) -> bool:
+    """Whether a reference, which is torch's own, is the same program in both."""
+    return _same(a, b, ("torch",))
+
+
+def _same(a: Run, b: Run, names: Sequence[str]) -> bool:
+    """Whether both have one value of each of these, and the same one."""
+    sessions = [*_sessions(a), *_sessions(b)]
+    found = [[_value(session, name) for session in sessions] for name in names]
+    recorded = bool(_sessions(a)) and bool(_sessions(b))
+    return recorded and all(len(set(values)) == 1 for values in found)
+
+
+def _sessions(run: Run) -> list[Session]:
+    """The sessions that measured something, in order."""
+    used = {record.session for record in run.records}
+    return [session for index, session in enumerate(run.environment.sessions) if index in used]
+
+
+def _values(sessions: Sequence[Session]) -> dict[str, str]:
+    names = [name for name in Session.__struct_fields__ if name not in _PER_RUN]
+    packages = dict.fromkeys(name for session in sessions for name in session.packages)
+    found = {name: [_value(session, name) for session in sessions] for name in [*names, *packages]}
+    if not sessions:
+        return {}
+    return {name: ", then ".join(dict.fromkeys(values)) for name, values in found.items()}
+
+
+def _value(session: Session, name: str) -> str:
+    fields = msgspec.structs.asdict(session)
+    return str(fields[name] if name in fields else session.packages.get(name, NOT_RECORDED))

@@ -1,4 +1,4 @@
-"""Which cases are taken for the same, and which are not."""
+"""Which cases are taken for the same, and in what two environments differ."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from eigbench.report.compare.matching import Matched, match, units
+from eigbench.compare.match import (
+    Matched,
+    environment_diffs,
+    match,
+    same_machine,
+    same_torch,
+    units,
+)
 from eigbench.runs.case import Case, ProfileCase, SeriesCase
+from eigbench.runs.environment import Session
 from eigbench.runs.record import Record
+from eigbench.runs.store import Environment, Run
 from eigbench.runs.suite import cases
+from tests.compare.making import here, profile_suite, record, stability_case
 from tests.report import trainings
-from tests.report.compare.making import profile_suite, record, stability_case
 
 
 def profile(**changes: Any) -> ProfileCase:
@@ -122,3 +131,66 @@ def test_of_two_records_of_a_case_the_later_counts() -> None:
     first = record(case, {}, status="failed", reason="once")
     found = units([first, record(case, {"kernels": [1.0]})])
     assert [unit.records[0].status for unit in found] == ["measured"]
+
+
+def run(*sessions: Session, used: tuple[int, ...] = (0,)) -> Run:
+    records = [record(stability_case(d=4 + number), {}, session=number) for number in used]
+    return Run(profile_suite(), Environment(schema=1, sessions=list(sessions)), records)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "value", "machine", "torch"),
+    [
+        ({"processor": "Intel"}, "processor", "Intel", False, True),
+        ({"torch_threads": 2}, "torch_threads", "2", False, True),
+        ({"logical_cores": 64}, "logical_cores", "64", False, True),
+        ({"device": "cuda: H100"}, "device", "cuda: H100", False, True),
+        ({"machine": "arm64"}, "machine", "arm64", False, True),
+        ({"packages": {"torch": "2.15.0"}}, "torch", "2.15.0", True, False),
+        ({"packages": {"torch": "2.14.1", "numpy": "2"}}, "numpy", "2", True, True),
+        ({"python": "3.13.0"}, "python", "3.13.0", True, True),
+        ({"eigbench": "9"}, "eigbench", "9", True, True),
+        ({"system": "Linux 7"}, "system", "Linux 7", True, True),
+    ],
+)
+def test_one_difference(
+    changes: dict[str, Any], name: str, value: str, machine: bool, torch: bool
+) -> None:
+    a, b = run(here()), run(here(**changes))
+    assert [(one.name, one.b) for one in environment_diffs(a, b)] == [(name, value)]
+    assert (same_machine(a, b), same_torch(a, b)) == (machine, torch)
+
+
+def test_when_and_how_a_run_was_started_is_no_difference() -> None:
+    a, b = run(here()), run(here(started_at="2027-01-01", command="eigbench run other", seed=7))
+    assert environment_diffs(a, b) == ()
+
+
+def test_only_sessions_that_measured_count() -> None:
+    unused = here(processor="Intel")
+    a, b = run(here(), unused, used=(0,)), run(here())
+    assert environment_diffs(a, b) == ()
+    assert same_machine(a, b)
+
+
+def test_a_run_that_went_on_elsewhere_is_of_two_machines() -> None:
+    a, b = run(here(), here(processor="Intel"), used=(0, 1)), run(here())
+    assert [(one.name, one.a) for one in environment_diffs(a, b)] == [
+        ("processor", "AMD EPYC, then Intel")
+    ]
+    assert not same_machine(a, b)
+
+
+def test_what_is_not_recorded_is_not_the_same() -> None:
+    a, b = run(), run(here())
+    assert {one.a for one in environment_diffs(a, b)} == {"not recorded"}
+    assert not same_machine(a, b)
+    assert not same_torch(run(), run())
+
+
+def test_every_field_of_a_session_is_walked() -> None:
+    """Also those that a later version adds."""
+    fields = set(Session.__struct_fields__) - {"started_at", "command", "seed", "packages"}
+    own = msgspec.structs.asdict(here())
+    other = {name: 99 if isinstance(own[name], int) else "other" for name in fields}
+    assert {one.name for one in environment_diffs(run(here()), run(here(**other)))} == fields
