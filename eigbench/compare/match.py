@@ -9,7 +9,6 @@ import msgspec
 
 from eigbench.compare.model import EnvironmentDiff
 from eigbench.runs.case import Case, ProfileCase, StabilityCase, TrainCase
-from eigbench.runs.environment import Session
 from eigbench.runs.record import Record
 from eigbench.runs.store import Run
 
@@ -119,13 +118,18 @@ def _seed(record: Record) -> int:
 
 
 def environment_diffs(a: Run, b: Run) -> tuple[EnvironmentDiff, ...]:
-    """All in which the environments differ; several values of a run that was resumed elsewhere."""
-    ours, theirs = _values(_sessions(a)), _values(_sessions(b))
-    names = dict.fromkeys([*ours, *theirs])
-    pairs = [(name, ours.get(name, NOT_RECORDED), theirs.get(name, NOT_RECORDED)) for name in names]
-    return tuple(
-        EnvironmentDiff(name=name, a=one, b=other) for name, one, other in pairs if one != other
-    )
+    """What differs between the environments; of a run resumed elsewhere it has several values."""
+    ours, theirs = _sessions(a), _sessions(b)
+    found = []
+    for name in dict.fromkeys(name for session in [*ours, *theirs] for name in session):
+        one, other = (
+            ", then ".join(dict.fromkeys(session.get(name, NOT_RECORDED) for session in sessions))
+            or NOT_RECORDED
+            for sessions in (ours, theirs)
+        )
+        if one != other:
+            found.append(EnvironmentDiff(name=name, a=one, b=other))
+    return tuple(found)
 
 
 def same_machine(a: Run, b: Run) -> bool:
@@ -140,27 +144,18 @@ def same_torch(a: Run, b: Run) -> bool:
 
 def _same(a: Run, b: Run, names: Sequence[str]) -> bool:
     """Whether both have one value of each of these, and the same one."""
-    sessions = [*_sessions(a), *_sessions(b)]
-    found = [[_value(session, name) for session in sessions] for name in names]
-    recorded = bool(_sessions(a)) and bool(_sessions(b))
-    return recorded and all(len(set(values)) == 1 for values in found)
+    ours, theirs = _sessions(a), _sessions(b)
+    found = [{s.get(name, NOT_RECORDED) for s in [*ours, *theirs]} for name in names]
+    return bool(ours and theirs) and all(len(values) == 1 for values in found)
 
 
-def _sessions(run: Run) -> list[Session]:
-    """The sessions that measured something, in order."""
+def _sessions(run: Run) -> list[dict[str, str]]:
+    """The environments of the sessions that measured something, in order."""
     used = {record.session for record in run.records}
-    return [session for index, session in enumerate(run.environment.sessions) if index in used]
-
-
-def _values(sessions: Sequence[Session]) -> dict[str, str]:
-    names = [name for name in Session.__struct_fields__ if name not in _PER_RUN]
-    packages = dict.fromkeys(name for session in sessions for name in session.packages)
-    found = {name: [_value(session, name) for session in sessions] for name in [*names, *packages]}
-    if not sessions:
-        return {}
-    return {name: ", then ".join(dict.fromkeys(values)) for name, values in found.items()}
-
-
-def _value(session: Session, name: str) -> str:
-    fields = msgspec.structs.asdict(session)
-    return str(fields[name] if name in fields else session.packages.get(name, NOT_RECORDED))
+    return [
+        {name: str(value)
+         for name, value in {**msgspec.structs.asdict(session), **session.packages}.items()
+         if name not in _PER_RUN}
+        for index, session in enumerate(run.environment.sessions)
+        if index in used
+    ]  # fmt: skip

@@ -211,24 +211,26 @@ def _probes(a: Record, b: Record, context: Context) -> list[PendingEffect]:
     if not values or any(len(one) != len(other) for one, other in values.values()):
         return [PendingEffect(SUCCESS, math.nan, math.nan, note="a record lacks values")]
 
-    def judged(quantity: Quantity, one: float, other: float, same: Any) -> PendingEffect:
+    def judged(quantity: Quantity, one: float, other: float, *, same: bool) -> PendingEffect:
         """`same`: whether all values behind two numbers are; else equal numbers say little."""
         if same or (repeats and one != other):
             return exact(quantity, one, other)
         given: Answer | None = "no difference shown" if repeats else None
         return PendingEffect(quantity, one, other, given=given)
 
-    finite = [np.isfinite([pair[side] for pair in values.values()]) for side in (0, 1)]
-    shares = [float(one.mean()) for one in finite]
-    found = [judged(SUCCESS, shares[0], shares[1], np.array_equal(*finite))]
+    ours, theirs = (np.isfinite([pair[side] for pair in values.values()]) for side in (0, 1))
+    shares = float(ours.mean()), float(theirs.mean())
+    found = [judged(SUCCESS, *shares, same=np.array_equal(ours, theirs))]
     for name, (one, other) in values.items():
         both = np.isfinite(one) & np.isfinite(other)
         if both.any():
-            known = one[both], other[both]
-            same = np.array_equal(*known)
+            a_values, b_values = one[both], other[both]
+            same = np.array_equal(a_values, b_values)
             if name == "gradient_error":
-                found.append(judged(GRADIENT_ERROR, *map(stats.middle, known), same))
-            found.append(judged(LARGEST[name], *(float(each.max()) for each in known), same))
+                medians = stats.middle(a_values), stats.middle(b_values)
+                found.append(judged(GRADIENT_ERROR, *medians, same=same))
+            largest = float(a_values.max()), float(b_values.max())
+            found.append(judged(LARGEST[name], *largest, same=same))
     return found
 
 
@@ -348,7 +350,10 @@ def _test_error(*trials: Sequence[Record]) -> PendingEffect:
                   for one in each if ended(one) == "finished"])
         for each in trials
     )  # fmt: skip
-    means = [float(one.mean()) if len(one) else math.nan for one in (a, b)]
+    means = (
+        float(a.mean()) if len(a) else math.nan,
+        float(b.mean()) if len(b) else math.nan,
+    )
     if len(a) and np.array_equal(a, b):
         return exact(TEST_ERROR, *means)
     return PendingEffect(TEST_ERROR, *means, stats.mean_difference(b, a))
@@ -411,7 +416,10 @@ def _difference(
     if len(ours) < len(a) or len(theirs) < len(b):
         note = "too few rounds, or a time that is none"
         return PendingEffect(quantity, math.nan, math.nan, note=note)
-    values = [math.exp(sum(one.value for one in each)) for each in (ours, theirs)]
+    values = (
+        math.exp(sum(one.value for one in ours)),
+        math.exp(sum(one.value for one in theirs)),
+    )
     return PendingEffect(quantity, *values, stats.between_runs(ours, theirs, allowance))
 
 

@@ -9,6 +9,7 @@ import math
 import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -27,10 +28,11 @@ from eigbench.report import names, numbers, stats
 from eigbench.report.render import escape, render, table
 from eigbench.runs.case import REFERENCES, Case, ProfileCase
 
+Judged = tuple[CaseComparison, Effect]
 WIDTH = 80
 """Columns of a narrow terminal."""
-ROWS = 20
-"""The table has at most so many rows, a list of cases of one run alone half as many entries."""
+ROWS = 12
+"""The most rows of the table, and the most cases of one run alone that are listed."""
 
 _BESIDE = {"kind", "method", "parameters", "seed", "seeds", "rounds", "seconds", "trace"}
 """Fields of a case that are no part of a name."""
@@ -40,7 +42,8 @@ _LAST = ("dtype", "device")
 
 def to_markdown(found: Comparison, *, everything: bool = False) -> str:
     """One table and a few sentences, then every change; `everything`: unchanged cases too."""
-    changes = _changes(found)
+    every = [(case, effect) for case in found.cases for effect in case.effects]
+    changes = _changes(every)
     changed = list({id(case): case for case, _ in changes}.values())
     unchanged = [case for case in found.cases if case.verdict in UNCHANGED]
     counts = Counter(case.verdict for case in unchanged)
@@ -55,11 +58,16 @@ def to_markdown(found: Comparison, *, everything: bool = False) -> str:
         table=_loose(table(heads, rows)) if rows else "",
         more=len(changes) - len(rows),
         details=[(case.name, "; ".join(_shown(case))) for case in changed],
-        chance=[(case.name, effect.note) for case, effect in _within_chance(found)],
+        # Matrices and trials with another outcome, where that does not show a difference.
+        chance=[
+            (case.name, effect.note)
+            for case, effect in every
+            if effect.answer == "no difference shown" and effect.a != effect.b and effect.note
+        ],
         unchanged=[(verdict, counts[verdict]) for verdict in UNCHANGED if counts[verdict]],
         listed=[(c.name, "; ".join(_judged(c))) for c in unchanged] if everything else [],
         detectable=_detectable(found),
-        undecidable=sum(_cannot_be_shown(e) for case in found.cases for e in case.effects),
+        undecidable=sum(math.isnan(e.adjusted) and not math.isnan(e.p) for _, e in every),
         references=_references(found),
         shared=shared([case.case for case in found.cases]),
         differs=Counter(
@@ -67,19 +75,20 @@ def to_markdown(found: Comparison, *, everything: bool = False) -> str:
         ),
         relative=any(effect.relative_to for _, effect in changes),
         kinds={kind_of(case.case) for case in found.cases},
-        most=None if everything else ROWS // 2,
+        most=None if everything else ROWS,
         stats=stats,
     )
     return "\n".join(map(_narrow, markdown.splitlines())) + "\n"
 
 
-def _changes(found: Comparison) -> list[tuple[CaseComparison, Effect]]:
+def _changes(every: Sequence[Judged]) -> list[Judged]:
     """By case and answer the first effect; regressions, other worse, better, changed ones."""
-    answers = (*WORSE, *BETTER, *CHANGED)
-    lead = {(id(case), effect.answer): (case, effect) for case in found.cases
-            for effect in reversed(case.effects) if effect.answer in answers}  # fmt: skip
+    lead: dict[tuple[int, str], Judged] = {}
+    for case, effect in every:
+        if effect.answer in (*WORSE, *BETTER, *CHANGED):
+            lead.setdefault((id(case), effect.answer), (case, effect))
 
-    def order(one: tuple[CaseComparison, Effect]) -> tuple[bool, int, float]:
+    def order(one: Judged) -> tuple[bool, int, float]:
         effect = one[1]
         group = [effect.answer in some for some in (WORSE, BETTER, CHANGED)].index(True)
         size = math.inf
@@ -88,20 +97,6 @@ def _changes(found: Comparison) -> list[tuple[CaseComparison, Effect]]:
         return not effect.regression, group, -size
 
     return sorted(lead.values(), key=order)
-
-
-def _within_chance(found: Comparison) -> list[tuple[CaseComparison, Effect]]:
-    """Matrices and trials with another outcome, where that does not show a difference."""
-    return [
-        (case, effect)
-        for case in found.cases
-        for effect in case.effects
-        if effect.answer == "no difference shown" and effect.a != effect.b and effect.note
-    ]
-
-
-def _cannot_be_shown(effect: Effect) -> bool:
-    return math.isnan(effect.adjusted) and not math.isnan(effect.p)
 
 
 def _detectable(found: Comparison) -> tuple[int, str]:
@@ -181,18 +176,19 @@ def _change(case: CaseComparison, effect: Effect) -> str:
             ", ".join(f"{way} {count}" if count > 1 else way for way, count in side.ended.items())
             for side in (case.a, case.b)
         )
-    write, unit = factor, ""
+    write: Callable[[float], str] = factor
     if effect.scale == "difference":
-        shares = effect.quantity in ("success", "test error")
-        scale, decimals, unit = (100, 1, " points") if shares else (1, 0, "")
-
-        def write(value: float) -> str:
-            return numbers.fixed(scale * value, decimals, signed=True)
-
+        scale, decimals = (100, 1) if effect.quantity in ("success", "test error") else (1, 0)
+        write = partial(_signed, scale=scale, decimals=decimals)
     ends = ""
     if not math.isnan(effect.low):
         ends = f" ({write(effect.low).removesuffix('×')} to {write(effect.high).removesuffix('×')})"
+    unit = " points" if effect.quantity in ("success", "test error") else ""
     return f"{write(effect.change)}{unit}{ends}"
+
+
+def _signed(value: float, scale: int, decimals: int) -> str:
+    return numbers.fixed(scale * value, decimals, signed=True)
 
 
 def _from_to(case: CaseComparison, effect: Effect) -> str:

@@ -286,13 +286,13 @@ def _invariance(**changes: list[float]) -> Record:
 def _pending(a: Record, b: Record, *, repeats: bool) -> list[PendingEffect]:
     """Of two runs that round alike, or of two torches."""
     beside = record(stability_case(), samples())
-    runs = [
+    ours, theirs = (
         Run(suite(), Environment(schema=1, sessions=[where]), [beside])
         for where in (here(), here() if repeats else here(packages={"torch": "2.15.0"}))
-    ]
+    )
     unit = Unit(beside.case, (beside,))
     pair = Pair(Unit(a.case, (a,)), Unit(b.case, (b,)))
-    return RULES[type(a.case)](pair, Context(*runs, [Pair(unit, unit)]))
+    return RULES[type(a.case)](pair, Context(ours, theirs, [Pair(unit, unit)]))
 
 
 def _answers(a: Record, b: Record, *, repeats: bool = True) -> dict[str, str | None]:
