@@ -39,7 +39,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
-    """Speed as ratios, held to their bars and to tests/benchmarks/baseline.json.
+    """Speed as ratios, compared with tests/benchmarks/baseline.json and with bars.
 
     In the environment of `tests`, made here if it is not there: torch is not installed twice.
     `-- --accept-baseline` measures a new baseline, in as many processes as an entry remembers.

@@ -1,33 +1,31 @@
-"""What the benchmarks share: threads, the gate, and what the session says about it at its end."""
+"""What the benchmarks share: threads, gate and bars, and what the session says at its end."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import platform
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from eigbench.measure.threads import torch_threads
 from eigbench.methods import available
-from tests.benchmarks import baseline, guarded, neighbours
-from tests.benchmarks.gate import SLOWDOWN, Verdict
-from tests.benchmarks.gating import Gate
+from tests.benchmarks.bars import Bar, share_of_others, used
+from tests.benchmarks.gate import BASELINE, METHODS, SLOWDOWN, Gate, Verdict
 
-_OTHERS = pytest.StashKey[float]()
 _VERDICTS = pytest.StashKey[dict[str, Verdict]]()
+_ASKED = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.getgroup("benchmark").addoption(
+    group = parser.getgroup("benchmark")
+    group.addoption(
         "--accept-baseline",
         action="store_true",
         help="Add what is measured to tests/benchmarks/baseline.json instead of judging it.",
     )
-    parser.getgroup("benchmark").addoption(
-        "--gate-only",
-        action="store_true",
-        help="Leave out what has no baseline, and report a missed bar without failing.",
-    )
+    group.addoption("--gate-only", action="store_true", help="Leave out the bars on elapsed times.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -35,16 +33,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--gate-only", default=False):
-        return
-    # A benchmark that is not gated has a bar and nothing else.
-    bars = [item for item in items if {"gate", "benchmark"} & _fixtures(item) == {"benchmark"}]
-    config.hook.pytest_deselected(items=bars)
-    items[:] = [item for item in items if item not in bars]
+    if config.getoption("--gate-only", default=False):
+        bars = [item for item in items if "bar" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=bars)
+        items[:] = [item for item in items if item not in bars]
 
 
-def _fixtures(item: pytest.Item) -> set[str]:
-    return set(getattr(item, "fixturenames", ()))
+def pytest_collection_finish(session: pytest.Session) -> None:
+    gated = [item for item in session.items if "gate" in getattr(item, "fixturenames", ())]
+    session.config.stash[_ASKED] = max(len(gated), 1)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -56,58 +53,60 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         if verdict.outcome != "held":
             said = ", then ".join(map(str, verdict.estimates))
             terminalreporter.line(f"{verdict.outcome}: {name} {said}")
-    for name, verdict in verdicts.items():
-        if verdict.entry is not None and verdict.entry.visible > SLOWDOWN:
-            terminalreporter.line(
-                f"spreads {verdict.entry.spread:.0%}, so that a slow-down is seen from "
-                f"{verdict.entry.visible:.2f} times on only: {name}"
-            )
+        if verdict.visible > SLOWDOWN:
+            terminalreporter.line(f"sees slow-downs from {verdict.visible:.2f} times on: {name}")
     held = sum(verdict.outcome == "held" for verdict in verdicts.values())
     terminalreporter.line(f"{held} of {len(verdicts)} ratios are within their baselines")
-    for line in guarded.left_out(available()):
-        terminalreporter.line(line)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    before = neighbours.used()
-    try:
-        yield
-    finally:
-        item.stash[_OTHERS] = neighbours.share_of_others(before, neighbours.used())
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
-    if call.when == "call" and call.excinfo is not None and item.get_closest_marker("speed"):
-        only = item.config.getoption("--gate-only", default=False) and "gate" in _fixtures(item)
-        excuse = neighbours.excuse(call.excinfo.value, item.stash[_OTHERS], gate_only=only)
-        if excuse is not None:
-            report.outcome = "skipped"
-            report.longrepr = (str(item.path), item.reportinfo()[1] or 0, f"Skipped: {excuse}")
-    return report
+    others = [method for method in available() if method not in METHODS]
+    if others:
+        terminalreporter.line(f"not guarded: {', '.join(others)}")
 
 
 @pytest.fixture(scope="session")
 def place() -> str:
-    """What ratios depend on besides the code."""
-    return baseline.place()
+    """What ratios depend on besides the code: processor, cores, torch and Python."""
+    from eigbench.runs.environment import describe
+
+    session = describe("cpu", seed=0)
+    python = ".".join(platform.python_version_tuple()[:2])
+    return (
+        f"{session.processor}{_model()}, {session.logical_cores} cores, "
+        f"torch {session.packages['torch']}, Python {python}"
+    )
+
+
+def _model() -> str:
+    """Family and model where Linux tells: virtual machines hide more of the name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    found = dict(line.replace("\t", "").split(":", 1) for line in lines if ":" in line)
+    if not {"cpu family", "model"} <= set(found):
+        return ""
+    return f" (family{found['cpu family']}, model{found['model']})"
 
 
 @pytest.fixture
 def gate(request: pytest.FixtureRequest, benchmark: Any, place: str) -> Gate:
     """Times one benchmark, and fails where it became slower than its baseline."""
+    config = request.config
     return Gate(
         name=f"{request.path.name}::{request.node.name}",
         benchmark=benchmark,
         where=place,
-        path=baseline.FILE,
-        accepting=request.config.getoption("--accept-baseline", default=False),
-        verdicts=request.config.stash[_VERDICTS],
+        path=BASELINE,
+        accepting=config.getoption("--accept-baseline", default=False),
+        verdicts=config.stash[_VERDICTS],
+        asked=config.stash[_ASKED],
     )
+
+
+@pytest.fixture
+def bar(benchmark: Any) -> Bar:
+    """Times one benchmark on the wall, and fails where it takes longer than a limit."""
+    before = used()
+    return Bar(benchmark, lambda: share_of_others(before, used()))
 
 
 @pytest.fixture

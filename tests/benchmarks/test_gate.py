@@ -2,274 +2,295 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+import eigbench
 from eigbench.methods import available
-from tests.benchmarks import baseline, gate, gating, guarded
-from tests.benchmarks.fakes import FakeBenchmark, FakeClock
-from tests.benchmarks.gate import MARGIN, MARGIN_ELSEWHERE, Entry, Estimate, Verdict
-from tests.benchmarks.gating import Gate
+from eigbench.report.stats import Level
+from tests.benchmarks import gate
+from tests.benchmarks.bars import IDLE, Bar, Used, share_of_others, used
+from tests.benchmarks.gate import METHOD_TEST, METHODS, SLOWDOWN, Entry, Estimate, Gate
+from tests.benchmarks.problems import covariances, forward_and_backward, torch_eigh
 
 NAME = "test_regression.py::test_method[hybrid-1x64x64]"
 HERE = "a processor, 2 cores, torch 2, Python 3"
 
 
-def estimate(ratio: float, width: float = 0.01) -> Estimate:
-    return Estimate(ratio=ratio, low=ratio * (1 - width), high=ratio * (1 + width), pairs=300)
+def estimate(ratio: float) -> Estimate:
+    return Estimate(ratio=ratio, low=ratio * 0.99, high=ratio * 1.01, pairs=300)
 
 
 def entry(*ratios: float, where: str = HERE) -> Entry:
     return Entry(where=where, runs=[estimate(ratio) for ratio in ratios])
 
 
-@dataclass
-class Measured:
-    """Gives these estimates one after the other, and remembers what was asked for."""
-
-    estimates: list[Estimate]
-    asked: list[str] = field(default_factory=list)
-
-    def __call__(self, factor: int) -> Estimate:
-        self.asked.append(f"measure {factor}")
-        return self.estimates.pop(0)
-
-    def pause(self) -> None:
-        self.asked.append("pause")
+def now(ratio: float, error: float = 0.005) -> Level:
+    return Level(float(np.log(ratio)), error**2, 9)
 
 
-def judge(
-    known: Entry | None, *ratios: float, where: str = HERE, width: float = 0.01
-) -> tuple[Verdict, list[str]]:
-    measured = Measured([estimate(ratio, width) for ratio in ratios])
-    verdict = gate.judge(NAME, measured, known, where, measured.pause)
-    assert measured.estimates == []
-    return verdict, measured.asked
+BASE = entry(2.0, 2.02, 1.98, 2.01, 1.99)
 
 
-BASE = entry(2.0, 2.02, 1.98)
+class FakeClock:
+    """Time passes only where a call says so, in hundredths of a second.
+
+    Of whole seconds the garbage collection between rounds would take all the time of these tests.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.calls = ""
+
+    def __call__(self) -> float:
+        return self.now
+
+    def taking(self, name: str, *hundredths: float) -> Callable[[], None]:
+        """A callable that takes so long, one call after the other, then the last again."""
+        left = [one / 100 for one in hundredths]
+
+        def call() -> None:
+            self.calls += name
+            self.now += left.pop(0) if len(left) > 1 else left[0]
+
+        return call
 
 
-def test_an_unchanged_ratio_is_measured_once_and_held() -> None:
-    verdict, asked = judge(BASE, 2.01)
-    assert (verdict.outcome, verdict.alarm) == ("held", None)
-    assert asked == ["measure 1"]
+class FakeBenchmark:
+    """What of pytest-benchmark's fixture is used."""
+
+    def __init__(self) -> None:
+        self.extra_info: dict[str, Any] = {}
+
+    def pedantic(self, call: Callable[[], object], rounds: int) -> None:
+        """Nothing is timed."""
 
 
-def test_a_slowdown_that_persists_is_an_alarm() -> None:
-    verdict, asked = judge(BASE, 2.3, 2.3, 2.3)
-    assert verdict.outcome == "worse"
-    assert verdict.alarm is not None
-    assert asked == ["measure 1", "measure 2", "pause", "measure 2"]
-
-
-@pytest.mark.parametrize(
-    ("ratios", "asked"),
-    [
-        ((2.3, 2.0), ["measure 1", "measure 2"]),
-        ((2.3, 2.3, 2.0), ["measure 1", "measure 2", "pause", "measure 2"]),
-    ],
-)
-def test_a_disturbance_that_passes_is_none(ratios: tuple[float, ...], asked: list[str]) -> None:
-    verdict, did = judge(BASE, *ratios)
-    assert (verdict.outcome, verdict.alarm) == ("disturbed", None)
-    assert did == asked
-    assert [estimate.ratio for estimate in verdict.estimates] == list(ratios)
-
-
-def test_faster_is_no_alarm() -> None:
-    assert judge(BASE, 0.5)[0].alarm is None
-
-
-def test_an_interval_that_reaches_the_limit_proves_nothing() -> None:
-    above = BASE.limit(HERE) * 1.02
-    assert judge(BASE, above, width=0.03)[0].outcome == "held"
-    assert judge(BASE, above, above, above, width=0.01)[0].outcome == "worse"
-
-
-def test_the_limit_is_above_the_highest_by_a_margin_and_half_the_spread() -> None:
-    assert (BASE.low, BASE.ratio, BASE.high) == (1.98, 2.0, 2.02)
-    assert BASE.spread == pytest.approx(2.02 / 1.98 - 1)
-    assert BASE.limit(HERE) == pytest.approx(2.02 * (MARGIN + 0.01 / 0.99))
-    assert entry(2.0).limit(HERE) == pytest.approx(2.0 * MARGIN)
-
-
-def test_what_is_visible_is_worse_and_what_is_not_is_held() -> None:
-    for known in (BASE, entry(2.0, 2.5, 3.0)):
-        more, less = known.ratio * known.visible * 1.001, known.ratio * known.visible * 0.999
-        assert judge(known, more, more, more)[0].outcome == "worse"
-        assert judge(known, less)[0].outcome == "held"
-
-
-def test_a_ratio_that_spreads_as_measured_shows_the_slowdown() -> None:
-    # Between processes 4 %, by an interval of 2 % either way.
-    known = Entry(where=HERE, runs=[estimate(ratio, 0.02) for ratio in (1.0, 1.02, 1.04)])
-    assert known.visible <= gate.SLOWDOWN
-    assert entry(1.0, 1.06, 1.14).visible > gate.SLOWDOWN
-
-
-def test_elsewhere_the_margin_is_wider_and_the_message_says_so() -> None:
-    there = "another processor"
-    assert judge(BASE, 2.8, where=there)[0].outcome == "held"
-    alarm = judge(BASE, 3.5, 3.5, 3.5, where=there)[0].alarm
-    assert alarm is not None
-    assert f"the margin is {MARGIN_ELSEWHERE} instead of {MARGIN}" in alarm
-    assert HERE in alarm
-    assert there in alarm
-
-
-def test_the_message_says_what_was_and_is_and_how_to_accept_it() -> None:
-    assert judge(BASE, 2.3, 2.31, 2.32)[0].alarm == (
-        f"{NAME} became slower beside its reference: 1.16 times\n"
-        "    baseline  2.000 [1.980, 2.020], of 3 processes\n"
-        "    now       2.300 [2.277, 2.323], of 300 pairs\n"
-        "    now       2.310 [2.287, 2.333], of 300 pairs\n"
-        "    now       2.320 [2.297, 2.343], of 300 pairs\n"
-        "    allowed   up to 2.101\n"
-        "If this is meant, accept it with\n"
-        "    nox -s bench -- --accept-baseline -k 'test_method and hybrid-1x64x64'\n"
-        "and commit tests/benchmarks/baseline.json."
-    )
-
-
-def test_no_baseline_fails_and_says_how_to_add_one() -> None:
-    verdict, asked = judge(None, 2.0)
-    assert verdict.outcome == "no baseline"
-    assert verdict.alarm is not None
-    assert verdict.alarm.startswith(f"{NAME} has no baseline (measured: 2.000 [1.980, 2.020])")
-    assert "nox -s bench -- --accept-baseline -k 'test_method and hybrid-1x64x64'" in verdict.alarm
-    assert asked == ["measure 1"]
-
-
-@pytest.mark.parametrize(
-    ("name", "selection"),
-    [
-        ("test_a.py::test_b", "test_b"),
-        ("test_a.py::test_b[c]", "test_b and c"),
-        ("test_a.py::test_b[1-64-1.4]", "test_b and 1-64-1.4"),
-    ],
-)
-def test_a_benchmark_is_selected_by_its_name(name: str, selection: str) -> None:
-    assert gate.selecting(name) == selection
-
-
-def test_accepting_keeps_one_estimate_a_process_and_the_last_few(tmp_path: Path) -> None:
-    path = tmp_path / "baseline.json"
-    assert baseline.read(path) == {}
-    ratios = [2.0 + 0.01 * process for process in range(baseline.PROCESSES + 2)]
-    for ratio in ratios:
-        baseline.accept(NAME, estimate(ratio), HERE, path)
-    baseline.accept("another", estimate(1.0), HERE, path)
-    known = baseline.read(path)
-    assert [run.ratio for run in known[NAME].runs] == ratios[2:]
-    assert known["another"] == entry(1.0)
-
-
-def test_a_baseline_of_another_place_is_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "baseline.json"
-    baseline.accept(NAME, estimate(2.0), "elsewhere", path)
-    baseline.accept(NAME, estimate(3.0), HERE, path)
-    assert baseline.read(path) == {NAME: entry(3.0)}
-
-
-@pytest.mark.parametrize("method", guarded.METHODS)
-def test_every_guarded_method_has_a_baseline(method: str) -> None:
-    assert method in available()
-    assert method in guarded.named(baseline.read()), guarded.how_to_guard(method)
-
-
-def test_what_has_a_baseline_is_guarded() -> None:
-    dead = guarded.named(baseline.read()) - set(guarded.METHODS)
-    assert not dead, f"add them to guarded.METHODS, or take them out of {baseline.FILE.name}"
-
-
-def test_methods_of_benchmarks() -> None:
-    names = [f"test_regression.py::{guarded.TEST}[svd-newton-64x16x16]", "test_a.py::test_b[c-1]"]
-    assert guarded.named([*names, "test_a.py::test_b"]) == {"svd-newton"}
-
-
-def test_what_is_not_guarded_is_said_and_how_it_would_be() -> None:
-    assert guarded.left_out(["hybrid"]) == []
-    assert guarded.left_out(["hybrid", "mine", "other"]) == [
-        "not guarded: mine, other",
-        "To guard mine, add it to METHODS in tests/benchmarks/guarded.py, run",
-        "    nox -s bench -- --accept-baseline -k 'test_method_beside_torch_eigh and mine'",
-        "and commit tests/benchmarks/baseline.json.",
-    ]
-
-
-def gate_at(path: Path, clock: FakeClock, *, accepting: bool = False) -> Gate:
-    def sleep(seconds: float) -> None:
-        clock.calls.append(f"sleep {seconds:.0f}")
-
-    return Gate(NAME, FakeBenchmark(), HERE, path, accepting, {}, clock, sleep)
-
-
-def run(
-    path: Path, *first_seconds: float, accepting: bool = False, unit: float = 1.0
-) -> tuple[Gate, list[str]]:
-    """The gate, as a test calls it, on a callable that takes so many units beside one of 1."""
+def test_rounds_belong_to_the_call_that_took_them() -> None:
     clock = FakeClock()
-    judging = gate_at(path, clock, accepting=accepting)
-    first = clock.taking("a", *(seconds * unit for seconds in first_seconds))
-    second = clock.taking("b", unit)
-    try:
-        assert judging(first, second, seconds=100.0, cpu=clock).ratio > 0
-    finally:
-        asked = [call for call in clock.calls if call.startswith("sleep")]
-    return judging, asked
+    found = gate.time_beside(clock.taking("a", 3.0), clock.taking("b", 2.0), clock, 1e9, rounds=4)
+    assert found.first == pytest.approx([0.03] * 4)
+    assert found.second == pytest.approx([0.02] * 4)
+    assert clock.calls[-8:].count("a") == 4  # in turn
+
+
+def test_it_stops_when_the_work_is_done() -> None:
+    clock = FakeClock()
+    found = gate.time_beside(clock.taking("a", 1.0), clock.taking("b", 1.0), clock, seconds=0.4)
+    assert 18 <= len(found.first) <= 22
+
+
+def test_what_a_call_raises_is_raised() -> None:
+    def broken() -> None:
+        raise RuntimeError("no such matrix")
+
+    with pytest.raises(RuntimeError, match="no such matrix"):
+        gate.time_beside(broken, lambda: None, FakeClock(), 1)
+
+
+def test_a_call_that_takes_no_time_is_refused() -> None:
+    with pytest.raises(ValueError, match="no time by the clock"):
+        gate.logarithm(np.array([1.0, 0.0, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("ratio", "alarm"), [(2.0, False), (1.0, False), (2.1, False), (2.3, True)]
+)
+def test_a_slow_down_of_15_per_cent_is_slower_and_what_is_faster_is_not(
+    ratio: float, alarm: bool
+) -> None:
+    assert gate.slower(now(ratio), BASE, HERE, asked=30) is alarm
+
+
+def test_the_more_benchmarks_the_larger_the_difference_must_be() -> None:
+    few, many = (gate.visible(now(2.0), BASE, HERE, asked) for asked in (1, 100))
+    assert 1.05 < few < many < SLOWDOWN
+
+
+def test_a_baseline_whose_processes_differ_shows_less() -> None:
+    noisy = entry(2.0, 2.2, 1.8, 2.1, 1.9)
+    assert gate.visible(now(2.0), noisy, HERE, 30) > gate.visible(now(2.0), BASE, HERE, 30)
+    assert not gate.slower(now(2.3), noisy, HERE, 30)
+
+
+def test_an_uncertain_measurement_proves_nothing() -> None:
+    assert not gate.slower(now(2.3, error=0.1), BASE, HERE, 30)
+
+
+def test_elsewhere_a_larger_difference_is_needed() -> None:
+    assert not gate.slower(now(2.6), BASE, "another processor", 30)
+    assert gate.slower(now(4.0), BASE, "another processor", 30)
+
+
+def test_one_process_is_no_baseline_to_judge_by() -> None:
+    assert not gate.slower(now(9.0), entry(2.0), HERE, 1)
+
+
+def test_unchanged_code_raises_an_alarm_in_fewer_than_one_session_in_twenty() -> None:
+    """Processes that differ by 3 %, 30 benchmarks; even without measuring again."""
+    draw = np.random.default_rng(0)
+    sessions = 0
+    for _ in range(150):
+        alarms = 0
+        for _ in range(30):
+            runs = entry(*np.exp(draw.normal(0, 0.03, 5)))
+            alarms += gate.slower(now(float(np.exp(draw.normal(0, 0.03)))), runs, HERE, 30)
+        sessions += alarms > 0
+    assert sessions <= 7
+
+
+def run(path: Path, *first: float, accepting: bool = False) -> tuple[Gate, list[float]]:
+    """The gate, as a test calls it, on a call that takes so long beside one of 1."""
+    clock, slept = FakeClock(), list[float]()
+    judging = Gate(NAME, FakeBenchmark(), HERE, path, accepting, {}, sleep=slept.append)
+    with suppress(pytest.fail.Exception):
+        judging(clock.taking("a", *first), clock.taking("b", 1.0), seconds=0.6, clock=clock)
+    return judging, slept
+
+
+def accepted(path: Path) -> Path:
+    for ratio in (2.0, 2.02, 1.98, 2.01, 1.99):
+        run(path, ratio, accepting=True)
+    return path
 
 
 def test_the_gate_accepts_and_then_holds(tmp_path: Path) -> None:
-    path = tmp_path / "baseline.json"
-    judging, _ = run(path, 2.0, accepting=True)
-    assert judging.verdicts[NAME].outcome == "accepted"
-    assert baseline.read(path)[NAME].ratio == 2.0
-    judging, _ = run(path, 2.05)
-    assert judging.verdicts[NAME].outcome == "held"
+    path = accepted(tmp_path / "baseline.json")
+    assert [one.ratio for one in gate.read(path)[NAME].runs] == pytest.approx(
+        [2.0, 2.02, 1.98, 2.01, 1.99]
+    )
+    judging, slept = run(path, 2.03)
+    assert (judging.verdicts[NAME].outcome, slept) == ("held", [])
     info = judging.benchmark.extra_info
-    assert info["cpu_ratio"] == info["wall_ratio"] == pytest.approx(2.05)
-    assert info["outcome"] == "held"
-    assert info["first_cpu_seconds"] == pytest.approx([2.05] * len(info["first_cpu_seconds"]))
+    assert (info["outcome"], info["ratio"]) == ("held", pytest.approx(2.03))
 
 
-def test_the_gate_fails_the_test_and_measures_twice_more_for_that(tmp_path: Path) -> None:
-    path = tmp_path / "baseline.json"
-    run(path, 2.0, accepting=True)
-    with pytest.raises(pytest.fail.Exception, match=r"became slower .* 1\.15 times"):
-        run(path, 2.3)
-
-
-def test_the_gate_forgives_what_passes(tmp_path: Path) -> None:
-    path = tmp_path / "baseline.json"
-    run(path, 2.0, accepting=True)
-    # As many calls as the first measurement has, warm-up included: 5 and 100/3.3.
-    judging, slept = run(path, *[2.3] * 36, 2.0)
+def test_a_slow_down_that_persists_is_measured_three_times_and_explained(tmp_path: Path) -> None:
+    judging, slept = run(accepted(tmp_path / "baseline.json"), 2.3)
     verdict = judging.verdicts[NAME]
-    assert verdict.outcome == "disturbed"
-    assert [estimate.ratio for estimate in verdict.estimates] == pytest.approx([2.3, 2.0])
-    assert verdict.estimates[1].pairs > 2 * verdict.estimates[0].pairs
-    assert slept == []
+    assert (verdict.outcome, slept) == ("slower", [gate.PAUSE_SECONDS])
+    assert verdict.alarm is not None
+    first, second, third = (one.pairs for one in verdict.estimates)
+    assert second == third > 1.5 * first
+    assert verdict.alarm.startswith(
+        f"{NAME} became slower beside its reference: 1.15 times\n"
+        "    baseline  2.000 (1.980 to 2.020), of 5 processes\n"
+        f"    now       2.300 [2.300, 2.300], of {first} rounds\n"
+    )
+    assert "nox -s bench -- --accept-baseline -k 'test_method and hybrid-1x64x64'" in verdict.alarm
 
 
-def test_short_calls_are_judged_by_thousands_of_pairs(tmp_path: Path) -> None:
+def test_a_disturbance_that_passes_is_none(tmp_path: Path) -> None:
+    path = accepted(tmp_path / "baseline.json")
+    at_once, _ = run(path, *[2.3] * 23, 2.0)
+    later, slept = run(path, *[2.3] * 65, 2.0)
+    assert at_once.verdicts[NAME].outcome == later.verdicts[NAME].outcome == "disturbed"
+    assert (len(at_once.verdicts[NAME].estimates), len(later.verdicts[NAME].estimates)) == (2, 3)
+    assert slept == [gate.PAUSE_SECONDS]
+
+
+def test_no_baseline_fails_and_says_how_to_add_one(tmp_path: Path) -> None:
+    alarm = run(tmp_path / "baseline.json", 2.0)[0].verdicts[NAME].alarm
+    assert alarm is not None
+    assert alarm.startswith(f"{NAME} has no baseline (measured: 2.000 [2.000, 2.000])")
+    assert "--accept-baseline -k 'test_method and hybrid-1x64x64'" in alarm
+
+
+def test_a_baseline_keeps_the_last_processes_of_one_place(tmp_path: Path) -> None:
     path = tmp_path / "baseline.json"
-    run(path, 2.0, accepting=True, unit=1e-3)
-    with pytest.raises(pytest.fail.Exception, match=rf"of {2 * gating.PAIRS} pairs"):
-        run(path, 2.3, unit=1e-3)
+    for process in range(gate.PROCESSES + 2):
+        gate.accept(NAME, estimate(2 + process), "elsewhere", path)
+    assert [one.ratio for one in gate.read(path)[NAME].runs] == [4, 5, 6, 7, 8]
+    gate.accept(NAME, estimate(3.0), HERE, path)
+    assert gate.read(path) == {NAME: entry(3.0)}
 
 
-def test_a_benchmark_without_a_baseline_fails(tmp_path: Path) -> None:
-    with pytest.raises(pytest.fail.Exception, match="has no baseline"):
-        run(tmp_path / "baseline.json", 2.0)
+def test_guarded_methods_and_baselines_are_the_same() -> None:
+    methods = gate.guarded(gate.read())
+    assert methods <= set(METHODS), "add them to METHODS, or take them out of baseline.json"
+    for method in METHODS:
+        assert method in available()
+        assert method in methods, "see docs/regression-gate.md"
+    assert {len(one.runs) for one in gate.read().values()} == {gate.PROCESSES}
 
 
-def test_the_last_measurement_waits(tmp_path: Path) -> None:
-    path = tmp_path / "baseline.json"
-    run(path, 2.0, accepting=True)
-    judging, slept = run(path, *[2.3] * 110, 2.0)
-    assert judging.verdicts[NAME].outcome == "disturbed"
-    assert len(judging.verdicts[NAME].estimates) == 3
-    assert slept == [f"sleep {gating.PAUSE_SECONDS:.0f}"]
+def test_names_of_benchmarks() -> None:
+    names = [f"test_regression.py::{METHOD_TEST}[svd-newton-64x16x16]", "test_a.py::test_b[c-1]"]
+    assert gate.guarded([*names, "test_a.py::test_b"]) == {"svd-newton"}
+    assert gate.selecting("test_a.py::test_b") == "test_b"
+    assert gate.selecting("test_a.py::test_b[1-64-1.4]") == "test_b and 1-64-1.4"
+
+
+@pytest.mark.speed
+@pytest.mark.usefixtures("one_thread")
+def test_a_real_slow_down_is_caught_and_none_is_not(place: str, tmp_path: Path) -> None:
+    """One that is clearly above what the gate says it sees, which depends on the load."""
+    hybrid, reference = (
+        forward_and_backward(f, covariances(64, 16)) for f in (eigbench.eigh, torch_eigh)
+    )
+
+    def judged(call: Callable[[], object], *, accepting: bool = False) -> gate.Verdict:
+        path = tmp_path / "baseline.json"
+        judging = Gate(NAME, FakeBenchmark(), place, path, accepting, {}, sleep=lambda _: None)
+        with suppress(pytest.fail.Exception):
+            judging(call, reference, seconds=1.0)
+        return judging.verdicts[NAME]
+
+    for _ in range(gate.PROCESSES):
+        judged(hybrid, accepting=True)
+    before = judged(hybrid)
+    assert before.outcome in ("held", "disturbed")
+    factor = 1.5 * before.visible
+
+    def slow() -> None:
+        start = time.process_time()
+        hybrid()
+        end = start + factor * (time.process_time() - start)
+        while time.process_time() < end:
+            pass
+
+    assert judged(slow).outcome == "slower"
+    assert judged(hybrid).outcome in ("held", "disturbed")
+
+
+def bar(ratio: float, others: float) -> None:
+    clock = time.perf_counter
+
+    def busy(seconds: float) -> Callable[[], None]:
+        def call() -> None:
+            end = clock() + seconds
+            while clock() < end:
+                pass
+
+        return call
+
+    Bar(FakeBenchmark(), lambda: others)(busy(ratio * 1e-3), busy(1e-3), 1.5, seconds=0.01)
+
+
+def test_a_bar_that_is_missed_fails_on_idle_cores_and_is_skipped_on_busy_ones() -> None:
+    bar(1.0, others=0.9)
+    with pytest.raises(AssertionError):
+        bar(3.0, others=IDLE)
+    with pytest.raises(pytest.skip.Exception, match=re.escape("but others took 34% of cores")):
+        bar(3.0, others=0.34)
+
+
+def test_others_had_what_was_neither_idle_nor_ours(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  100 200 300 4000 500 6 7 8 90 90\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
+    found, ticks = used(stat), os.sysconf("SC_CLK_TCK")
+    assert found is not None
+    assert (found.total * ticks, found.idle * ticks) == pytest.approx((5121, 4500))
+    before = Used(total=100.0, idle=50.0, own=10.0)
+    # Two cores for 10 s: 5 s idle, 11 s ours, and 4 s of 20 are left.
+    assert share_of_others(before, Used(120.0, 55.0, 21.0)) == pytest.approx(0.2)
+    assert share_of_others(before, Used(120.0, 55.0, 26.0)) == 0.0
+    assert share_of_others(used(tmp_path / "none"), before) == 0.0

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,8 @@ from eigbench.runs.case import Case, StabilityCase
 from eigbench.runs.environment import describe
 from eigbench.runs.runner import run
 from eigbench.runs.suite import cases, load
-from tests.benchmarks.gating import Gate, record_ratio
+from tests.benchmarks.bars import Bar
+from tests.benchmarks.gate import Gate
 from tests.benchmarks.problems import Call
 
 pytestmark = pytest.mark.speed
@@ -53,11 +53,11 @@ def test_loop_around_the_smallest_case(gate: Gate, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_run_costs_little_more_than_its_measurements(benchmark: Any, tmp_path: Path) -> None:
+def test_a_run_costs_little_more_than_its_measurements(bar: Bar, tmp_path: Path) -> None:
     # The methods of the default suite at its middle size.
     chosen = of_size(16, "eigh", "svd", "pi", "hybrid")
     with run_and_measure(chosen, tmp_path / "run") as (recorded, alone):
-        assert record_ratio(benchmark, recorded, alone, limit=1.05, seconds=5) <= 1.05
+        bar(recorded, alone, 1.05, seconds=5)
 
 
 def children_seconds() -> float:
@@ -73,4 +73,4 @@ def python(*arguments: str) -> Call:
 
 def test_command_line_starts_about_as_fast_as_its_libraries(gate: Gate) -> None:
     libraries = python("-c", "import typer.main, typer.rich_utils, msgspec")
-    gate(python("-m", "eigbench", "--help"), libraries, cpu=children_seconds, seconds=8)
+    gate(python("-m", "eigbench", "--help"), libraries, clock=children_seconds, seconds=8)

@@ -1,4 +1,4 @@
-"""What the gate alone guards: nothing here has a bar, each ratio is held to its baseline.
+"""What the gate guards: methods, layers and a training step, each beside its reference.
 
 On one thread, by CPU time; see docs/regression-gate.md. `nox -s bench` runs this.
 """
@@ -12,8 +12,7 @@ from torch import nn
 import eigbench
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
 from eigbench.methods import get
-from tests.benchmarks import guarded
-from tests.benchmarks.gating import Gate
+from tests.benchmarks.gate import METHODS, Gate
 from tests.benchmarks.problems import (
     CHANNELS,
     Call,
@@ -23,15 +22,18 @@ from tests.benchmarks.problems import (
     images,
     layer_forward_and_backward,
     torch_eigh,
+    torch_svd,
     training_step,
 )
 
 pytestmark = [pytest.mark.speed, pytest.mark.usefixtures("one_thread")]
 
-SIZES = {"pi": [(16, 4), (1, 8)], "hybrid-loop": [(16, 8), (1, 16)]}
-"""The slow ones at sizes at which they still get a hundred pairs."""
-REFERENCE_CALLS = {"pi": 20, "hybrid-loop": 10}
-"""`torch.linalg.eigh` takes a fiftieth of their time: one call of it would be too short."""
+SIZES = {
+    "pi": [(16, 4), (1, 8)],
+    "hybrid-loop": [(16, 8), (1, 16)],
+    "hybrid": [(64, 16), (1, 64), (64, 64), (1, 256)],
+}
+"""The slow ones at sizes at which they still get a hundred rounds."""
 
 
 def method_call(method: str, M: torch.Tensor) -> Call:
@@ -47,15 +49,23 @@ def method_call(method: str, M: torch.Tensor) -> Call:
     ("method", "count", "n"),
     [
         pytest.param(method, count, n, id=f"{method}-{count}x{n}x{n}")
-        for method in guarded.METHODS
+        for method in METHODS
         for count, n in SIZES.get(method, [(64, 16), (1, 64)])
     ],
 )
 def test_method_beside_torch_eigh(gate: Gate, method: str, count: int, n: int) -> None:
     M = covariances(count, n)
-    reference = forward_and_backward(torch_eigh, M)
-    calls = REFERENCE_CALLS.get(method, 1)
-    gate(method_call(method, M), reference, second_calls=calls, seconds=2 if calls == 1 else 4)
+    seconds = 4 if method in ("pi", "hybrid-loop") else 2
+    gate(method_call(method, M), forward_and_backward(torch_eigh, M), seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("count", "n"), [(1, 64), (64, 64), (1, 128), (1, 256), (64, 16), (64, 32)]
+)
+def test_hybrid_beside_torch_svd(gate: Gate, count: int, n: int) -> None:
+    M = covariances(count, n)
+    first, second = (forward_and_backward(f, M) for f in (eigbench.eigh, torch_svd))
+    gate(first, second)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,90 @@
+"""Bars on elapsed time: limits of what `eigh` and the layers cost beside their references.
+
+In float32, forward and backward; ratios, never seconds. `nox -s bench` runs this.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from torch import nn
+
+import eigbench
+from eigbench.layers import PCADenoising2d, ZCAWhitening2d
+from tests.benchmarks.bars import Bar
+from tests.benchmarks.problems import (
+    CHANNELS,
+    Decomposition,
+    covariances,
+    forward_and_backward,
+    images,
+    layer_forward_and_backward,
+    torch_eigh,
+    torch_svd,
+    training_step,
+)
+
+pytestmark = pytest.mark.speed
+one_thread = pytest.mark.usefixtures("one_thread")
+two_threads = pytest.mark.usefixtures("two_threads")
+
+
+@one_thread
+@pytest.mark.parametrize(
+    ("reference", "count", "n", "limit"),
+    # One 64×64 takes a third of a millisecond, of which calling from Python is a visible part.
+    [(torch_eigh, 64, 64, 1.15), (torch_eigh, 1, 256, 1.15), (torch_eigh, 1, 64, 1.4),
+     (torch_svd, 64, 64, 1), (torch_svd, 1, 256, 1), (torch_svd, 1, 64, 1),
+     (torch_svd, 1, 128, 1), (torch_svd, 64, 16, 1), (torch_svd, 64, 32, 1)],
+)  # fmt: skip
+def test_hybrid_beside_torch(
+    bar: Bar, reference: Decomposition, count: int, n: int, limit: float
+) -> None:
+    M = covariances(count, n)
+    first, second = (forward_and_backward(f, M) for f in (eigbench.eigh, reference))
+    bar(first, second, limit, seconds=2.5)
+
+
+@one_thread
+@pytest.mark.parametrize("count", [1, 16])
+def test_hybrid_is_forty_times_faster_than_the_literal_loop(bar: Bar, count: int) -> None:
+    # Measured: 43 to 60 times.
+    M = covariances(count, 64)
+    loop: Decomposition = partial(eigbench.eigh, method="hybrid-loop")
+    first, second = (forward_and_backward(decompose, M) for decompose in (eigbench.eigh, loop))
+    bar(first, second, 1 / 40, seconds=5)
+
+
+@two_threads
+@pytest.mark.parametrize(
+    ("layer", "mean", "limit"),
+    [
+        *((ZCAWhitening2d(CHANNELS, d), 0, limit)
+          for d, limit in ((4, 1.3), (8, 1.3), (16, 1.3), (32, 1.6), (64, 2.1))),
+        (PCADenoising2d(CHANNELS, 16), 0, 2.1),
+        # A large mean costs copies of centring, and a first attempt that is thrown away.
+        (ZCAWhitening2d(CHANNELS, 16), 10, 1.7),
+    ],
+    ids=["zca-4", "zca-8", "zca-16", "zca-32", "zca-64", "pca-16", "zca-16-large-mean"],
+)  # fmt: skip
+def test_layer_beside_batch_normalisation(
+    bar: Bar, layer: nn.Module, mean: float, limit: float
+) -> None:
+    """128×64×32×32, as between the first convolution and the first block of ResNet18 on CIFAR."""
+    X = images(mean=mean)
+    first, second = (
+        layer_forward_and_backward(one, X) for one in (layer, nn.BatchNorm2d(CHANNELS))
+    )
+    bar(first, second, limit, seconds=4)
+
+
+@two_threads
+@pytest.mark.parametrize(
+    "layer",
+    [*(ZCAWhitening2d(64, d) for d in (4, 16, 64)), PCADenoising2d(64, energy=0.99, iterations=2)],
+    ids=["zca-4", "zca-16", "zca-64", "pca"],
+)
+def test_step_beside_one_with_batch_normalisation(bar: Bar, layer: nn.Module) -> None:
+    """8 images. The paper prints 1.27 for PCA denoising with K = 2 (104.8 and 82.7 ms, §3.2)."""
+    bar(training_step(layer, 8), training_step(nn.BatchNorm2d(64), 8), 1.05, seconds=10)
