@@ -11,6 +11,7 @@ from eigbench.report.frame import values_of
 from eigbench.report.numbers import axis_value, percentage
 
 LABELS = {
+    "contestant": "method",
     "d": "matrix size d",
     "gap": "relative eigengap",
     "dtype": "precision",

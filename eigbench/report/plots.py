@@ -23,7 +23,9 @@ DOTS_PER_INCH = 110
 OKABE_ITO = ("#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#882255", "#555555")
 """M. Okabe and K. Ito, 2008, without yellow and black; a wine red and a grey in their place."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "<", "X", ">", "h", "*", "d", "p", "H", "8")
-LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (3, 1, 1, 1, 1, 1)))
+LINES: tuple[Any, ...] = ("-", "--", "-", "-", ":", "-", "--", "-.")
+"""The second curve of a pair that often coincides is dashed."""
+VARIANTS: tuple[Any, ...] = ((0, (4, 1, 1, 1)), (0, (1, 1)), (0, (6, 2)), (0, (3, 1, 1, 1, 1, 1)))
 REFERENCES: dict[str, dict[str, Any]] = {
     "bn": {"color": "#000000", "marker": "X", "linestyle": "-"},
     "torch.linalg.eigh": {"color": "#666666", "marker": (4, 1, 0), "linestyle": (0, (1, 1))},
@@ -46,10 +48,12 @@ def style(method: str) -> dict[str, Any]:
         return {**REFERENCES[name], "markersize": 5}
     names = [*known()]
     place = names.index(name) if name in names else len(names) + sum(map(ord, name))
+    turn, colour = divmod(place, len(OKABE_ITO))
+    again = turn + bool(variant)
     return {
-        "color": OKABE_ITO[place % len(OKABE_ITO)],
+        "color": OKABE_ITO[colour],
         "marker": MARKERS[place % len(MARKERS)],
-        "linestyle": LINES[(place // len(OKABE_ITO) + bool(variant)) % len(LINES)],
+        "linestyle": VARIANTS[(again - 1) % len(VARIANTS)] if again else LINES[colour],
         "markersize": 5,
     }
 
