@@ -95,7 +95,7 @@ def _by_situation(frames: Frames, rows: pl.DataFrame, dtype: str) -> Chapter | N
              for m in methods]
         )  # fmt: skip
         texts = [[_heat_text(found.get((m, s))) for s in present] for m in methods]
-        image = heat_map(panel, values, methods, present, texts)
+        image = heat_map(panel, values, methods, [_narrow(name) for name in present], texts)
         panel.set_title(loss, fontsize=9)
     picture.colorbar(image, ax=axes, shrink=0.5, label="within 1 %, % of matrices")
     link = save(picture, frames.folder, "right-by-situation")
@@ -117,6 +117,10 @@ def _every_share(rows: pl.DataFrame) -> str:
     headers = ["situation", "method", "matrices", "finite", "within 1 %", "within 10 %",
                "within 100 %", "median error", "median cosine"]  # fmt: skip
     return table(headers, body)
+
+
+def _narrow(name: str) -> str:
+    return name.replace(" ", "\n")
 
 
 def _heat_text(row: dict[str, Any] | None) -> str:
@@ -199,7 +203,9 @@ def _distributions(frames: Frames, frame: pl.DataFrame, dtype: str) -> Chapter |
         panel.set_xticks([1e-8, 1e-5, 1e-2, 10])
     for panel in axes[::5]:
         panel.set_ylabel("% of matrices", fontsize=8)
-    picture.supxlabel("relative error of the gradient", fontsize=9)
+    for panel in axes[-5:]:
+        panel.set_xlabel("relative error", fontsize=8)
+        panel.tick_params(labelbottom=True)
     legend_below(picture, axes)
     link = save(picture, frames.folder, "profiles")
     caption = (
@@ -288,7 +294,7 @@ def _gap_curve(
     """Medians by gap; what is not finite is a point at the top, joined to nothing."""
     middles = rows.group_by("gap").agg(metric(rows, quantity).fill_nan(float("inf")).median())
     found = dict(middles.iter_rows())
-    gaps = [gap for gap in places if gap in found]
+    gaps = sorted((gap for gap in places if gap in found), reverse=True)
     values = np.array([np.nan if found[gap] is None else found[gap] for gap in gaps])
     x = np.array([places[gap] for gap in gaps])
     beyond = values > CEILING

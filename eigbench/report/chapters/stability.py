@@ -15,12 +15,14 @@ from eigbench.report.chapters.profile import function_times
 from eigbench.report.frame import Frames, comparable, values_of
 from eigbench.report.judgement import Advice, Standing, advise, against, judged
 from eigbench.report.numbers import (
+    NOISY_MARK,
     NOTHING,
     axis_value,
     cosine,
     percent,
     scientific,
     significant,
+    span,
 )
 from eigbench.report.plots import SMALL_SET, legend_below, panels, profile, save, style
 from eigbench.report.render import Chapter, Part, figure, render, table
@@ -152,7 +154,7 @@ def _time(times: pl.DataFrame, method: str) -> str:
     if own.is_empty():
         return NOTHING
     mark = NOISY_MARK if own["noisy"].any() else ""
-    return mark + span(own["ratio"], lambda ratio: significant(ratio, 2))
+    return mark + span(own["ratio"].to_list(), lambda ratio: significant(ratio, 2))
 
 
 def _timed(times: pl.DataFrame) -> str:
