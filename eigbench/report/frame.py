@@ -243,4 +243,7 @@ def comparable(frame: pl.DataFrame, by: str = "contestant") -> tuple[pl.DataFram
         .agg(pl.col(by).n_unique().alias("contestants"))
         .filter(pl.col("contestants") == len(enough))
     )
+    if shared.is_empty():  # of a run that was interrupted early: there is nobody to compare with
+        first = counts.sort("len", descending=True, maintain_order=True)[by][0]
+        return frame.filter(pl.col(by) == first), [n for n in values_of(frame, by) if n != first]
     return kept.join(shared, on=keys, how="semi", nulls_equal=True), rest

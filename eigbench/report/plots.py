@@ -20,8 +20,8 @@ from eigbench.methods.registry import known
 Floats = NDArray[np.float64]
 
 DOTS_PER_INCH = 110
-OKABE_ITO = ("#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#882255", "#555555")
-"""M. Okabe and K. Ito, 2008, without yellow and black; a wine red and a grey in their place."""
+OKABE_ITO = ("#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#882255", "#222222")
+"""M. Okabe and K. Ito, 2008, without yellow; a wine red of Tol (2021) in its place."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "<", "X", ">", "h", "*", "d", "p", "H", "8")
 LINES: tuple[Any, ...] = ("-", "--", "-", "-", ":", "-", "--", "-.")
 """The second curve of a pair that often coincides is dashed."""
@@ -129,7 +129,7 @@ def profile(axes: Any, errors: Floats, low: float, high: float, **look: Any) -> 
     It ends below 100 where errors are not finite, or larger than `high` (E. D. Dolan and J. J.
     Moré, Benchmarking optimization software with performance profiles, 2002).
     """
-    finite = np.sort(errors[np.isfinite(errors)])
+    finite = np.sort(errors[errors <= high])  # without NaN and infinities
     heights = 100 * np.arange(1, len(finite) + 1) / max(len(errors), 1)
     x = np.concatenate([[low], np.clip(finite, low, None), [high]])
     y = np.concatenate([[0.0], heights, heights[-1:] if len(finite) else [0.0]])

@@ -255,7 +255,9 @@ def _gap_pictures(frames: Frames, own: pl.DataFrame) -> list[str]:
     own = own.filter(pl.col("dtype") == dtype)
     losses = [loss for loss in values_of(own, "loss")
               if len(values_of(own.filter(pl.col("loss") == loss), "gap")) > 1]  # fmt: skip
-    links = []
+    links: list[str] = []
+    if not losses:
+        return links
     for quantity, name in (("error", "error-by-gap"), ("gradient_norm", "norm-by-gap")):
         picture, axes = panels(len(losses), 3.9, 3.2)
         for panel, loss in zip(axes, losses, strict=True):

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 import polars as pl
-from matplotlib import pyplot as plt
 
 from eigbench.report import situations
 from eigbench.report.frame import USUAL_ITERATIONS, Frames, metric, values_of
@@ -329,19 +328,18 @@ def _table_1(frames: Frames) -> list[Chapter]:
 def _figure_1(frames: Frames, found: dict[float, dict[str, list[float]]]) -> str:
     """qᵏ over q and k: the exact function on a fine grid, with the counted terms as points."""
     k, q = np.meshgrid(np.linspace(1, 100, 200), np.linspace(0.1, 0.999, 200))
-    picture = plt.figure(figsize=(9.6, 4.0), layout="constrained")
-    surface = picture.add_subplot(1, 2, 1, projection="3d")
-    surface.plot_surface(q, k, q**k, cmap="cividis", linewidth=0, rcount=100, ccount=100)
-    surface.set(xlabel="q = λi/λ1", ylabel="k, iterations", zlabel="qᵏ")
-    surface.set_title("(a) qᵏ", fontsize=9)
-    contour = picture.add_subplot(1, 2, 2)
+    picture, (shades, contour) = panels(2, 4.8, 3.8)
+    mesh = shades.pcolormesh(k, q, q**k, cmap="cividis", vmin=0, vmax=1, shading="gouraud")
+    picture.colorbar(mesh, ax=shades, label="qᵏ")
+    shades.set(xlabel="k, iterations", ylabel="q = λi/λ1", title="(a) qᵏ")
     lines = contour.contour(k, q, q**k, levels=[0.01, 0.05, 0.2, 0.4, 0.6, 0.8], cmap="cividis")
     contour.clabel(lines, fmt="%g", fontsize=7)
     terms = {ratio: own["least_terms"][0] for ratio, own in found.items()}
     shown = {ratio: count for ratio, count in terms.items() if count <= 100}
     contour.plot(list(shown.values()), list(shown), "k.", label="least k with qᵏ ≤ 0.05, counted")
-    contour.set(xlabel="k, iterations", ylabel="q = λi/λ1", xlim=(1, 100))
-    contour.set_title("(b) contours of qᵏ", fontsize=9)
+    contour.set(
+        xlabel="k, iterations", ylabel="q = λi/λ1", xlim=(1, 100), title="(b) contours of qᵏ"
+    )
     contour.legend(fontsize=8, loc="lower right")
     link = save(picture, frames.folder, "figure-1")
     return figure(link, "Figure 1 of the paper, computed: qᵏ over the ratio q and the power k")
