@@ -25,6 +25,7 @@ def test_the_same_records_give_the_same_bytes(run: Path) -> None:
     assert written(run) == first
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_every_figure_is_linked_and_there(run: Path) -> None:
     write_report(run)
     text = (run / "report.md").read_text("utf-8")
@@ -35,6 +36,7 @@ def test_every_figure_is_linked_and_there(run: Path) -> None:
         assert f"](figures/{figure.name})" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_nothing_but_the_report_and_figures_is_written(run: Path) -> None:
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     write_report(run)
@@ -43,6 +45,7 @@ def test_nothing_but_the_report_and_figures_is_written(run: Path) -> None:
     assert all((run / name).read_bytes() == content for name, content in before.items())
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_torn_last_record_makes_a_partial_report(run: Path) -> None:
     records = run / "records.jsonl"
     records.write_bytes(records.read_bytes()[:-20])
@@ -51,6 +54,7 @@ def test_a_torn_last_record_makes_a_partial_report(run: Path) -> None:
     assert "**Partial report.** 116 of 117 cases are measured; 1 are missing" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_records_of_any_subset_make_a_report(run: Path) -> None:
     """A run that is interrupted anywhere, or a grid of one case, must still be reported."""
     lines = (run / "records.jsonl").read_bytes().splitlines(keepends=True)
@@ -63,6 +67,7 @@ def test_records_of_any_subset_make_a_report(run: Path) -> None:
         assert "How to repeat it" in (run / "report.md").read_text("utf-8")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_pictures_of_an_earlier_report_go(run: Path) -> None:
     old = run / "figures" / "an-older-picture.png"
     old.parent.mkdir()
@@ -82,6 +87,7 @@ def visible(text: str) -> str:
     return "\n".join(shown)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_report_opens_with_one_screen(run: Path) -> None:
     write_report(run)
     text = visible((run / "report.md").read_text("utf-8"))
@@ -92,6 +98,7 @@ def test_a_report_opens_with_one_screen(run: Path) -> None:
 SAMPLES = Path(__file__).parents[2] / "reports"
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "name",
     ["stability", "train-field", "train-short", "train-stress", "paper-table2", "paper-table5"],

@@ -14,6 +14,8 @@ from tests.report.making import frames_of, lost, stability
 
 OPEN, TIES = 0.1, 0.0
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def everywhere(method: str, **axes: Any) -> list[Record]:
     return [stability(method=method, d=d, gap=gap, **axes) for gap in (OPEN, TIES) for d in (4, 8)]
@@ -108,10 +110,10 @@ def test_another_k_stands_beside_the_usual_one(tmp_path: Path) -> None:
     assert "K = 100" not in found.head
 
 
-@pytest.mark.parametrize("size", [4, 64])
+@pytest.mark.parametrize("size", [4, 16])
 def test_the_head_stays_short(tmp_path: Path, size: int) -> None:
     methods = ["svd", "pi", "hybrid", "spectral", *(f"method-{i}" for i in range(size))]
     found = part(tmp_path, [record for m in methods for record in everywhere(m)])
-    assert len(found.head.encode()) < 12_000 if size == 4 else True
+    assert len(found.head.encode()) < 12_000
     assert "| SVD " in found.head
     assert "method-0" not in found.head.split("## What to use")[0]
