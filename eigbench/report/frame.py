@@ -246,4 +246,5 @@ def comparable(frame: pl.DataFrame, by: str = "contestant") -> tuple[pl.DataFram
     if shared.is_empty():  # of a run that was interrupted early: there is nobody to compare with
         first = counts.sort("len", descending=True, maintain_order=True)[by][0]
         return frame.filter(pl.col(by) == first), [n for n in values_of(frame, by) if n != first]
-    return kept.join(shared, on=keys, how="semi", nulls_equal=True), rest
+    fair = kept.join(shared, on=keys, how="semi", nulls_equal=True, maintain_order="left")
+    return fair, rest

@@ -56,7 +56,7 @@ def _definitions(frame: pl.DataFrame) -> Chapter:
     """What the situations are, and how many matrices of each spectrum belong to them."""
     inside = frame.filter(pl.col("situation").is_not_null())
     counts = inside.unique(["situation", "spectrum", "d", "gap", "scale", "dtype", "epsilon",
-                            "matrix"])  # fmt: skip
+                            "matrix"], keep="first", maintain_order=True)  # fmt: skip
     body = []
     for name in situations.present(inside):
         own = counts.filter(pl.col("situation") == name)

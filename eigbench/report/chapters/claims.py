@@ -120,7 +120,7 @@ def _explosion(frame: pl.DataFrame) -> str:
         own = _near_usual(own.filter(pl.col("d") > 3))
         if len(values_of(own, "gap")) < 2:
             continue
-        truth = own.unique(["gap", "matrix"]).with_columns(
+        truth = own.unique(["gap", "matrix"], keep="first", maintain_order=True).with_columns(
             contestant=pl.lit("*exact*"), gradient_norm="exact_gradient_norm"
         )
         rows = pl.concat([truth, own], how="vertical_relaxed")
@@ -223,7 +223,7 @@ def _ratios(frame: pl.DataFrame) -> str:
     own = _at(_plain(frame), dtype="float32").filter(pl.col("spectrum").is_in(situations.REAL))
     if own.is_empty():
         return ""
-    rows = own.unique(["spectrum", "d", "matrix"]).group_by("spectrum", "d").agg(
+    rows = own.unique(["spectrum", "d", "matrix"], keep="first", maintain_order=True).group_by("spectrum", "d").agg(
         pl.len(), pl.col("mean_neighbour_ratio").median().alias("ratio"),
         pl.col("smallest_relative_gap").median().alias("gap"),
         pl.col("condition_number").median().alias("condition")).sort("spectrum", "d")  # fmt: skip
@@ -263,7 +263,7 @@ def _truncation(frame: pl.DataFrame) -> str:
         return ""
     rows = own.group_by("situation", "dtype", "method", "truncated_by").agg(
         pl.len(), pl.col("rank_kept").median(), (pl.col("rank_kept") / pl.col("d")).median()
-        .alias("share")).sort("situation", "dtype", "method", -pl.col("len").cast(int))  # fmt: skip
+        .alias("share")).sort("situation", "dtype", "method", -pl.col("len").cast(int), "truncated_by")  # fmt: skip
     body = [[row["situation"], row["dtype"], f"`{row['method']}`", row["truncated_by"],
              str(row["len"]), percent(row["share"])] for row in rows.to_dicts()]  # fmt: skip
     counts = own.group_by("method").agg(
