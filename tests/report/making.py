@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ FINE = {
 
 def stability(
     status: str = "measured",
-    samples: dict[str, Sequence[float]] | None = None,
+    samples: Mapping[str, Sequence[float]] | None = None,
     labels: dict[str, list[str]] | None = None,
     **axes: Any,
 ) -> Record:

@@ -223,7 +223,8 @@ def _ratios(frame: pl.DataFrame) -> str:
     own = _at(_plain(frame), dtype="float32").filter(pl.col("spectrum").is_in(situations.REAL))
     if own.is_empty():
         return ""
-    rows = own.unique(["spectrum", "d", "matrix"], keep="first", maintain_order=True).group_by("spectrum", "d").agg(
+    each = own.unique(["spectrum", "d", "matrix"], keep="first", maintain_order=True)
+    rows = each.group_by("spectrum", "d").agg(
         pl.len(), pl.col("mean_neighbour_ratio").median().alias("ratio"),
         pl.col("smallest_relative_gap").median().alias("gap"),
         pl.col("condition_number").median().alias("condition")).sort("spectrum", "d")  # fmt: skip
@@ -261,9 +262,9 @@ def _truncation(frame: pl.DataFrame) -> str:
     own = own.filter(pl.col("method").is_in(("svd", "pi", "hybrid")))
     if own.is_empty():
         return ""
-    rows = own.group_by("situation", "dtype", "method", "truncated_by").agg(
-        pl.len(), pl.col("rank_kept").median(), (pl.col("rank_kept") / pl.col("d")).median()
-        .alias("share")).sort("situation", "dtype", "method", -pl.col("len").cast(int), "truncated_by")  # fmt: skip
+    share = (pl.col("rank_kept") / pl.col("d")).median().alias("share")
+    rows = own.group_by("situation", "dtype", "method", "truncated_by").agg(pl.len(), share)
+    rows = rows.sort("situation", "dtype", "method", -pl.col("len").cast(int), "truncated_by")
     body = [[row["situation"], row["dtype"], f"`{row['method']}`", row["truncated_by"],
              str(row["len"]), percent(row["share"])] for row in rows.to_dicts()]  # fmt: skip
     counts = own.group_by("method").agg(

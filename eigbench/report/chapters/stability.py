@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,6 +67,7 @@ def part(frames: Frames) -> Part | None:
     chapters = [
         *accuracy.chapters(frames, frame, shown, dtype),
         _every_method(advice, times),
+        _trade_off(frames, advice, times),
         *properties.chapters(frames, frame),
         *claims.chapters(frames, frame),
     ]
@@ -310,6 +312,64 @@ def _why(one: Standing) -> str:
         low = min(one.rows, key=lambda row: row["sound"])
         reasons.append(f"{low['situation']}: {percent(low['sound'])} within 10 %")
     return "; ".join(reasons)
+
+
+def _trade_off(frames: Frames, advice: Sequence[Advice], times: pl.DataFrame) -> Chapter | None:
+    """How sound each method is in its worst situation, against its time; the front is a line."""
+    found = []
+    for one in advice:
+        everyone = (*one.recommended, *one.slower, *one.less_right, *one.others, *one.avoid)
+        points = [
+            (standing.contestant, _middle_time(times, standing.contestant),
+             100 * min(row["sound"] for row in standing.rows))
+            for standing in everyone
+        ]  # fmt: skip
+        timed = [point for point in points if point[1] is not None]
+        if len(timed) > 1 and not one.use.whitening_matrix:
+            found.append((one.use.loss, timed))
+    if not found:
+        return None
+    picture, axes = panels(len(found), 4.4, 3.2)
+    for panel, (loss, points) in zip(axes, found, strict=True):
+        front = _front(points)
+        panel.plot([x for _, x, _ in front], [y for *_, y in front], color="0.7", zorder=0)
+        for name, x, y in points:
+            panel.plot([x], [y], **{**style(name), "linestyle": "none"})
+            panel.annotate(name, (x, y), (4, 3), textcoords="offset points", fontsize=7)
+        panel.set(xscale="log", ylim=(-5, 112), xlabel="time over torch.linalg.eigh",
+                  ylabel="within 10 % in the worst\nsituation, % of matrices")  # fmt: skip
+        ends = [min(x for _, x, _ in points), max(x for _, x, _ in points)]
+        ticks = [
+            tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100) if ends[0] / 2 < tick < 2 * ends[1]
+        ]
+        panel.set_xticks(ticks, map(axis_value, ticks))
+        panel.set_xticks([], minor=True)
+        panel.set_title(loss, fontsize=9)
+    link = save(picture, frames.folder, "trade-off")
+    alt = "Share within 10 % in the worst situation against time, a panel a loss"
+    body = [[loss, ", ".join(f"`{name}`" for name, *_ in _front(points)),
+             ", ".join(f"`{name}`" for name, *_ in points if name not in
+                       {one for one, *_ in _front(points)}) or NOTHING]
+            for loss, points in found]  # fmt: skip
+    text = render("stability-trade-off", figure=figure(link, alt), timed=_timed(times),
+                  table=table(["loss", "not dominated", "dominated"], body))  # fmt: skip
+    return Chapter("Soundness against time", text)
+
+
+def _middle_time(times: pl.DataFrame, method: str) -> float | None:
+    """The median over sizes and batches of a method's median ratio."""
+    own = times.filter(pl.col("method") == method)["ratio"].to_list() if len(times) else []
+    return statistics.median(own) if own else None
+
+
+def _front(points: Sequence[tuple[str, Any, float]]) -> list[tuple[str, Any, float]]:
+    """The points that no other is as good as in both and better in one, fastest first."""
+    return sorted(
+        (one for one in points
+         if not any(other[1] <= one[1] and other[2] >= one[2] and other[1:] != one[1:]
+                    for other in points)),
+        key=lambda point: (point[1], point[2]),
+    )  # fmt: skip
 
 
 def _plain(sentence: str) -> str:
