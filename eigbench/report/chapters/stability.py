@@ -319,12 +319,11 @@ def _trade_off(frames: Frames, advice: Sequence[Advice], times: pl.DataFrame) ->
     found = []
     for one in advice:
         everyone = (*one.recommended, *one.slower, *one.less_right, *one.others, *one.avoid)
-        points = [
-            (standing.contestant, _middle_time(times, standing.contestant),
-             100 * min(row["sound"] for row in standing.rows))
+        timed = [
+            (standing.contestant, ratio, 100 * min(row["sound"] for row in standing.rows))
             for standing in everyone
-        ]  # fmt: skip
-        timed = [point for point in points if point[1] is not None]
+            if (ratio := _middle_time(times, standing.contestant)) is not None
+        ]
         if len(timed) > 1 and not one.use.whitening_matrix:
             found.append((one.use.loss, timed))
     if not found:
