@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 from typer.main import get_command
 
-from eigbench import __version__
+from eigbench._version import __version__
 from eigbench.cli import (
     check,
     compare,

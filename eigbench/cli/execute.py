@@ -11,12 +11,12 @@ import typer
 from eigbench.cli.options import resolve_folder
 from eigbench.cli.progress import Observer, progress
 from eigbench.errors import EXIT_INTERRUPTED
+from eigbench.kinds.train import TrainCase
 from eigbench.runs import store
-from eigbench.runs.case import TrainCase
+from eigbench.runs.environment import describe
 from eigbench.runs.record import Record
-from eigbench.runs.structure import Suite
-from eigbench.runs.suite import cases
-from eigbench.runs.traces import FOLDER as TRACES
+from eigbench.runs.runner import measurer, run
+from eigbench.runs.suite import Suite, cases
 
 
 def execute(
@@ -36,13 +36,7 @@ def execute(
 
 def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> bool:
     """Append the records that are missing; returns whether it was interrupted."""
-    from eigbench.measure import measurer  # late: torch
-    from eigbench.runs.checkpoints import Checkpoints
-    from eigbench.runs.environment import describe
-    from eigbench.runs.runner import run
-    from eigbench.runs.traces import Traces
-
-    todo = cases(suite)
+    plan = cases(suite)
     observer = Observer()
 
     def watch(case: TrainCase, step: int, steps: int, loss: float) -> None:
@@ -52,17 +46,19 @@ def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> bool:
         checkpoints.discard(record.id)
         observer(record)
 
-    checkpoints = Checkpoints(folder)
-    measure = measurer(suite, checkpoints, watch, Traces(folder))
+    checkpoints = store.Checkpoints(folder)
+    measure = measurer(
+        suite, plan, checkpoints=checkpoints, watch=watch, traces=store.Traces(folder)
+    )
     session = describe(suite.device, suite.seed)
     with store.open_run(folder, suite, session, resume=resume) as writer:
         for case_id in writer.done:
             checkpoints.discard(case_id)  # of a case whose record was the last thing written
         if shown:
             _say(f"eigbench: {suite.title or suite.name} → {folder}")
-        with progress(len(todo), len(writer.done), show=shown) as observer:
+        with progress(len(plan), len(writer.done), show=shown) as observer:
             try:
-                run(todo, measure, writer, recorded)
+                run(plan, measure, writer, recorded)
             except KeyboardInterrupt:
                 return True
     return False
@@ -71,7 +67,6 @@ def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> bool:
 def _conclude(suite: Suite, folder: Path, *, quiet: bool) -> None:
     """Write the report, and print its verdict and where it is."""
     from eigbench.report import write_report
-    from eigbench.runs.bundle import bundle
 
     try:
         verdict = write_report(folder)
@@ -79,11 +74,11 @@ def _conclude(suite: Suite, folder: Path, *, quiet: bool) -> None:
         _say(f"eigbench: interrupted; `eigbench report {folder}` writes the report.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if suite.bundle:
-        bundle(folder)
+        store.bundle(folder)
     if not quiet:
         typer.echo(verdict)
-        if (folder / TRACES).is_dir():
-            typer.echo(f"tensorboard --logdir {shlex.quote(str(folder / TRACES))}")
+        if (folder / store.TRACES).is_dir():
+            typer.echo(f"tensorboard --logdir {shlex.quote(str(folder / store.TRACES))}")
     typer.echo(str(folder / store.REPORT))
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from eigbench.axes import AXES, SETTINGS, Axis
 from eigbench.errors import InputError
 from eigbench.methods.registry import available
-from eigbench.runs.axes import AXES, SETTINGS, Axis
 
 ALL = "all"
 

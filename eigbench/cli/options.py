@@ -9,11 +9,10 @@ from typing import Annotated
 import msgspec
 import typer
 
+from eigbench.axes import DEVICE, SEEDS
 from eigbench.errors import InputError
-from eigbench.runs.axes import DEVICE, SEEDS
 from eigbench.runs.store import SUITE
-from eigbench.runs.structure import Suite
-from eigbench.runs.suite import to_toml
+from eigbench.runs.suite import Suite, to_toml
 
 RUNS = Path("reports")
 

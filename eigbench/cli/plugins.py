@@ -9,7 +9,7 @@ import typer
 
 from eigbench.cli.lists import ALL
 from eigbench.errors import InputError
-from eigbench.runs.case import REFERENCES
+from eigbench.kinds.profile import REFERENCES
 
 
 def _load(files: list[Path] | None) -> list[Path] | None:

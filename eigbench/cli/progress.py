@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from eigbench.runs.case import TrainCase
+    from eigbench.kinds.train import TrainCase
     from eigbench.runs.record import Record
 
 SECONDS_BETWEEN_LINES = 5.0

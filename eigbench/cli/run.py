@@ -11,9 +11,8 @@ from eigbench.cli import options
 from eigbench.cli.execute import execute
 from eigbench.cli.plugins import Plugin
 from eigbench.errors import InputError
-from eigbench.runs.structure import Suite
-from eigbench.runs.suite import at_scale, find, load
-from eigbench.runs.training import changed
+from eigbench.kinds.train import changed
+from eigbench.runs.suite import Suite, at_scale, find, load
 
 USUAL_SCALE = "short"
 """Of a suite that has scales; the paper's own takes days on a GPU."""

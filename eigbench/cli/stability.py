@@ -14,9 +14,8 @@ from eigbench.cli.execute import execute
 from eigbench.cli.lists import axis_values
 from eigbench.cli.plugins import Plugin
 from eigbench.errors import InputError
-from eigbench.runs.grids import kind_of
-from eigbench.runs.structure import Matrices, Suite
-from eigbench.runs.suite import find, load, override
+from eigbench.kinds.base import Matrices
+from eigbench.runs.suite import Suite, find, kind_of, load, override
 
 List = list[str] | None
 

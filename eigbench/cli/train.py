@@ -8,15 +8,14 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from eigbench.axes import AXES
 from eigbench.cli import options
 from eigbench.cli.execute import execute
 from eigbench.cli.lists import axis_values, setting_values
 from eigbench.cli.plugins import Plugin
 from eigbench.errors import InputError
-from eigbench.runs.axes import AXES
-from eigbench.runs.structure import Suite
-from eigbench.runs.suite import find, load, override
-from eigbench.runs.training import RECIPES, changed
+from eigbench.kinds.train import RECIPES, changed
+from eigbench.runs.suite import Suite, find, load, override
 
 DEFAULT_LAYERS = ["bn", "zca"]
 LAYER_OF_AXIS = {"d": "zca", "truncation": "zca", "components": "pca", "energy": "pca"}

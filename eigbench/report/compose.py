@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from eigbench.kinds.profile import ProfileCase
+from eigbench.kinds.series import SeriesCase
 from eigbench.report import claims, failures, figures, series, tables
 from eigbench.report.field.body import Body as FieldBody
 from eigbench.report.profile.body import Body as ProfileBody
 from eigbench.report.rows import Row, comparable, comparable_by_loss, stability_rows
 from eigbench.report.training.body import Body as TrainingBody
 from eigbench.report.verdict import verdict
-from eigbench.runs.case import ProfileCase, SeriesCase
 from eigbench.runs.record import Record
 from eigbench.runs.store import Run
-from eigbench.runs.suite import cases
 
 TITLES = {
     "train": "Trainings",
@@ -101,13 +101,11 @@ def _stability(run: Run, rows: list[Row], iterations: int, folder: Path) -> list
 
 
 def _partial(run: Run) -> list[str]:
-    measured = {record.id for record in run.records}
-    planned = [case.id for case in cases(run.suite)]
-    missing = sum(case not in measured for case in planned)
+    planned, missing = len(run.plan), len(run.missing)
     if not missing:
         return []
     return [
-        f"> **Partial report.** {len(planned) - missing} of {len(planned)} cases are measured; "
+        f"> **Partial report.** {planned - missing} of {planned} cases are measured; "
         f"{missing} are missing, because the run was interrupted or is still going on. "
         "`--resume` measures them."
     ]

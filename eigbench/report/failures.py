@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from eigbench.kinds.invariance import InvarianceCase
+from eigbench.kinds.path import PathCase
+from eigbench.kinds.profile import ProfileCase
+from eigbench.kinds.series import SeriesCase
+from eigbench.kinds.train import TrainCase
 from eigbench.report.markdown import NOTHING, axis_value, table
 from eigbench.report.profile import naming
 from eigbench.report.rows import Row, stability_rows
 from eigbench.report.training.naming import PLACE, word
-from eigbench.runs.case import InvarianceCase, PathCase, ProfileCase, SeriesCase, TrainCase
 from eigbench.runs.record import Record
 
 _Groups = dict[tuple[str, str], list[tuple[Record, int]]]

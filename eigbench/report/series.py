@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib import pyplot as plt
 
+from eigbench.kinds.series import COEFFICIENT_TERMS, FIGURE_1_POWERS, SeriesCase
 from eigbench.report.markdown import NOTHING, axis_value, figure, percent, scientific, table
 from eigbench.report.paper import TABLE_1
 from eigbench.report.plots import save
-from eigbench.runs.case import COEFFICIENT_TERMS, FIGURE_1_POWERS, SeriesCase
 from eigbench.runs.record import Record
 
 

@@ -21,7 +21,7 @@ from eigbench.report.rows import (
     values_of,
     where,
 )
-from eigbench.runs.structure import Suite
+from eigbench.runs.suite import Suite
 
 Summary = Callable[[Sequence[Row]], float]
 AXIS_TITLES = {

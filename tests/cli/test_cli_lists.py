@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from eigbench.cli.lists import spread
 from eigbench.errors import InputError
+from eigbench.kinds.invariance import InvarianceCase
+from eigbench.kinds.path import PathCase
+from eigbench.kinds.profile import ProfileCase
+from eigbench.kinds.stability import StabilityCase
 from eigbench.methods import available
-from eigbench.runs.case import InvarianceCase, PathCase, ProfileCase, StabilityCase
-from eigbench.runs.structure import Suite
-from eigbench.runs.suite import cases, find, load, override
+from eigbench.runs.suite import Suite, cases, find, load, override
 from tests.cli.commandline import call
 
 AXES: list[tuple[str, str, list[str], list[Any]]] = [

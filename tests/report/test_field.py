@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eigbench.measure import measurer
 from eigbench.report import write_report
 from eigbench.report.field import pareto, promises, uses
 from eigbench.report.field.measured import Measured
@@ -17,10 +16,10 @@ from eigbench.report.field.uses import USES, Standing, answers, leaders, standin
 from eigbench.report.profile.estimates import Estimate
 from eigbench.report.rows import differ
 from eigbench.runs.environment import describe
+from eigbench.runs.runner import measurer
 from eigbench.runs.runner import run as run_cases
 from eigbench.runs.store import Run, open_run, read_run
-from eigbench.runs.structure import Axes, Grid, Suite
-from eigbench.runs.suite import cases
+from eigbench.runs.suite import Axes, Grid, Suite, cases
 
 METHODS = ["eigh", "hybrid", "spectral", "clip", "newton-schulz", "cholesky"]
 
@@ -44,7 +43,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     ]
     suite = Suite(name="field", kind="stability", seeds=3, axes=axes, grids=grids)
     with open_run(folder, suite, describe("cpu", 0), resume=False) as writer:
-        run_cases(cases(suite), measurer(suite), writer)
+        plan = cases(suite)
+        run_cases(plan, measurer(suite, plan), writer)
     return read_run(folder)
 
 

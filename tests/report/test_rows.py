@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eigbench.kinds.stability import StabilityCase
 from eigbench.report.rows import Row, comparable, median, median_error, right_rate, success_rate
 from eigbench.report.tables import balanced
 from eigbench.report.verdict import verdict
-from eigbench.runs.case import StabilityCase
 from eigbench.runs.record import SCHEMA, Record, number
 
 

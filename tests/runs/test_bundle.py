@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from eigbench.runs.bundle import bundle
+from eigbench.runs.store import bundle
 
 
 def write(path: Path, content: bytes) -> None:

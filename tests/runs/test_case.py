@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from eigbench.runs.case import Case, SeriesCase, StabilityCase
+from eigbench.kinds import Case
+from eigbench.kinds.series import SeriesCase
+from eigbench.kinds.stability import StabilityCase
 from eigbench.runs.suite import cases, load, shipped
 
 STABILITY = StabilityCase(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from eigbench.errors import RunStopped
-from eigbench.runs.checkpoints import FOLDER, Checkpoints
+from eigbench.runs.store import CHECKPOINTS, Checkpoints
 
 STATE = {"step": 3, "weights": {"w": torch.arange(3.0)}, "milestones": [1, 2], "rate": 0.1}
 
@@ -30,7 +30,7 @@ def test_the_last_one_to_go_takes_the_folder_along(tmp_path: Path) -> None:
     checkpoints.save("a", STATE)
     checkpoints.save("b", STATE)
     checkpoints.discard("a")
-    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["b.pt"]
+    assert [path.name for path in (tmp_path / CHECKPOINTS).iterdir()] == ["b.pt"]
     checkpoints.discard("b")
     checkpoints.discard("b")
     assert list(tmp_path.iterdir()) == []
@@ -39,7 +39,7 @@ def test_the_last_one_to_go_takes_the_folder_along(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save("case", STATE)
-    path = tmp_path / FOLDER / "case.pt"
+    path = tmp_path / CHECKPOINTS / "case.pt"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RunStopped, match=r"case\.pt is damaged .*; remove it") as caught:
         checkpoints.load("case")
@@ -51,8 +51,8 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return os.system, (f"touch {tmp_path / 'executed'}",)
 
-    (tmp_path / FOLDER).mkdir()
-    torch.save({"step": Command()}, tmp_path / FOLDER / "case.pt")
+    (tmp_path / CHECKPOINTS).mkdir()
+    torch.save({"step": Command()}, tmp_path / CHECKPOINTS / "case.pt")
     with pytest.raises(RunStopped, match="damaged"):
         Checkpoints(tmp_path).load("case")
     assert not (tmp_path / "executed").exists()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eigbench.runs.files import write_whole
+from eigbench.runs.store import write_whole
 
 
 def test_a_file_is_written_whole_or_not_at_all(

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from eigbench.errors import InputError, NotApplicable
+from eigbench.kinds import Case
 from eigbench.runs import store
-from eigbench.runs.case import Case
 from eigbench.runs.record import SCHEMA, Record
 from eigbench.runs.runner import attempt, run
 from eigbench.runs.suite import cases

@@ -250,7 +250,7 @@ def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_version_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eigbench.__version__", "99.0")
+    monkeypatch.setattr("eigbench.runs.store.__version__", "99.0")
     assert "99.0" in _refusal(folder, resume=True)
 
 

@@ -11,11 +11,20 @@ import torch
 
 from eigbench.data.images import ImageSet, limited, split_validation
 from eigbench.errors import InputError
+from eigbench.kinds.train import RECIPES, TrainCase, Training, changed, data_name
 from eigbench.measure.trial import VALIDATION_SHARE
-from eigbench.runs.case import TrainCase
-from eigbench.runs.structure import Axes, Grid, Suite
-from eigbench.runs.suite import at_scale, cases, check, find, load, to_toml
-from eigbench.runs.training import RECIPES, Scale, Training, changed, data_name
+from eigbench.runs.suite import (
+    Axes,
+    Grid,
+    Scale,
+    Suite,
+    at_scale,
+    cases,
+    check,
+    find,
+    load,
+    to_toml,
+)
 from tests.runs.test_suite import PAPER_TRAININGS
 
 

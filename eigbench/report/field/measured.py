@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eigbench.kinds.invariance import InvarianceCase
+from eigbench.kinds.path import PathCase
+from eigbench.kinds.stability import StabilityCase
 from eigbench.report.profile.profiles import Profile, gather
 from eigbench.report.rows import Floats, Row, pooled, stability_rows, usual
-from eigbench.runs.case import InvarianceCase, PathCase, StabilityCase
 from eigbench.runs.record import Record
 from eigbench.runs.store import Run
 

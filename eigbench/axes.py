@@ -13,12 +13,15 @@ from typing import Any
 
 from eigbench.architectures import MODELS
 from eigbench.errors import InputError
-from eigbench.methods.registry import available, known
-from eigbench.runs.profiling import INPUTS, SUBJECTS
-from eigbench.runs.training import LAYERS, PRECISIONS, SCHEDULES
+from eigbench.methods.registry import available, recognised
 
 LARGEST_D = 4096
 DTYPES = ("float32", "float64", "float16", "bfloat16")
+LAYERS = ("bn", "zca", "pca", "none")
+SCHEDULES = ("steps", "one-cycle", "constant")
+PRECISIONS = ("float32", "float64", "bfloat16")
+SUBJECTS = ("operation", "layer", "step")
+INPUTS = ("fresh", "cached")
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ AXES = {
     axis.name: axis
     for axis in (
         # A run may be read without a method that it was measured with.
-        Axis("method", "--method", lambda: ", ".join(available()), _one_of(known)),
+        Axis("method", "--method", lambda: ", ".join(available()), _one_of(recognised)),
         _numeric("d", "--d", f"whole numbers from 1 to {LARGEST_D}", _whole(1, LARGEST_D)),
         _named("spectrum", "--spectrum", _spectra),
         _numeric("gap", "--gap", "numbers g with 0 ≤ g < 1", _real(lambda g: 0 <= g < 1)),
