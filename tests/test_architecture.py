@@ -100,7 +100,7 @@ def test_the_imports_are_seen() -> None:
     """That is, the test above could fail: these are known to be there."""
     assert "eigbench.runs.store" in _imports("eigbench.report")
     assert "eigbench.measure.path" in _imports("eigbench.kinds.path")  # inside a function
-    assert "eigbench.runs.record" in _imports("eigbench.cli.progress")  # for types only
+    assert "eigbench.runs.record" in _imports("eigbench.cli.execute")  # for types only
     assert "eigbench.report.claims" in _imports("eigbench.report.compose")
 
 

@@ -10,7 +10,9 @@ import msgspec
 import typer
 
 from eigbench.axes import DEVICE, SEEDS
+from eigbench.cli.axis_options import ALL
 from eigbench.errors import InputError
+from eigbench.kinds.profile import REFERENCES
 from eigbench.runs.store import SUITE
 from eigbench.runs.suite import Suite, to_toml
 
@@ -18,39 +20,51 @@ RUNS = Path("reports")
 
 Out = Annotated[
     Path | None,
-    typer.Option(metavar="FOLDER", help="Folder of the run. [default: reports/NAME-DATE-TIME]"),
+    typer.Option(
+        metavar="FOLDER", help="Folder of the run.", show_default="reports/NAME-DATE-TIME"
+    ),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the report's path, no more.")]
-NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress.")]
-Device = Annotated[str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:N or auto.")]
-Seeds = Annotated[
-    str | None, typer.Option(metavar="N", help="Random matrices per case; trials per cell.")
-]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue a run that was interrupted.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the path of the report.")]
+NoProgress = Annotated[bool, typer.Option("--no-progress", help="Do not show progress.")]
+Device = Annotated[str | None, typer.Option(metavar=DEVICE.metavar, help=DEVICE.help)]
+Seeds = Annotated[str | None, typer.Option(metavar=SEEDS.metavar, help=SEEDS.help)]
 
 
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="NAME=VALUE...", help="Methods' own parameters, such as degree=100."
+        "--set", metavar="NAME=VALUE...", help="Parameters of methods, such as degree=100."
     ),
 ]
 
 
-def list_option(panel: str, option: str, words: str) -> typer.models.OptionInfo:
-    """An option of `ListCommand`, which takes several values, in a panel of the help."""
-    info: typer.models.OptionInfo = typer.Option(
-        option, metavar="VALUE...", help=words, rich_help_panel=panel
-    )
-    return info
+def _load_plugins(files: list[Path] | None) -> list[Path] | None:
+    for file in files or []:
+        from eigbench.methods import plugins  # late: torch
+
+        try:
+            names = plugins.load(file)
+        except InputError as error:
+            raise InputError(f"--plugin: {error}") from error
+        references = {name for names in REFERENCES.values() for name in names}
+        for name in references.intersection(names):
+            raise InputError(f"--plugin: {file}: {name!r} is what methods are compared with")
+        if ALL in names:
+            raise InputError(f"--plugin: {file}: {ALL!r} stands for every method; rename yours")
+    return files
 
 
-def word_option(panel: str, option: str, metavar: str, words: str) -> typer.models.OptionInfo:
-    """An option that takes one word, in a panel of the help."""
-    info: typer.models.OptionInfo = typer.Option(
-        option, metavar=metavar, help=words, rich_help_panel=panel
-    )
-    return info
+# By a callback, so that the methods are there when the command itself looks at its other options.
+Plugin = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py",
+        callback=_load_plugins,
+        help="A Python file that defines a method; may be repeated.",
+    ),
+]
 
 
 def resolve_device(name: str) -> str:

@@ -49,17 +49,17 @@ class Grid(Axes, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
 
     about: str = ""
     kind: str | None = None
-    """The suite's own, unless this grid asks something else."""
+    """The suite's own, if it is left out."""
     seeds: int | None = None
     """Matrices per case or trials per cell, if not as many as the suite's."""
     trace: bool = False
     """Whether the profiles of this grid leave traces."""
     narrow: list[str] = []
-    """Axes of which this grid needs few values: an option narrows them to those it names, and
-    replaces them only where that leaves none."""
+    """Axes of which this grid has few values. An option keeps those that it names of them; if it
+    names none of them, its own values take their place."""
     only: list[str] = []
-    """Axes whose other values would ask something else: an option narrows them too, and leaves the
-    grid out where that leaves none."""
+    """Axes on whose values the question of this grid depends. An option keeps those that it names
+    of them; if it names none of them, the grid is left out."""
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,7 +75,7 @@ class Suite(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defau
 
     name: str
     kind: str
-    """The name of a kind of case, of which every grid is that has no other."""
+    """The kind of case of every grid that names no other: one of `kinds.KINDS`."""
     title: str = ""
     seeds: int = 8
     seed: int = 0
@@ -136,6 +136,7 @@ def check(suite: Suite) -> Suite:
     for name, axis in (("name", NAME), ("device", DEVICE), ("seeds", SEEDS), ("seed", SEED)):
         _read(name, axis, getattr(suite, name))
     _read("threshold", THRESHOLD, suite.threshold)
+    _require_kind("kind", suite.kind)
     if not suite.grids:
         raise InputError("there are no grids; a suite has one [[grids]] or more")
     _check_axes("axes", suite.axes)
@@ -158,8 +159,7 @@ def check(suite: Suite) -> Suite:
 def _check_grid(place: str, suite: Suite, grid: Grid) -> None:
     _check_axes(place, grid)
     kind = kind_of(suite, grid)
-    if kind not in KINDS:
-        raise InputError(f"{place}: {kind!r} is no kind of case; kinds are {', '.join(KINDS)}")
+    _require_kind(f"{place}.kind", kind)
     if kind == "train" and suite.training is None:
         raise InputError(f"{place} trains, but the suite has no [training]")
     if grid.seeds is not None:
@@ -175,6 +175,11 @@ def _check_grid(place: str, suite: Suite, grid: Grid) -> None:
             if name not in AXES:
                 axes = ", ".join(AXES)
                 raise InputError(f"{place}.{list_name}: {name!r} is no axis; axes are {axes}")
+
+
+def _require_kind(place: str, kind: str) -> None:
+    if kind not in KINDS:
+        raise InputError(f"{place}: {kind!r} is not valid; accepted: {', '.join(KINDS)}")
 
 
 def _check_axes(place: str, axes: Axes) -> None:
@@ -216,7 +221,7 @@ def at_scale(suite: Suite, name: str) -> Suite:
     """The suite at one of its scales; what the others would be is left out."""
     if name not in suite.scales or suite.training is None:
         known = ", ".join(suite.scales) or "none"
-        raise InputError(f"suite {suite.name!r} has no scale {name!r}; it has: {known}")
+        raise InputError(f"suite {suite.name!r} has no preset {name!r}; it has: {known}")
     scale = suite.scales[name]
     return msgspec.structs.replace(
         suite,

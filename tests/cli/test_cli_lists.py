@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eigbench.cli.lists import spread
+from eigbench.cli.axis_options import spread
 from eigbench.errors import InputError
 from eigbench.kinds.invariance import InvarianceCase
 from eigbench.kinds.path import PathCase
@@ -30,7 +30,7 @@ AXES: list[tuple[str, str, list[str], list[Any]]] = [
     ("--iterations", "iterations", ["2", "7"], [2, 7]),
     ("--spectrum", "spectrum", ["cluster", "gap"], ["cluster", "gap"]),
     ("--loss", "loss", ["subspace", "whitening"], ["subspace", "whitening"]),
-    ("--scale", "scale", ["1e5", "1"], [1e5, 1.0]),
+    ("--matrix-scale", "scale", ["1e5", "1"], [1e5, 1.0]),
 ]
 
 Spelling = Callable[[str, list[str]], list[str]]

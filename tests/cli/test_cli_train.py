@@ -90,7 +90,7 @@ def test_a_suite_of_the_paper_runs_on_a_folder(cwd: Path, pictures: Path) -> Non
     )
     (cwd / "table5.toml").write_text(small, "utf-8")
     outcome = call(
-        *("run", "table5.toml", "--scale", "smoke", "--data", str(pictures), "--quiet"),
+        *("run", "table5.toml", "--preset", "smoke", "--data", str(pictures), "--quiet"),
         *("--out", "run"),
     )
     assert outcome.code == 0, outcome
@@ -134,8 +134,8 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("paper-table2", "--scale", "big"), "--scale: suite 'paper-table2' has no scale 'big'"),
-        (("stability", "--scale", "short"), "--scale: suite 'stability' has no scale 'short'"),
+        (("paper-table2", "--preset", "big"), "--preset: suite 'paper-table2' has no preset 'big'"),
+        (("stability", "--preset", "short"), "--preset: suite 'stability' has no preset 'short'"),
         (("stability", "--data", "mini"), "--data: suite 'stability' trains nothing"),
     ],
 )

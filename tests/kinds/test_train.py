@@ -176,9 +176,9 @@ def test_every_scale_has_images_enough_for_its_classes(name: str) -> None:
 
 
 def test_an_unknown_scale_names_the_known() -> None:
-    with pytest.raises(InputError, match="no scale 'huge'; it has: paper, short, smoke"):
+    with pytest.raises(InputError, match="no preset 'huge'; it has: paper, short, smoke"):
         at_scale(load(find("paper-table2")), "huge")
-    with pytest.raises(InputError, match="no scale 'short'; it has: none"):
+    with pytest.raises(InputError, match="no preset 'short'; it has: none"):
         at_scale(load(find("train-short")), "short")
 
 
