@@ -107,7 +107,7 @@ def test_a_suite_of_the_paper_runs_on_a_folder(cwd: Path, pictures: Path) -> Non
         (("--layer", "ln"), "--layer: 'ln' is not valid; accepted: bn, zca, pca, none"),
         (("--components", "65"), "--components: '65' is not valid"),
         (("--energy", "nan"), "--energy: 'nan' is not valid"),
-        (("--width", "0"), "--width: '0' is not valid; accepted: whole numbers from 1 on"),
+        (("--width", "0"), "--width: '0' is not valid; accepted: whole numbers from 1 to"),
         (("--epochs", "1.5"), "--epochs: '1.5' is not valid"),
         (("--lr", "-1"), "--lr: '-1' is not valid; accepted: numbers above 0"),
         (("--recipe", "old"), "--recipe: 'old' is not valid; accepted: paper, modern"),
