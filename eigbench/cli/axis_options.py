@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import wraps
 from typing import Annotated, Any, get_type_hints
 
@@ -59,33 +59,50 @@ class Panel:
 
 
 def options_of(**panels: Panel) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of some panels, instead of the parameters of their names.
+    """Give a command one option for each axis of a panel and each field of a dataclass.
 
     With `@options_of(axes=Panel("Axes of the grid", [AXES["d"]]))` the command has the option
     `--d`, and its function the parameter `axes`: a dictionary of the values by axis, those that
-    were given alone. All else that typer needs is in the function's signature, as usual; this makes
-    a new signature from it, which typer reads in place of the old one.
+    were given alone. A parameter that is annotated with a dataclass becomes one option for each of
+    its fields, and the function gets the instance. All others stay as they are. typer reads a
+    function's signature, and so this makes a new one.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = _parameters(command)
+        bundles: dict[str, Any] = {
+            name: p.annotation for name, p in own.items() if is_dataclass(p.annotation)
+        }
+
         @wraps(command)
         def called(**given: Any) -> None:
-            command(**{name: panel.take(given) for name, panel in panels.items()}, **given)
+            made = {name: panel.take(given) for name, panel in panels.items()}
+            for name, bundle in bundles.items():
+                made[name] = bundle(**{field: given.pop(field) for field in _parameters(bundle)})
+            command(**made, **given)
 
-        # Annotations are text in these modules; here they become what they stand for.
-        hints = get_type_hints(command, include_extras=True)
-        own = [
-            parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
-            for name, parameter in inspect.signature(command).parameters.items()
-            if name not in panels
-        ]
-        made = [parameter for panel in panels.values() for parameter in panel.parameters()]
-        signature = inspect.Signature([*made, *own])
-        called.__signature__ = signature  # type: ignore[attr-defined]
-        called.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+        parameters: list[inspect.Parameter] = []
+        for name, parameter in own.items():
+            if name in panels:
+                parameters += panels[name].parameters()
+            elif name in bundles:
+                parameters += _parameters(bundles[name]).values()
+            else:
+                parameters.append(parameter)
+        called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {p.name: p.annotation for p in parameters}
         return called
 
     return decorate
+
+
+def _parameters(of: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The parameters of a function or a dataclass. Annotations, text there, are types here."""
+    hints = get_type_hints(of, include_extras=True)
+    return {
+        name: parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(of).parameters.items()
+    }
 
 
 class ListCommand(TyperCommand):

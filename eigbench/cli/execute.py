@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from eigbench.cli.options import resolve_folder
+from eigbench.cli.options import RunOptions
 from eigbench.errors import EXIT_INTERRUPTED
 from eigbench.kinds.train import TrainCase
 from eigbench.runs import store
@@ -26,15 +26,14 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 
-def execute(
-    suite: Suite, out: Path | None, *, resume: bool, quiet: bool, no_progress: bool
-) -> None:
+def execute(suite: Suite, options: RunOptions) -> None:
     """Measure what is missing of the suite, write the report and print its verdict."""
-    folder = resolve_folder(out, suite, resume=resume)
-    if not resume:
+    folder = options.folder(suite)
+    if not options.resume:
         store.require_free(folder)  # before the slow imports
-    interrupted = _measure(suite, folder, resume=resume, shown=not (quiet or no_progress))
-    _conclude(suite, folder, quiet=quiet)
+    shown = not (options.quiet or options.no_progress)
+    interrupted = _measure(suite, folder, resume=options.resume, shown=shown)
+    _conclude(suite, folder, quiet=options.quiet)
     if interrupted:
         _say("eigbench: interrupted; what was measured is kept, and the report is partial.")
         _say(f"eigbench: repeat the command with --resume --out {folder} to go on.")

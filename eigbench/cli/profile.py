@@ -10,9 +10,9 @@ import msgspec
 import typer
 
 from eigbench.axes import AXES, SETTINGS
-from eigbench.cli import options
 from eigbench.cli.axis_options import Panel, options_of
 from eigbench.cli.execute import execute
+from eigbench.cli.options import RunOptions
 from eigbench.errors import InputError
 from eigbench.kinds.profile import Profiling
 from eigbench.runs.suite import Grid, Suite, check, find, load, override
@@ -52,15 +52,10 @@ HOW = Panel(
 def profile(
     axes: dict[str, list[Any]],
     settings: dict[str, Any],
+    *,
     compile_too: Compile = False,
     trace: Trace = None,
-    device: options.Device = None,
-    parameters: options.Settings = None,
-    _plugin: options.Plugin = None,
-    out: options.Out = None,
-    resume: options.Resume = False,
-    quiet: options.Quiet = False,
-    no_progress: options.NoProgress = False,
+    options: RunOptions,
 ) -> None:
     """Time forward and backward of every method, with traces.
 
@@ -73,9 +68,7 @@ def profile(
     suite = with_profiling(load(find("profile")), settings)
     suite = about(suite, {name: axes.pop(name, None) for name in ("subject", "layer")})
     suite = check(with_traces(override(suite, axes), wanted=trace))
-    suite = options.with_seeds_and_device(suite, None, device or suite.device)
-    suite = options.with_settings(suite, parameters)
-    execute(suite, out, resume=resume, quiet=quiet, no_progress=no_progress)
+    execute(options.applied(suite), options)
 
 
 def with_profiling(suite: Suite, changes: Mapping[str, Any]) -> Suite:

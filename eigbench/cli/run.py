@@ -8,8 +8,9 @@ from typing import Annotated
 import msgspec
 import typer
 
-from eigbench.cli import options
+from eigbench.cli.axis_options import options_of
 from eigbench.cli.execute import execute
+from eigbench.cli.options import Quiet, RunOptions, Seeds
 from eigbench.errors import InputError
 from eigbench.kinds.train import changed
 from eigbench.runs.store import REPORT
@@ -19,7 +20,9 @@ USUAL_PRESET = "short"
 """Of a suite that has presets; the paper's own takes days on a GPU."""
 
 
+@options_of()
 def run(
+    *,
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="A .toml file or a shipped name.")],
     preset: Annotated[
         str | None,
@@ -33,13 +36,8 @@ def run(
         str | None,
         typer.Option(metavar="NAME|FOLDER", help="Images for a training suite, if not its own."),
     ] = None,
-    seeds: options.Seeds = None,
-    device: options.Device = None,
-    _plugin: options.Plugin = None,
-    out: options.Out = None,
-    resume: options.Resume = False,
-    quiet: options.Quiet = False,
-    no_progress: options.NoProgress = False,
+    seeds: Seeds = None,
+    options: RunOptions,
 ) -> None:
     """Run a suite and write its report."""
     loaded = _preset(load(find(suite)), preset)
@@ -48,9 +46,7 @@ def run(
             raise InputError(f"--data: suite {loaded.name!r} trains nothing")
         training = changed(loaded.training, {"data": data})
         loaded = msgspec.structs.replace(loaded, training=training)
-    wanted = loaded.device if device is None else device
-    loaded = options.with_seeds_and_device(loaded, seeds, wanted)
-    execute(loaded, out, resume=resume, quiet=quiet, no_progress=no_progress)
+    execute(options.applied(loaded, seeds), options)
 
 
 def _preset(suite: Suite, preset: str | None) -> Suite:
@@ -64,7 +60,7 @@ def _preset(suite: Suite, preset: str | None) -> Suite:
 
 def report(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a run.")],
-    quiet: options.Quiet = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a run's report and figures again; the same records give the same bytes."""
     from eigbench.report import write_report  # late: matplotlib

@@ -9,9 +9,9 @@ import msgspec
 import typer
 
 from eigbench.axes import AXES
-from eigbench.cli import options
 from eigbench.cli.axis_options import Panel, options_of
 from eigbench.cli.execute import execute
+from eigbench.cli.options import RunOptions, Seeds, read_seeds
 from eigbench.errors import InputError
 from eigbench.kinds.base import Matrices
 from eigbench.runs.suite import Suite, find, kind_of, load, override
@@ -37,15 +37,10 @@ GRID = Panel(
 @options_of(axes=GRID)
 def stability(
     axes: dict[str, list[Any]],
+    *,
     matrices: File = None,
-    seeds: options.Seeds = None,
-    device: options.Device = None,
-    parameters: options.Settings = None,
-    _plugin: options.Plugin = None,
-    out: options.Out = None,
-    resume: options.Resume = False,
-    quiet: options.Quiet = False,
-    no_progress: options.NoProgress = False,
+    seeds: Seeds = None,
+    options: RunOptions,
 ) -> None:
     """Measure stability and accuracy of eigendecomposition gradients.
 
@@ -53,14 +48,13 @@ def stability(
     `--d 4 --d 8` and `--d 4,8` mean the same.
     """
     suite = override(load(find("stability")), axes)
-    suite = options.with_settings(suite, parameters)
-    suite = options.with_seeds_and_device(suite, seeds, device)
+    suite = options.applied(suite, seeds)
     if matrices is not None:
         for name in ("d", "spectrum", "gap"):
             if name in axes:
                 raise InputError(f"--{name} does not go with --matrices: the file decides it")
-        suite = _with_matrices(suite, matrices, options.read_seeds(seeds), quiet=quiet)
-    execute(suite, out, resume=resume, quiet=quiet, no_progress=no_progress)
+        suite = _with_matrices(suite, matrices, read_seeds(seeds), quiet=options.quiet)
+    execute(suite, options)
 
 
 def _with_matrices(suite: Suite, file: Path, limit: int | None, *, quiet: bool) -> Suite:

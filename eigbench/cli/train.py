@@ -8,9 +8,9 @@ import msgspec
 import typer
 
 from eigbench.axes import AXES, SETTINGS, one_of
-from eigbench.cli import options
 from eigbench.cli.axis_options import Panel, options_of
 from eigbench.cli.execute import execute
+from eigbench.cli.options import RunOptions, Seeds
 from eigbench.errors import InputError
 from eigbench.kinds.train import RECIPES, changed
 from eigbench.runs.suite import Suite, find, load, override
@@ -54,15 +54,10 @@ HOW = Panel(
 def train(
     axes: dict[str, list[Any]],
     settings: dict[str, Any],
+    *,
     deterministic: Deterministic = False,
-    seeds: options.Seeds = None,
-    device: options.Device = None,
-    parameters: options.Settings = None,
-    _plugin: options.Plugin = None,
-    out: options.Out = None,
-    resume: options.Resume = False,
-    quiet: options.Quiet = False,
-    no_progress: options.NoProgress = False,
+    seeds: Seeds = None,
+    options: RunOptions,
 ) -> None:
     """Train short CIFAR jobs with whitening or denoising layers, by every method.
 
@@ -71,10 +66,9 @@ def train(
     """
     recipe = settings.pop("recipe", None)
     settings["deterministic"] = deterministic or None
-    suite = options.with_seeds_and_device(load(find("train-short")), seeds, device)
-    suite = options.with_settings(suite, parameters)
+    suite = options.applied(load(find("train-short")), seeds)
     suite = _with_settings(_with_cells(suite, axes), recipe, settings)
-    execute(suite, out, resume=resume, quiet=quiet, no_progress=no_progress)
+    execute(suite, options)
 
 
 def _with_cells(suite: Suite, chosen: dict[str, list[Any]]) -> Suite:
