@@ -76,7 +76,7 @@ class Diagnosis:
         """Write `report.md` and its picture into a folder; returns the report's path."""
         from eigbench.diagnosis.markdown import to_markdown
         from eigbench.diagnosis.plot import to_png
-        from eigbench.runs.files import write_whole
+        from eigbench.runs.store import write_whole
 
         picture = folder / LINK
         picture.parent.mkdir(parents=True, exist_ok=True)

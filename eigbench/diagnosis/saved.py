@@ -15,7 +15,7 @@ from torch import Tensor
 from eigbench.data.matrices import SYMMETRY_TOLERANCE, as_numpy, dtype_name, reading
 from eigbench.diagnosis.subjects import Origin, Subject, Upstream
 from eigbench.errors import InputError
-from eigbench.runs.files import write_whole
+from eigbench.runs.store import write_whole
 from eigbench.spectra import Floats
 
 FORMAT = "eigbench-watch-1"

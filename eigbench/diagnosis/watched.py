@@ -10,8 +10,7 @@ from eigbench.diagnosis.journal import Journal
 from eigbench.diagnosis.keeping import CLOSEST, FAILURE, FROM_ABOVE
 from eigbench.diagnosis.markdown import to_markdown
 from eigbench.diagnosis.plot import to_png
-from eigbench.runs.files import write_whole
-from eigbench.runs.store import RECORDS, REPORT
+from eigbench.runs.store import RECORDS, REPORT, write_whole
 
 
 def write_report(folder: Path, journal: Journal, steps: int, error: BaseException | None) -> Path:

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from eigbench.architectures import STEM_CHANNELS
 from eigbench.errors import NotApplicable
+from eigbench.kinds.profile import ProfileCase
 from eigbench.measure.slot import slot_module
 from eigbench.measure.timing import Contestant
 from eigbench.methods.base import Method
 from eigbench.methods.registry import configured
 from eigbench.networks import build
-from eigbench.runs.case import ProfileCase
 
 IMAGE = 32
 """Rows and columns: of CIFAR's images, and of what the layer after the first convolution sees."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from eigbench.runs.record import DIGITS
+from eigbench.kinds.base import DIGITS
 
 BY_STEP = (
     "loss",

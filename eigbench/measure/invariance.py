@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eigbench.kinds.invariance import InvarianceCase
 from eigbench.measure.arrays import float64, norms
 from eigbench.measure.differentiate import differentiate
 from eigbench.measure.measurement import Measurement, as_list
@@ -14,7 +15,6 @@ from eigbench.measure.threads import torch_threads
 from eigbench.methods.base import Method
 from eigbench.methods.functions import Projector, SpectralFunction
 from eigbench.methods.registry import configured
-from eigbench.runs.case import InvarianceCase
 from eigbench.spectra import Floats
 
 NEIGHBOUR_SCALES = (1e-3, 1.0, 1e3)

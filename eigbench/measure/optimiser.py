@@ -6,7 +6,7 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, MultiStepLR, OneCycleLR
 
-from eigbench.runs.case import TrainCase
+from eigbench.kinds.train import TrainCase
 
 PAPER_EPOCHS, PAPER_DECAY_EPOCHS = 350, 100
 """The released program divides the rate by ten every 100 of its 350 epochs."""

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from eigbench.errors import NotApplicable
+from eigbench.kinds.path import PathCase
 from eigbench.losses import LOSSES, weights
 from eigbench.measure.arrays import are_finite, float64, norms
 from eigbench.measure.differentiate import differentiate
 from eigbench.measure.measurement import Measurement, as_list
 from eigbench.measure.problem import posed
 from eigbench.methods.registry import configured
-from eigbench.runs.case import PathCase
 from eigbench.spectra import TYPICAL_RATIO, Floats, ascending, random_orthogonal
 
 DECADES = np.logspace(-1, -10, 19)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eigbench.kinds.stability import FILE_SPECTRUM, StabilityCase
 from eigbench.losses import (
     LOSSES,
     cholesky_gradient,
@@ -17,8 +18,6 @@ from eigbench.losses import (
 )
 from eigbench.methods.base import CHOLESKY, Method
 from eigbench.methods.functions import SpectralFunction, Whitening
-from eigbench.runs.case import StabilityCase
-from eigbench.runs.grids import FILE_SPECTRUM
 from eigbench.spectra import SPECTRA, Floats, Sample, decompose, draw
 
 UserMatrices = Mapping[int, Floats]

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import torch
 
+from eigbench.kinds.profile import REFERENCES, ProfileCase
 from eigbench.measure.allocator import give_back_freed_memory, keep_freed_memory
 from eigbench.measure.anatomy import anatomy
 from eigbench.measure.clock import Clock, clock_for
@@ -18,7 +19,6 @@ from eigbench.measure.measurement import Measurement
 from eigbench.measure.timing import Contestant, Outcome, Times, contest
 from eigbench.measure.tracing import record_file
 from eigbench.measure.work import matmul_flops_per_second
-from eigbench.runs.case import REFERENCES, ProfileCase
 
 
 class Traces(Protocol):

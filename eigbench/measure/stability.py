@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eigbench.kinds.stability import StabilityCase
 from eigbench.measure.arrays import are_finite, float64, norms
 from eigbench.measure.differentiate import Derivative, differentiate
 from eigbench.measure.formulas import LARGEST, formula_gradients
@@ -15,7 +16,6 @@ from eigbench.measure.measurement import Measurement, as_list
 from eigbench.measure.problem import Problem, UserMatrices, pose, rounding_noise
 from eigbench.methods.base import SQUARE_ROOT, Eigenpairs, Method
 from eigbench.methods.registry import configured
-from eigbench.runs.case import StabilityCase
 from eigbench.spectra import Floats, relative_gaps
 from eigbench.truncation import REASONS, algorithm_1
 

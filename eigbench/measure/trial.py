@@ -19,13 +19,12 @@ from eigbench.data.augment import (
 )
 from eigbench.data.images import ImageSet, limited, load_images, split_validation
 from eigbench.errors import InputError, RunStopped
+from eigbench.kinds.train import TrainCase, Training
 from eigbench.measure.history import History
 from eigbench.measure.optimiser import make_optimiser
 from eigbench.measure.probe import Probe, norm_of
 from eigbench.measure.slot import slot_module
 from eigbench.networks import build
-from eigbench.runs.case import TrainCase
-from eigbench.runs.training import Training
 
 VALIDATION_SHARE = 0.1
 """5,000 of CIFAR's 50,000, as in He et al. (2016, §4.2). Nothing is chosen by it here: it shows

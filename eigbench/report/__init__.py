@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eigbench.runs.files import write_whole
-from eigbench.runs.store import REPORT, read_run
+from eigbench.runs.store import REPORT, read_run, write_whole
 
 
 def write_report(folder: Path) -> str:

@@ -24,15 +24,13 @@ def compose(measured: Run, folder: Path) -> tuple[str, list[str]]:
     suite = measured.suite
     kinds = sorted(PARTS, key=lambda kind: kind != suite.kind)
     parts = [part for kind in kinds if (part := PARTS[kind](frames)) is not None]
-    done = {record.id for record in measured.records}
-    missing = sum(case.id not in done for case in frames.planned)
     text = render(
         "report",
         title=suite.title or suite.name,
         parts=parts,
         chapters=run.chapters(frames),
-        missing=missing,
-        planned=len(frames.planned),
+        missing=len(measured.missing),
+        planned=len(measured.plan),
         parameters=suite.parameters,
         bundle=suite.bundle,
     )

@@ -17,9 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 import polars as pl
 
-from eigbench.report import situations
-from eigbench.runs.case import (
-    Case,
+from eigbench.kinds import (
     InvarianceCase,
     PathCase,
     ProfileCase,
@@ -27,9 +25,9 @@ from eigbench.runs.case import (
     StabilityCase,
     TrainCase,
 )
+from eigbench.report import situations
 from eigbench.runs.record import Record
 from eigbench.runs.store import Run
-from eigbench.runs.suite import cases
 
 POINT = ("d", "spectrum", "gap", "scale", "dtype", "epsilon", "loss", "matrix")
 """What is asked of a method: one matrix and one loss."""
@@ -49,11 +47,6 @@ class Frames:
     run: Run
     folder: Path
     """Where figures go."""
-
-    @cached_property
-    def planned(self) -> list[Case]:
-        """Every case of the suite."""
-        return cases(self.run.suite)
 
     @property
     def iterations(self) -> int:

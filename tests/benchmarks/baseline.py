@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from eigbench.runs.files import write_whole
+from eigbench.runs.store import write_whole
 from tests.benchmarks.gate import Entry, Estimate
 
 FILE = Path(__file__).with_name("baseline.json")

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from eigbench.errors import NotApplicable
+from eigbench.kinds.stability import StabilityCase
 from eigbench.measure.formulas import FORMULAS, LARGEST, formula_gradients
 from eigbench.measure.stability import measure_stability
 from eigbench.methods.functions import InverseSquareRoot
-from eigbench.methods.registry import built_in, configured
+from eigbench.methods.registry import built_in, configured, parameter_names
 from eigbench.methods.roots import RootMethod
-from eigbench.runs.case import StabilityCase
-from eigbench.runs.training import taken
 
 LOSSES = ("whitening", "square-root", "reconstruction", "subspace", "eigenvector")
 
@@ -22,7 +21,7 @@ LOSSES = ("whitening", "square-root", "reconstruction", "subspace", "eigenvector
 def case(method: str, loss: str, **changes: Any) -> StabilityCase:
     settings: dict[str, Any] = {
         "method": method,
-        "parameters": taken(method, {"iterations": 7}),
+        "parameters": {"iterations": 7} if "iterations" in parameter_names(method) else {},
         "d": LARGEST,
         "spectrum": "gap",
         "gap": 0.3,

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from eigbench.errors import NotApplicable
+from eigbench.kinds.profile import ProfileCase
 from eigbench.measure.contestants import make
 from eigbench.measure.profile import NoTraces, Profiler
 from eigbench.measure.timing import Contestant
-from eigbench.runs.case import ProfileCase
 from tests.measure.profiles import case, contest_of
 
 

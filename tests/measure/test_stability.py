@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from eigbench.errors import NotApplicable
+from eigbench.kinds.stability import StabilityCase
 from eigbench.measure.problem import pose
 from eigbench.measure.stability import measure_stability
 from eigbench.methods import registry
 from eigbench.methods.base import Eigenpairs, Method
 from eigbench.methods.registry import configured
-from eigbench.runs.case import StabilityCase
 
 SEEDS = 12
 

@@ -11,6 +11,7 @@ import torch
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from eigbench.errors import InputError
+from eigbench.kinds.train import TrainCase, Training
 from eigbench.measure import training
 from eigbench.measure.history import BY_STEP
 from eigbench.measure.measurement import Measurement
@@ -18,8 +19,6 @@ from eigbench.measure.optimiser import make_optimiser
 from eigbench.measure.training import measure_training
 from eigbench.measure.trial import Trial, image_sets
 from eigbench.methods.svd import Svd
-from eigbench.runs.case import TrainCase
-from eigbench.runs.training import Training
 from tests.measure import small
 
 # 30 images, of which each class keeps back one or two; batches of 8.

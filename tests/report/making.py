@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eigbench.kinds import StabilityCase
 from eigbench.report.frame import Frames
-from eigbench.runs.case import StabilityCase
 from eigbench.runs.record import SCHEMA, Record, number
 from eigbench.runs.store import Environment, Run
-from eigbench.runs.structure import Axes, Grid, Suite
+from eigbench.runs.suite import Axes, Grid, Suite
 
 FINE = {
     "forward_finite": 1.0,

@@ -57,9 +57,9 @@ def test_a_gap_of_zero_has_its_place_beyond_the_smallest() -> None:
 def test_a_profile_ends_at_the_share_that_is_finite() -> None:
     _, axes = plt.subplots()
     profile(axes, np.array([1e-3, np.inf, 1e-5, 1e9]), 1e-8, 1e3)
-    x, y = axes.lines[0].get_data()
-    assert y[np.asarray(x) <= 1e-4].max() == 25
-    assert y[np.asarray(x) <= 1e3].max() == 50
+    x, y = map(np.asarray, axes.lines[0].get_data())
+    assert y[x <= 1e-4].max() == 25
+    assert y.max() == 50
     plt.close()
 
 

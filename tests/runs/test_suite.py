@@ -11,12 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eigbench.axes import AXES, LARGEST_D
 from eigbench.errors import InputError
+from eigbench.kinds.base import Matrices, Parameters
+from eigbench.kinds.series import SeriesCase
+from eigbench.kinds.stability import StabilityCase
 from eigbench.methods.registry import available
-from eigbench.runs.axes import AXES, LARGEST_D
-from eigbench.runs.case import Parameters, SeriesCase, StabilityCase
-from eigbench.runs.structure import Axes, Grid, Matrices, Suite
-from eigbench.runs.suite import cases, check, find, load, override, shipped, to_toml
+from eigbench.runs.suite import (
+    Axes,
+    Grid,
+    Suite,
+    cases,
+    check,
+    find,
+    load,
+    override,
+    shipped,
+    to_toml,
+)
 from tests.runs import making
 
 

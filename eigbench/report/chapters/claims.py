@@ -8,6 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
+from eigbench.kinds import SeriesCase, StabilityCase
+from eigbench.kinds.series import COEFFICIENT_TERMS
 from eigbench.report import situations
 from eigbench.report.frame import USUAL_ITERATIONS, Frames, metric, values_of
 from eigbench.report.names import setting
@@ -15,7 +17,6 @@ from eigbench.report.numbers import NOTHING, axis_value, percent, scientific
 from eigbench.report.paper import NEIGHBOUR_RATIO, TABLE_1
 from eigbench.report.plots import legend_below, panels, save
 from eigbench.report.render import Chapter, Part, details, figure, pivot, render, table
-from eigbench.runs.case import COEFFICIENT_TERMS, SeriesCase, StabilityCase
 
 THRESHOLD = 0.05
 """Of Eq. 14: a power of the ratio that the paper takes for 0."""

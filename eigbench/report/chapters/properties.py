@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from eigbench.kinds import PathCase, StabilityCase
 from eigbench.report import situations
 from eigbench.report.frame import POINT, RIGHT, Frames, metric, values_of
 from eigbench.report.names import setting
 from eigbench.report.numbers import NOTHING, percent, scientific
 from eigbench.report.plots import SMALL_SET, legend_below, panels, save, style
 from eigbench.report.render import Chapter, figure, pivot, render, table
-from eigbench.runs.case import PathCase, StabilityCase
 
 NEAR = 1e-5
 """Within this of the crossing the exact gradient hardly moves, and no other should."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from eigbench.kinds import Case, ProfileCase
 from eigbench.report.frame import Frames
 from eigbench.report.names import word
 from eigbench.report.numbers import percent
 from eigbench.report.render import Chapter, escape, render, table
-from eigbench.runs.case import Case, ProfileCase
 from eigbench.runs.record import Record
 
 AXES = (

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from eigbench.errors import InputError
+from eigbench.kinds.invariance import InvarianceCase
+from eigbench.kinds.path import PathCase
+from eigbench.kinds.profile import ProfileCase
+from eigbench.kinds.train import TrainCase
 from eigbench.report.compare import environments, probes, profiles, series, stability, trainings
 from eigbench.report.compare.chance import adjusted
 from eigbench.report.compare.effects import Draft, settle, statuses, verdict
 from eigbench.report.compare.matching import Pair, Unit, match, units
 from eigbench.report.compare.naming import kind_of, named
-from eigbench.report.compare.plan import missing
 from eigbench.report.compare.result import CaseComparison, Comparison, Outcome, Side, Unmatched
 from eigbench.report.rows import Row, stability_rows
 from eigbench.report.training.cells import Trial
-from eigbench.runs.case import InvarianceCase, PathCase, ProfileCase, TrainCase
 from eigbench.runs.record import Record
 from eigbench.runs.store import Run
 
@@ -134,7 +135,7 @@ def _side(of: Named, only: Sequence[tuple[Unit, str]]) -> Side:
         title=run.suite.title or run.suite.name,
         started_at=sessions[0].started_at if sessions else "",
         recorded=len({record.id for record in run.records}),
-        missing=missing(Path(folder), run),
+        missing=len(run.missing),
         only=tuple(
             Unmatched(ids=tuple(r.id for r in unit.records), name=name, case=unit.case)
             for unit, name in only

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from eigbench.runs.case import Case, ProfileCase, StabilityCase, TrainCase
+from eigbench.kinds import Case
+from eigbench.kinds.profile import ProfileCase
+from eigbench.kinds.stability import StabilityCase
+from eigbench.kinds.train import TrainCase
 from eigbench.runs.record import Record
 
 # What cases may differ in and still be compared, least first. A case is matched with the one that

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
+from eigbench.kinds import Case
 from eigbench.report.markdown import axis_value, percent
 from eigbench.report.training import naming
-from eigbench.runs.case import Case
 
 _WORDS: dict[str, Callable[[Any], str]] = {
     "subject": str,

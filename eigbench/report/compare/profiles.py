@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from eigbench.kinds.profile import REFERENCES, ProfileCase
 from eigbench.report.compare.effects import TIME, Draft, Quantity, amount, exact, pass_time
 from eigbench.report.compare.noise import (
     RATIO_BETWEEN_RUNS,
@@ -19,7 +20,6 @@ from eigbench.report.compare.noise import (
     between,
     level,
 )
-from eigbench.runs.case import REFERENCES, ProfileCase
 from eigbench.runs.record import Record
 
 PASSES = ("forward", "backward", "update")

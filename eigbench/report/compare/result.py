@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from eigbench.runs.case import Case
+from eigbench.kinds import Case
 
 Answer = Literal[
     "fails more", "less accurate", "slower",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from eigbench.kinds.profile import REFERENCES, ProfileCase
 from eigbench.report.compare.naming import kind_of
 from eigbench.report.compare.result import BETTER, WORSE, Answer, CaseComparison, Comparison, Effect
 from eigbench.report.compare.writing import change, factor
 from eigbench.report.markdown import percent
-from eigbench.runs.case import REFERENCES, ProfileCase
 
 _FIRST = 3
 """So many cases are named in a sentence; all of them are in the lists below it."""

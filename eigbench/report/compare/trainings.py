@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from eigbench.kinds.train import TrainCase
 from eigbench.report.compare.chance import shares, shares_can_show
 from eigbench.report.compare.effects import STEP_TIME, SUCCESS, TEST_ERROR, Draft, exact, statuses
 from eigbench.report.compare.matching import Unit
 from eigbench.report.compare.noise import TIME_BETWEEN_RUNS, TIME_SHARE, Level, between, level
 from eigbench.report.training.cells import Cell, baseline, gather, joined
 from eigbench.report.training.inference import welch
-from eigbench.runs.case import TrainCase
 from eigbench.runs.record import Record
 
 

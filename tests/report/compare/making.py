@@ -10,15 +10,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from eigbench.kinds import Case
+from eigbench.kinds.profile import REFERENCES, ProfileCase, Profiling
+from eigbench.kinds.stability import StabilityCase
 from eigbench.report import compare as comparing
 from eigbench.report.compare.result import CaseComparison, Comparison, Effect
-from eigbench.runs.case import REFERENCES, Case, ProfileCase, StabilityCase
 from eigbench.runs.environment import Session
-from eigbench.runs.profiling import Profiling
 from eigbench.runs.record import SCHEMA, Record, number
 from eigbench.runs.store import open_run
-from eigbench.runs.structure import Axes, Grid, Suite
-from eigbench.runs.suite import cases
+from eigbench.runs.suite import Axes, Grid, Suite, cases
 from tests.runs.making import session, suite
 
 ROUNDS = 51

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from eigbench.kinds.profile import ProfileCase
 from eigbench.report.compare.comparing import compared
 from eigbench.report.compare.noise import RATIO_BETWEEN_RUNS
 from eigbench.report.compare.result import Comparison
-from eigbench.runs.case import ProfileCase
 from eigbench.runs.store import Environment, Run
 from tests.report.compare.making import Factors, here, profile_suite, profiles
 

@@ -13,12 +13,12 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
+from eigbench.kinds.profile import ProfileCase
 from eigbench.report import compare as comparing
 from eigbench.report.compare.as_json import to_json
 from eigbench.report.compare.markdown import to_markdown
 from eigbench.report.compare.result import Answer, Comparison, Verdict
 from eigbench.report.compare.writing import WIDTH
-from eigbench.runs.case import ProfileCase
 from eigbench.runs.suite import cases
 from tests.report import trainings
 from tests.report.compare.making import (

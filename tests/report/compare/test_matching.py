@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from eigbench.kinds import Case
+from eigbench.kinds.profile import ProfileCase
+from eigbench.kinds.series import SeriesCase
 from eigbench.report.compare.matching import Matched, match, units
-from eigbench.runs.case import Case, ProfileCase, SeriesCase
 from eigbench.runs.record import Record
 from eigbench.runs.suite import cases
 from tests.report import trainings

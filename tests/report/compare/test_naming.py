@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from eigbench.kinds import Case
 from eigbench.report.compare.naming import named, shared
-from eigbench.runs.case import Case
 from eigbench.runs.store import read_run
 from eigbench.runs.suite import cases
 from tests.report import trainings

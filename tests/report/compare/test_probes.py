@@ -7,10 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from eigbench.kinds.invariance import InvarianceCase
+from eigbench.kinds.path import PathCase
 from eigbench.report.compare import compare
 from eigbench.report.compare.probes import drafts
 from eigbench.report.compare.result import Comparison
-from eigbench.runs.case import InvarianceCase, PathCase
 from eigbench.runs.record import Record
 from tests.report.compare.making import compared, here, record, stability_case
 

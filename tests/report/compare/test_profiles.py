@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from eigbench.kinds.profile import ProfileCase
 from eigbench.report.compare.result import Comparison
-from eigbench.runs.case import ProfileCase
 from eigbench.runs.record import Record, number
 from tests.report.compare.making import (
     Factors,

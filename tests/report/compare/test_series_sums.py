@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from eigbench.kinds.series import SeriesCase
 from eigbench.report.compare.result import CaseComparison
-from eigbench.runs.case import SeriesCase
 from tests.report.compare.making import compared, effect_of, record
 
 CASE = SeriesCase(ratio=0.85, threshold=0.05, dtype="float64")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from eigbench.kinds.train import TrainCase
 from eigbench.report.compare.result import CaseComparison, Comparison
-from eigbench.runs.case import TrainCase
 from eigbench.runs.record import Record
 from eigbench.runs.suite import cases
 from tests.report import trainings

@@ -1,16 +1,20 @@
-"""`eigbench methods`: what there is to choose from."""
+"""`eigbench methods` and `eigbench env`: what there is, and where a run would be measured."""
 
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Annotated
 
-from eigbench.cli.plugins import Plugin
+import typer
+
+from eigbench.axes import DEVICE
+from eigbench.cli import options
 from eigbench.errors import InputError
 
 LONGEST_NAME = 24
 
 
-def methods(_plugin: Plugin = None) -> None:
+def methods(_plugin: options.Plugin = None) -> None:
     """List the methods with their parameters and sources."""
     from rich.console import Console  # late, like torch below
     from rich.table import Column, Table
@@ -32,3 +36,16 @@ def methods(_plugin: Plugin = None) -> None:
         summary, source = (getattr(method, text, "–") for text in ("summary", "source"))
         table.add_row(name, summary, defaults or "–", source)
     Console().print(table)
+
+
+def env(
+    device: Annotated[str, typer.Option(metavar=DEVICE.metavar, help=DEVICE.help)] = "auto",
+) -> None:
+    """Print hardware, versions and threads as JSON, as a run records them."""
+    chosen = options.resolve_device(device)
+    import msgspec  # late, like torch in describe
+
+    from eigbench.runs.environment import describe
+
+    text = msgspec.json.format(msgspec.json.encode(describe(chosen, seed=0)), indent=2)
+    typer.echo(text.decode())

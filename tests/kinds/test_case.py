@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from eigbench.runs.case import Case, SeriesCase, StabilityCase
+from eigbench.kinds import Case
+from eigbench.kinds.series import SeriesCase
+from eigbench.kinds.stability import StabilityCase
 from eigbench.runs.suite import cases, load, shipped
 
 STABILITY = StabilityCase(
@@ -49,7 +51,7 @@ def test_ids_do_not_depend_on_the_order_of_keys() -> None:
 
 @pytest.mark.parametrize("seed", ["0", "1"])
 def test_ids_do_not_depend_on_the_process(seed: str) -> None:
-    program = "from tests.runs.test_case import STABILITY, SERIES; print(STABILITY.id, SERIES.id)"
+    program = "from tests.kinds.test_case import STABILITY, SERIES; print(STABILITY.id, SERIES.id)"
     environment = {
         **os.environ,
         "PYTHONHASHSEED": seed,

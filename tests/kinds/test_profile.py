@@ -8,13 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from eigbench.cli.profile import about, with_profiling, with_traces
 from eigbench.errors import InputError
-from eigbench.runs.case import REFERENCES, ProfileCase
-from eigbench.runs.profiled import about, with_profiling, with_traces
-from eigbench.runs.profiling import Profiling
-from eigbench.runs.structure import Axes, Grid, Suite
-from eigbench.runs.suite import cases, check, find, load, override, to_toml
-from eigbench.runs.traces import Traces, contestant_name, workload_name
+from eigbench.kinds.profile import REFERENCES, ProfileCase, Profiling
+from eigbench.runs.store import Traces, contestant_name, workload_name
+from eigbench.runs.suite import Axes, Grid, Suite, cases, check, find, load, override, to_toml
 from tests.measure.profiles import case
 
 AXES = Axes(

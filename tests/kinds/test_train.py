@@ -11,11 +11,20 @@ import torch
 
 from eigbench.data.images import ImageSet, limited, split_validation
 from eigbench.errors import InputError
+from eigbench.kinds.train import RECIPES, TrainCase, Training, changed, data_name
 from eigbench.measure.trial import VALIDATION_SHARE
-from eigbench.runs.case import TrainCase
-from eigbench.runs.structure import Axes, Grid, Suite
-from eigbench.runs.suite import at_scale, cases, check, find, load, to_toml
-from eigbench.runs.training import RECIPES, Scale, Training, changed, data_name
+from eigbench.runs.suite import (
+    Axes,
+    Grid,
+    Scale,
+    Suite,
+    at_scale,
+    cases,
+    check,
+    find,
+    load,
+    to_toml,
+)
 from tests.runs.test_suite import PAPER_TRAININGS
 
 
@@ -167,9 +176,9 @@ def test_every_scale_has_images_enough_for_its_classes(name: str) -> None:
 
 
 def test_an_unknown_scale_names_the_known() -> None:
-    with pytest.raises(InputError, match="no scale 'huge'; it has: paper, short, smoke"):
+    with pytest.raises(InputError, match="no preset 'huge'; it has: paper, short, smoke"):
         at_scale(load(find("paper-table2")), "huge")
-    with pytest.raises(InputError, match="no scale 'short'; it has: none"):
+    with pytest.raises(InputError, match="no preset 'short'; it has: none"):
         at_scale(load(find("train-short")), "short")
 
 
