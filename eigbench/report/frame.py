@@ -17,14 +17,12 @@ from typing import Any, TypeVar
 import msgspec
 import polars as pl
 
-from eigbench.kinds import (
-    InvarianceCase,
-    PathCase,
-    ProfileCase,
-    SeriesCase,
-    StabilityCase,
-    TrainCase,
-)
+from eigbench.kinds.invariance import InvarianceCase
+from eigbench.kinds.path import PathCase
+from eigbench.kinds.profile import ProfileCase
+from eigbench.kinds.series import SeriesCase
+from eigbench.kinds.stability import StabilityCase
+from eigbench.kinds.train import TrainCase
 from eigbench.report import situations
 from eigbench.runs.record import Record
 from eigbench.runs.store import Run

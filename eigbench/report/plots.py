@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
-from eigbench.methods.registry import known
+from eigbench.methods.registry import recognised
 
 Floats = NDArray[np.float64]
 
@@ -46,7 +46,7 @@ def style(method: str) -> dict[str, Any]:
     name, _, variant = method.partition(", K = ")
     if name in REFERENCES:
         return {**REFERENCES[name], "markersize": 5}
-    names = [*known()]
+    names = [*recognised()]
     place = names.index(name) if name in names else len(names) + sum(map(ord, name))
     turn, colour = divmod(place, len(OKABE_ITO))
     again = turn + bool(variant)

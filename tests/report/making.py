@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eigbench.kinds import StabilityCase
+from eigbench.kinds.stability import StabilityCase
 from eigbench.report.frame import Frames
 from eigbench.runs.record import SCHEMA, Record, number
 from eigbench.runs.store import Environment, Run

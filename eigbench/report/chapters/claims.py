@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from eigbench.kinds import SeriesCase, StabilityCase
-from eigbench.kinds.series import COEFFICIENT_TERMS
+from eigbench.kinds.series import COEFFICIENT_TERMS, SeriesCase
+from eigbench.kinds.stability import StabilityCase
 from eigbench.report import situations
 from eigbench.report.frame import USUAL_ITERATIONS, Frames, metric, values_of
 from eigbench.report.names import setting

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from eigbench.kinds import PathCase, StabilityCase
+from eigbench.kinds.path import PathCase
+from eigbench.kinds.stability import StabilityCase
 from eigbench.report import situations
 from eigbench.report.frame import POINT, RIGHT, Frames, metric, values_of
 from eigbench.report.names import setting

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from eigbench.kinds import Case, ProfileCase
+from eigbench.kinds import Case
+from eigbench.kinds.profile import ProfileCase
 from eigbench.report.frame import Frames
 from eigbench.report.names import word
 from eigbench.report.numbers import percent
