@@ -13,7 +13,6 @@ from eigbench.diagnosis.page import code, listed, off, plain
 from eigbench.diagnosis.trials import (
     YOURS,
     Attempt,
-    FunctionLoss,
     GradientOutcome,
     MatrixMeasurement,
 )
@@ -62,7 +61,7 @@ def _recommended(name: str, evidence: Evidence) -> Recommendation:
     having = [
         one
         for one in evidence.measured
-        if any(use.name == name and use.loss is not None for use in one.uses)
+        if any(use.name == name and use.gradient is not None for use in one.uses)
     ]
     preferred = [method for method in PREFERRED[name] if method in having[0].methods]
     for precision in dict.fromkeys((evidence.precision, PRECISIONS[1])):
@@ -112,7 +111,7 @@ def _lines(use: str, method: str, precision: str, measured: MatrixMeasurement) -
     if method == TORCH:
         return f"values, V = torch.linalg.eigh({M})"
     if use == "subspace" and method == "spectral":
-        n, leading = measured.facts.n, _leading(measured)
+        n, leading = measured.facts.n, np.count_nonzero(measured.use(use).touched)
         return (
             "from eigbench.methods.functions import Projector\n"
             f"leading = (torch.arange({n}) >= {n - leading}).float()  # the last {leading}\n"
@@ -121,11 +120,3 @@ def _lines(use: str, method: str, precision: str, measured: MatrixMeasurement) -
     if use == "reconstruction":
         return f'eigbench.matrix_function({M}, f, method="{method}")  # f: a SpectralFunction'
     return f'values, V = eigbench.eigh({M}, method="{method}")'
-
-
-def _leading(measured: MatrixMeasurement) -> int:
-    """The number of eigenvectors of the measured subspace."""
-    loss = measured.use("subspace").loss
-    if not isinstance(loss, FunctionLoss):
-        raise TypeError("a subspace is a function of M")
-    return int(np.sum(loss.function.values(measured.facts.eigenvalues)))

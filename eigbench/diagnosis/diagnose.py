@@ -228,7 +228,7 @@ _FACTS = {
 
 def _methods(measured: MatrixMeasurement) -> str:
     """Every method on one matrix, precision by precision."""
-    uses = [use for use in measured.uses if use.loss is not None]
+    uses = [use for use in measured.uses if use.gradient is not None]
     refused: dict[str, list[str]] = {}
     tables = []
     for precision in PRECISIONS:
@@ -250,7 +250,7 @@ def _methods(measured: MatrixMeasurement) -> str:
         uses=[USES[use.name] for use in uses],
         tables=tables,
         refused={reason: page.listed(list(dict.fromkeys(m))) for reason, m in refused.items()},
-        missing={USES[use.name].title: use.reason for use in measured.uses if use.loss is None},
+        missing={USES[use.name].title: use.reason for use in measured.uses if use.gradient is None},
         inexact={USES[use.name].title: use.reason for use in uses if use.exact is None},
     )
 
@@ -264,6 +264,6 @@ def _cell(attempt: Attempt) -> str:
         case GradientOutcome.REFUSED:
             return NOTHING
         case GradientOutcome.UNKNOWN:
-            return attempt.outcome.value
+            return str(attempt.outcome.value)
         case _:
             return f"**{attempt.outcome.value}**"

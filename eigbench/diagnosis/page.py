@@ -19,6 +19,7 @@ from rich import markdown as rich_markdown
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.syntax import Syntax
 from rich.text import Text
+from rich.theme import Theme
 from tabulate import tabulate
 
 from eigbench.report.markdown import percent, scientific
@@ -27,6 +28,8 @@ TEXT_WIDTH = 80
 WIDEST = 100
 """Longer lines are hard to read."""
 
+# Without rich's black ground, which is not that of every terminal.
+THEME = Theme({"markdown.code": "cyan", "markdown.h2": "bold"})
 # Colours of text and ground are the notebook's own, so that a dark one stays dark.
 STYLE = """
 .eigbench { max-width: 60em; font-family: system-ui, sans-serif; line-height: 1.45; }
@@ -128,10 +131,11 @@ def to_html(markdown: str, folded: str = "", summary: str = "") -> str:
 
 def show(markdown: str, console: Console) -> None:
     """Print in a terminal of any width; colours only where the console has them."""
-    with console.capture() as capture:
+    with console.use_theme(THEME), console.capture() as capture:
         console.print(_Page(markdown, hyperlinks=False), width=min(console.width, WIDEST))
-    # The spaces that fill a line up are of no use in a pipe.
-    console.file.write(re.sub(r" +$", "", capture.get(), flags=re.MULTILINE))
+    # The spaces that fill a line up, and more than one empty line, are of no use in a pipe.
+    lines = re.sub(r" +$", "", capture.get(), flags=re.MULTILINE)
+    console.file.write(re.sub(r"\n{3,}", "\n\n", lines))
 
 
 def to_text(markdown: str) -> str:

@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from eigbench.diagnosis.facts import PRECISIONS, Facts, epsilon, symmetric_part
-from eigbench.diagnosis.inputs import GivenMatrix, Upstream
+from eigbench.diagnosis.inputs import GivenMatrix
 from eigbench.diagnosis.page import first_line
 from eigbench.diagnosis.truth import Truth, truth_of, turned
 from eigbench.errors import NotApplicable
 from eigbench.losses import LOSSES, weights
 from eigbench.measure.differentiate import differentiate
 from eigbench.methods.base import Method
-from eigbench.methods.functions import InverseSquareRoot, SpectralFunction, Whitening
+from eigbench.methods.functions import InverseSquareRoot, Whitening
 from eigbench.methods.registry import available, configured
 from eigbench.report.rows import RIGHT
 from eigbench.spectra import Floats
@@ -78,88 +78,31 @@ USES = {
 """By the name of the loss in `eigbench.losses`, or `YOURS`."""
 
 
-class MatrixLoss(Protocol):
-    """A loss of a matrix `(n, n)` through which a method can be differentiated."""
-
-    def gradient(self, method: Method, M: Tensor) -> Tensor:
-        """`∂L/∂M` `(n, n)` by this method; raises what the method raises."""
-        ...
-
-    def touches(self, eigenvalues: Floats) -> Any:
-        """Which eigenvectors `(n,)` have a gradient in the backward pass of `eigh`."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class FunctionLoss:
-    """`⟨W, f(M)⟩`."""
-
-    function: SpectralFunction
-    W: Floats
-
-    def gradient(self, method: Method, M: Tensor) -> Tensor:
-        """Through eigenpairs, or through functions of M if the method has only those."""
-        W = torch.as_tensor(self.W).to(M)
-        return differentiate(method, M[None], self.function, W[None]).gradient[0]
-
-    def touches(self, eigenvalues: Floats) -> Any:
-        """Those on which f is not zero."""
-        return np.broadcast_to(self.function.values(eigenvalues) != 0, (1, len(eigenvalues)))[0]
-
-
-@dataclass(frozen=True, eq=False)
-class PairsLoss:
-    """The user's own loss of the eigenpairs, known by its gradients."""
-
-    upstream: Upstream
-    vectors: Floats
-    """The eigenvectors `(n, n)` to which these gradients belong."""
-
-    def gradient(self, method: Method, M: Tensor) -> Tensor:
-        """Through the method's eigenpairs, whose signs and bases may be other ones."""
-        if method.differentiates == "functions":
-            raise NotApplicable(f"{method.name} differentiates functions of M, not eigenpairs")
-        reason = method.refusal(M)
-        if reason is not None:
-            raise NotApplicable(reason)
-        M = M.detach().requires_grad_()
-        pairs = method.eigh(M)
-        outputs, gradients = [], []
-        if self.upstream.by_eigenvalues is not None:
-            outputs.append(pairs.eigenvalues)
-            gradients.append(self.upstream.by_eigenvalues)
-        if self.upstream.by_eigenvectors is not None:
-            V = pairs.eigenvectors.detach().double().numpy()
-            outputs.append(pairs.eigenvectors)
-            gradients.append(turned(self.upstream.by_eigenvectors, self.vectors, V))
-        given = [torch.as_tensor(gradient).to(M) for gradient in gradients]
-        return torch.autograd.grad(outputs, M, given)[0]
-
-    def touches(self, eigenvalues: Floats) -> Any:
-        """All, if there is a gradient by eigenvectors."""
-        return np.full(len(eigenvalues), self.upstream.by_eigenvectors is not None)
-
-
 @dataclass(frozen=True, eq=False)
 class MatrixUse:
     """One use of one matrix, and the exact gradient of its loss."""
 
     name: str
     """A key of `USES`."""
-    loss: MatrixLoss | None
-    """None where the matrix cannot be used so; `reason` says why."""
+    gradient: Callable[[Method, Tensor], Tensor] | None = None
+    """`∂L/∂M` `(n, n)` by a method, of M `(n, n)` in any precision; raises what the method raises.
+
+    None where the matrix cannot be used so; `reason` says why.
+    """
+    touched: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    """The eigenvectors `(n,)` that have a gradient in the backward pass of `eigh`."""
     exact: Floats | None = None
     """`(n, n)`, float64; None where there is no derivative, or none that is known."""
     reason: str = ""
 
     def estimate(self, facts: Facts, precision: str) -> float:
         """The relative error of `eigh`'s gradient: ε·‖M‖ by the smallest gap that it divides by."""
-        if self.loss is None or facts.n < 2:
+        if self.gradient is None or facts.n < 2:
             return np.nan
         if facts.smallest_share == 0:
             return np.inf  # 0/0, even where the numerator belongs to no eigenvector in use
-        touched = self.loss.touches(facts.eigenvalues)
-        shares = np.diff(facts.eigenvalues / facts.largest)[touched[1:] | touched[:-1]]
+        near = self.touched[1:] | self.touched[:-1]
+        shares = np.diff(facts.eigenvalues / facts.largest)[near]
         return float(epsilon(precision) / shares.min(initial=np.inf))
 
 
@@ -168,7 +111,7 @@ def uses_of(matrix: GivenMatrix, facts: Facts, truth: Truth, seed: int) -> list[
     given = matrix.upstream.by_function
     W = weights(facts.n, range(seed, seed + 1))[0] if given is None else (given + given.T) / 2
     functions = [_of_function(name, facts, truth, W) for name in FUNCTIONS_OF_M]
-    uses = [next(use for use in functions if use.loss is not None)]
+    uses = [next(use for use in functions if use.gradient is not None)]
     if facts.n > 1:
         others = ("subspace", "eigenvector", "closing-eigenvector")
         uses += [_of_function(name, facts, truth, W) for name in others]
@@ -176,29 +119,56 @@ def uses_of(matrix: GivenMatrix, facts: Facts, truth: Truth, seed: int) -> list[
 
 
 def _of_function(name: str, facts: Facts, truth: Truth, W: Floats) -> MatrixUse:
+    """The loss `⟨W, f(M)⟩`, where f is the function of a loss of `eigbench.losses`."""
     if name == "whitening" and facts.rank("float64") < facts.n:
-        reason = "M is singular to rounding: M^(−1/2) does not exist"
-        return MatrixUse(name, None, reason=reason)
+        return MatrixUse(name, reason="M is singular to rounding: M^(−1/2) does not exist")
     try:
         function = LOSSES[name].function(facts.eigenvalues[None])
     except NotApplicable as refusal:
-        return MatrixUse(name, None, reason=str(refusal))
+        return MatrixUse(name, reason=str(refusal))
     if isinstance(function, Whitening):
         function = InverseSquareRoot()  # and nothing else that whitens
     if name not in FUNCTIONS_OF_M and not truth.open(function):
-        reason = "the gap is zero to rounding: there is no derivative"
-        return MatrixUse(name, None, reason=reason)
+        return MatrixUse(name, reason="the gap is zero to rounding: there is no derivative")
+
+    def gradient(method: Method, M: Tensor) -> Tensor:
+        weight = torch.as_tensor(W).to(M)
+        return differentiate(method, M[None], function, weight[None]).gradient[0]
+
+    touched = np.broadcast_to(function.values(facts.eigenvalues) != 0, (1, facts.n))[0]
     exact = truth.gradient(function, W)
     reason = "float64 does not hold the exact gradient" if exact is None else ""
-    return MatrixUse(name, FunctionLoss(function, W), exact, reason)
+    return MatrixUse(name, gradient, touched, exact, reason)
 
 
 def _yours(matrix: GivenMatrix, truth: Truth) -> MatrixUse:
-    vectors = own_vectors(matrix)
-    loss = PairsLoss(matrix.upstream, vectors)
-    exact = truth.gradient_by_pairs(matrix.upstream, vectors)
+    """The user's own loss of the eigenpairs, known by its gradients."""
+    upstream, vectors = matrix.upstream, own_vectors(matrix)
+
+    def gradient(method: Method, M: Tensor) -> Tensor:
+        if method.differentiates == "functions":
+            raise NotApplicable(f"{method.name} differentiates functions of M, not eigenpairs")
+        reason = method.refusal(M)
+        if reason is not None:
+            raise NotApplicable(reason)
+        M = M.detach().requires_grad_()
+        pairs = method.eigh(M)
+        outputs, gradients = [], []
+        if upstream.by_eigenvalues is not None:
+            outputs.append(pairs.eigenvalues)
+            gradients.append(upstream.by_eigenvalues)
+        if upstream.by_eigenvectors is not None:
+            # The signs of the method's eigenvectors, and their basis in a tie, may be other ones.
+            V = pairs.eigenvectors.detach().double().numpy()
+            outputs.append(pairs.eigenvectors)
+            gradients.append(turned(upstream.by_eigenvectors, vectors, V))
+        given = [torch.as_tensor(one).to(M) for one in gradients]
+        return torch.autograd.grad(outputs, M, given)[0]
+
+    touched = np.full(len(matrix.entries), upstream.by_eigenvectors is not None)
+    exact = truth.gradient_by_pairs(upstream, vectors)
     reason = "at a tie the gradients by eigenpairs do not say what the derivative is, if any"
-    return MatrixUse(YOURS, loss, exact, reason if exact is None else "")
+    return MatrixUse(YOURS, gradient, touched, exact, reason if exact is None else "")
 
 
 def own_vectors(matrix: GivenMatrix) -> Floats:
@@ -286,21 +256,24 @@ def _attempts(M: Floats, uses: Iterable[MatrixUse]) -> Iterable[Attempt]:
             X = torch.as_tensor(M, dtype=getattr(torch, precision))
             refusal = slow or ("" if X.isfinite().all() else f"M does not fit into {precision}")
             for use in uses:
-                if use.loss is None:
+                if use.gradient is None:
                     continue
                 about = (name, use.name, precision)
                 if refusal:
                     yield Attempt(*about, GradientOutcome.REFUSED, reason=refusal)
                 else:
-                    yield Attempt(*about, *_tried(method, use.loss, X, use.exact))
+                    yield Attempt(*about, *_tried(use.gradient, method, X, use.exact))
 
 
 def _tried(
-    method: Method, loss: MatrixLoss, X: Tensor, exact: Floats | None
+    differentiated: Callable[[Method, Tensor], Tensor],
+    method: Method,
+    X: Tensor,
+    exact: Floats | None,
 ) -> tuple[GradientOutcome, float, str]:
     """The outcome of one pass, its error, and why it failed."""
     try:
-        gradient = loss.gradient(method, X)
+        gradient = differentiated(method, X)
     except NotApplicable as reason:
         return GradientOutcome.REFUSED, np.nan, str(reason)
     # Whatever a method raises is a row of the table.

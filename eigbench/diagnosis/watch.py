@@ -60,7 +60,7 @@ def watch(
     smallest gap. `folder` gets a number if it exists; see `Watch.folder`.
 
     With a `model` each call has the name of the innermost module that made it. Steps are those of
-    any optimizer of torch. Calls in compiled code and under `torch.func` are not seen; those in
+    any optimiser of torch. Calls in compiled code and under `torch.func` are not seen; those in
     methods with a backward pass of their own are, without gradients. `watch` changes no result
     and, on CUDA, waits for nothing; what it cannot write it logs. One may be inside another.
     """
@@ -78,7 +78,7 @@ class Watch:
         self.folder = folder
         """Where its files are; known once it is entered."""
         self.step = 0
-        """The number of steps that optimizers have made since it was entered."""
+        """The number of steps that optimisers have made since it was entered."""
         # The model is kept with the names, so that no other module can have one of these ids.
         self._model = model
         self._names: dict[int, str] = {}
