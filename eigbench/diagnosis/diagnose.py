@@ -28,6 +28,7 @@ from eigbench.errors import InputError
 from eigbench.report.markdown import NOTHING, percent, scientific
 from eigbench.report.rows import RIGHT
 from eigbench.runs.files import write_whole
+from eigbench.runs.store import REPORT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,18 +77,16 @@ class Diagnosis:
         """The whole diagnosis; with the link `picture` to what `plot` draws, if there is one."""
         return "\n".join([self._answer(picture), *map(_methods, self.measured)])
 
-    def write(self, folder: Path) -> Path:
-        """Write `report.md` and its picture into a folder; returns the report's path."""
-        self.write_picture(folder)
-        report = folder / "report.md"
-        write_whole(report, self.to_markdown(PICTURE).encode())
-        return report
+    def write(self, folder: Path, preface: str = "") -> Path:
+        """Write `report.md` and its picture into a folder; returns the report's path.
 
-    def write_picture(self, folder: Path) -> None:
-        """Write what `plot` draws to `PICTURE` in a folder."""
-        path = folder / PICTURE
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, self._png())
+        `preface` is Markdown that comes before the diagnosis.
+        """
+        picture, report = folder / PICTURE, folder / REPORT
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(picture, self._png())
+        write_whole(report, f"{preface}{self.to_markdown(PICTURE)}".encode())
+        return report
 
     def brief(self) -> str:
         """As Markdown without picture, every method on the worst matrix only."""

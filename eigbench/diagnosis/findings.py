@@ -260,7 +260,7 @@ def _about_measured(evidence: Evidence, some: Sequence[MatrixMeasurement]) -> di
     """Whose matrices these are, and what `torch.linalg.eigh` did on the first, the worst."""
     said = {precision: _in_words(some[0].of(TORCH, precision)) for precision in PRECISIONS}
     if len(set(said.values())) == 1:
-        outcomes = f"in {listed(PRECISIONS)} {said[PRECISIONS[0]]}"
+        outcomes = f"{said[PRECISIONS[0]]} in {listed(PRECISIONS)}"
     else:
         outcomes = "; ".join(f"in {precision} {words}" for precision, words in said.items())
     partly = len(evidence.facts) > len(evidence.measured)

@@ -21,7 +21,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from eigbench.diagnosis import page, saved
 from eigbench.diagnosis.calls import Call, CallRecord, Journal, Queue, Reading, Sums
-from eigbench.diagnosis.diagnose import PICTURE, diagnose
+from eigbench.diagnosis.diagnose import diagnose
 from eigbench.diagnosis.inputs import Origin
 from eigbench.diagnosis.interception import Operation, intercepted
 from eigbench.diagnosis.page import first_line
@@ -347,9 +347,7 @@ def write_report(folder: Path, journal: Journal, steps: int, error: BaseExceptio
         kept=kept,
     )
     if kept is not None:
-        found = diagnose(kept)
-        found.write_picture(folder)
-        text += f"\n{found.to_markdown(PICTURE)}"
+        return diagnose(kept).write(folder, preface=f"{text}\n")
     write_whole(folder / REPORT, text.encode())
     return folder / REPORT
 
