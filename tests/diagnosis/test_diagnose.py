@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eigbench
+from eigbench.diagnosis import findings
 from eigbench.diagnosis.findings import Severity, severity_of_torch
 from eigbench.diagnosis.trials import GradientOutcome
 from eigbench.errors import InputError
@@ -194,6 +196,41 @@ def test_what_is_no_square_matrix_is_refused_in_a_line(M: Any, words: str) -> No
     with pytest.raises(InputError, match=words) as caught:
         eigbench.diagnose(M)
     assert "\n" not in str(caught.value)
+
+
+EVERY_KIND: dict[str, tuple[Any, ...]] = {
+    "not_finite": (np.full((2, 2), np.nan),),
+    "asymmetric": (np.array([[1.0, 2.0], [0.0, 1.0]]),),
+    "half": (torch.diag(torch.tensor([1.0, 2.0])).half(),),
+    "out_of_range": (np.diag([1.0, 2.0]) * 1e200,),
+    "upstream_not_finite": (np.diag([1.0, 2.0]), np.full((2, 2), np.inf)),
+    "basis_matters": (np.eye(2), {"eigenvectors": np.arange(4.0).reshape(2, 2)}),
+    "basis_irrelevant": (np.eye(2), {"eigenvectors": np.eye(2)}),
+    "fails": (np.eye(2),),
+    "finite_is_not_right": (np.eye(2),),
+    "wrong": (with_spectrum(1, 1 + 1e-6, 2, 3).astype(np.float32),),
+    "right": (np.diag([1.0, 2.0]),),
+    "right_by_chance": (np.cov(np.random.default_rng(0).standard_normal((6, 3))),),
+    "one_by_one": (np.ones((1, 1)),),
+    "indefinite": (np.diag([-1.0, 2.0]),),
+    "singular": (np.diag([0.0, 2.0]),),
+    "ill_conditioned": (np.diag([1e-6, 2.0]).astype(np.float32),),
+}
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_every_finding_has_its_words(kind: str) -> None:
+    found = eigbench.diagnose(*EVERY_KIND[kind])
+    (one,) = [finding for finding in found.findings if finding.kind == kind]
+    # A piece of a template that met nothing, or an empty value.
+    prose = re.sub(r"```.*?```", "", f"{one.title} {one.text}", flags=re.DOTALL)
+    assert not re.search(r"None|\bnan\b|[{}]|  |\(\)|: \.", prose), prose
+
+
+def test_no_words_belong_to_no_finding() -> None:
+    template = Path(findings.__file__).with_name("templates") / "findings.md.j2"
+    blocks = set(re.findall(r"{% block (\w+) %}", template.read_text("utf-8")))
+    assert blocks == {*EVERY_KIND, "saved", "measured", "instead"}
 
 
 @st.composite
