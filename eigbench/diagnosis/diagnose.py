@@ -46,7 +46,7 @@ class Diagnosis:
     """What was found. `print` it, or let a notebook show it; the facts are attributes."""
 
     source: str
-    """What was diagnosed: the name of a file, or M."""
+    """What was diagnosed, the name of a file or M; Markdown."""
     evidence: Evidence
     findings: tuple[MatrixFinding, ...]
     """The worst first."""

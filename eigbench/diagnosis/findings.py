@@ -74,7 +74,7 @@ class MatrixFinding:
 def finding(severity: Severity, kind: str, **values: Any) -> MatrixFinding:
     """The finding whose words are the block `kind` of the template."""
     title, _, text = page.render("findings", kind, **values).partition("\n\n")
-    return MatrixFinding(kind, severity, title, text.strip())
+    return MatrixFinding(kind, severity, page.one_line(title), text.strip())
 
 
 @dataclass(frozen=True, eq=False)
