@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from eigbench.diagnosis.readings import MOST_PENDING, Queue
+from eigbench.diagnosis.calls import MOST_PENDING, Queue, Reading
 
 
-class Device:
-    """A reading that is ready when told, and counts how often it was waited for."""
+class Device(Reading):
+    """A reading that is ready when `done` is set; it counts how often it was waited for."""
 
     def __init__(self, number: float) -> None:
         self.number, self.done, self.waits = number, False, 0
 
     def ready(self) -> bool:
-        """Whether it was told."""
+        """Whether `done` was set."""
         return self.done
 
     def numbers(self) -> list[float]:

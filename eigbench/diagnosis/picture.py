@@ -15,13 +15,11 @@ from eigbench.diagnosis.facts import PRECISIONS, Facts, epsilon
 
 _SPECTRUM, _NEGATIVE, _MARK, _FLOOR = "#0072B2", "#D55E00", "#882255", "0.55"
 DOTS_PER_INCH = 110
-LARGEST_SHOWN = 4
-"""So many matrices are drawn, the worst first."""
 
 
 def draw(some: Sequence[Facts]) -> Figure:
-    """Two panels for each of the worst matrices: |λ| by index, and the gaps of neighbours."""
-    chosen = [facts for facts in some if facts.decomposed][:LARGEST_SHOWN]
+    """Two panels for each matrix that has a spectrum: |λ| by index, and the gaps of neighbours."""
+    chosen = [facts for facts in some if facts.decomposed]
     figure = Figure(figsize=(8.4, 3.3 * max(1, len(chosen))), layout="constrained")
     axes = figure.subplots(max(1, len(chosen)), 2, squeeze=False)
     for row, facts in zip(axes, chosen, strict=False):
@@ -59,7 +57,7 @@ def _eigenvalues(axes: Any, facts: Facts) -> None:
         pair = facts.closest
         label = f"closest: {pair.lower}, {pair.lower + 1}"
         axes.axvspan(pair.lower - 0.3, pair.lower + 1.3, color=_MARK, alpha=0.18, label=label)
-    axes.set_title(f"{facts.label}: eigenvalues", fontsize=10)
+    axes.set_title(f"{facts.label}: eigenvalues", fontsize=10, parse_math=False)
     axes.set_xlabel("index, ascending")
     axes.set_ylabel("eigenvalue, in M's unit")
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -67,9 +65,9 @@ def _eigenvalues(axes: Any, facts: Facts) -> None:
 
 
 def _gaps(axes: Any, facts: Facts) -> None:
-    axes.set_title(f"{facts.label}: gaps of neighbours", fontsize=10)
+    axes.set_title(f"{facts.label}: gaps of neighbours", fontsize=10, parse_math=False)
     axes.set_xlabel("index of the lower one")
-    axes.set_ylabel("gap by ‖M‖, no unit")
+    axes.set_ylabel("gap divided by ‖M‖")
     if facts.n < 2 or facts.largest == 0:
         axes.text(0.5, 0.5, "no gap", ha="center", va="center", transform=axes.transAxes)
         return
@@ -92,7 +90,7 @@ def _gaps(axes: Any, facts: Facts) -> None:
 
 
 def _floors(axes: Any, floors: dict[str, float], shown: Any) -> None:
-    """Where rounding begins in each precision, if that is near what is shown."""
+    """The size of rounding errors in each precision, if it is near what is shown."""
     smallest = float(np.min(shown, initial=np.inf))
     for (precision, floor), style in zip(floors.items(), ("--", ":"), strict=True):
         if floor > smallest / 1e3:
