@@ -13,7 +13,7 @@ import eigbench
 
 PACKAGE = Path(eigbench.__file__).parent
 LEVELS = [
-    ("errors",),
+    ("errors", "algorithm_1"),
     ("phases",),
     ("methods",),
     ("architectures", "functional", "data", "spectra", "losses", "truncation"),
@@ -27,7 +27,7 @@ LEVELS = [
     ("cli", "__main__"),
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-LONGEST_FILE, LONGEST_FUNCTION = 300, 60
+LONGEST_FILE, LONGEST_FUNCTION = 500, 60
 
 
 def _module(path: Path) -> str:

@@ -20,8 +20,8 @@ from eigbench.runs.structure import Matrices, Suite
 from eigbench.runs.suite import cases
 
 if TYPE_CHECKING:
+    from eigbench.measure.differentiate import UserMatrices
     from eigbench.measure.measurement import Measurement
-    from eigbench.measure.problem import UserMatrices
     from eigbench.measure.profile import Traces
     from eigbench.measure.training import Checkpoints, Watch
 
@@ -52,8 +52,7 @@ def measurer(
     A training keeps its state in `checkpoints` and tells `watch` of every step; a profile keeps
     its trace in `traces`. `InputError` if the matrices or images of the suite cannot be had.
     """
-    from eigbench.measure.invariance import measure_invariance
-    from eigbench.measure.path import measure_path
+    from eigbench.measure.invariance import measure_invariance, measure_path
     from eigbench.measure.series import measure_series
     from eigbench.measure.stability import measure_stability
 

@@ -10,9 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
-from eigbench.measure.allocator import keep_freed_memory
 from eigbench.measure.measurement import Measurement
-from eigbench.measure.peak import PeakMemory
+from eigbench.measure.process import PeakMemory, keep_freed_memory
 from eigbench.measure.trial import ImageSets, Trial, determinism
 from eigbench.runs.case import TrainCase
 

@@ -153,18 +153,19 @@ class ProfileCase(CaseBase, tag="profile", tag_field="kind", frozen=True, kw_onl
     """The time, memory and work of one method, or of a reference, in one workload."""
 
     subject: str
-    """"operation", "layer" or "step", which is a training step of ResNet18."""
+    """"operation", the bare decomposition; "whitening", ⟨W, M^(−1/2)⟩; "layer"; or "step", which is
+    a training step of ResNet18."""
     method: str
     """A method; or a reference: "torch.linalg.eigh", "bn" or "none"."""
     parameters: Parameters
     layer: str | None
-    """What the workload compares with its references: "zca" or "pca"; None for an operation."""
+    """What the workload compares with its references: "zca" or "pca"; None for matrices."""
     d: int | None
     """Matrix size; channels of a group (zca)."""
     energy: float | None
     """Share of the variance kept (pca)."""
     batch: int
-    """Matrices of an operation; images of a layer or a step."""
+    """Matrices; or images of a layer or a step."""
     dtype: str
     compiled: bool
     inputs: str
@@ -195,6 +196,7 @@ class ProfileCase(CaseBase, tag="profile", tag_field="kind", frozen=True, kw_onl
 
 REFERENCES = {
     "operation": ("torch.linalg.eigh",),
+    "whitening": ("torch.linalg.eigh",),
     "layer": ("bn", "none"),
     "step": ("bn", "none"),
 }

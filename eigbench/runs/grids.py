@@ -43,6 +43,7 @@ _REQUIRED_BY_LAYER = {"zca": _DECOMPOSING | {"d"}, "pca": _DECOMPOSING}
 """What a grid of trainings needs besides, for the layers that decompose."""
 _REQUIRED_BY_SUBJECT = {
     "operation": {"d"},
+    "whitening": {"d"},
     "layer": {"layer", "d", "energy"},
     "step": {"layer", "d", "energy"},
 }

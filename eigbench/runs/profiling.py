@@ -50,7 +50,7 @@ def _workloads(values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _sizes(subject: str, values: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    if subject == "operation":
+    if subject in ("operation", "whitening"):
         yield from ({"layer": None, "d": d, "energy": None} for d in values["d"])
         return
     for layer in values["layer"]:

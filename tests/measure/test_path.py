@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eigbench.errors import NotApplicable
-from eigbench.measure.path import POSITIONS, measure_path
+from eigbench.measure.invariance import POSITIONS, measure_path
 from eigbench.methods import get
 from eigbench.runs.case import PathCase
 
