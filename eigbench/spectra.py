@@ -97,7 +97,10 @@ def _require_pair(d: int) -> None:
 
 
 def _gap(d: int, gap: float, seed: int) -> tuple[Floats, Floats]:
-    """A geometric decay with one pair, in the middle, at the chosen relative gap."""
+    """A geometric decay with one pair, in the middle, at the chosen relative gap.
+
+    Every other neighbour is at 1 − 0.85 = 0.15, so a chosen gap above that is not the smallest.
+    """
     _require_pair(d)
     ratios = np.full(d - 1, NEIGHBOUR_RATIO)
     ratios[d // 2 - 1] = 1 - gap

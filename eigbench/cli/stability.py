@@ -43,7 +43,8 @@ Losses = Annotated[
     List,
     _axis(
         "--loss",
-        "whitening, square-root, subspace, reconstruction, eigenvector, closing-eigenvector.",
+        "whitening, whitening-truncated, square-root, subspace, reconstruction, eigenvector, "
+        "closing-eigenvector.",
     ),
 ]
 Scales = Annotated[List, _axis("--scale", "Factors on M.")]
