@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eigbench.algorithm_1 import NEIGHBOUR_RATIO
 from eigbench.data import features
 from eigbench.errors import NotApplicable
 
 Floats = NDArray[np.float64]
-
-TYPICAL_RATIO = 0.85
-"""Mean ratio of neighbouring eigenvalues that the paper reports for CIFAR-10 (§2.4: 0.84–0.86)."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +97,12 @@ def _require_pair(d: int) -> None:
 
 
 def _gap(d: int, gap: float, seed: int) -> tuple[Floats, Floats]:
-    """A geometric decay with one pair, in the middle, at the chosen relative gap."""
+    """A geometric decay with one pair, in the middle, at the chosen relative gap.
+
+    Every other neighbour is at 1 − 0.85 = 0.15, so a chosen gap above that is not the smallest.
+    """
     _require_pair(d)
-    ratios = np.full(d - 1, TYPICAL_RATIO)
+    ratios = np.full(d - 1, NEIGHBOUR_RATIO)
     ratios[d // 2 - 1] = 1 - gap
     return _from_ratios(ratios), random_orthogonal(d, seed)
 
@@ -110,7 +111,7 @@ def _cluster(d: int, gap: float, seed: int) -> tuple[Floats, Floats]:
     """Half of the eigenvalues lead, within one relative gap of each other; the rest decay."""
     _require_pair(d)
     members = max(2, d // 2)
-    tail = 0.5 * TYPICAL_RATIO ** np.arange(d - members)
+    tail = 0.5 * NEIGHBOUR_RATIO ** np.arange(d - members)
     values = np.concatenate([1 - gap * np.linspace(0, 1, members), tail])
     return values, random_orthogonal(d, seed)
 
@@ -131,7 +132,7 @@ def _rank_deficient(d: int, _gap_unused: float, seed: int) -> tuple[Floats, Floa
     """Half of the channels are dead: their rows and columns are zero."""
     _require_pair(d)
     alive = (d + 1) // 2
-    values = np.concatenate([TYPICAL_RATIO ** np.arange(alive), np.zeros(d - alive)])
+    values = np.concatenate([NEIGHBOUR_RATIO ** np.arange(alive), np.zeros(d - alive)])
     basis = np.eye(d)
     basis[:alive, :alive] = random_orthogonal(alive, seed)
     return values, basis

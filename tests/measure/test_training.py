@@ -13,11 +13,9 @@ from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from eigbench.errors import InputError
 from eigbench.kinds.train import TrainCase, Training
 from eigbench.measure import training
-from eigbench.measure.history import BY_STEP
 from eigbench.measure.measurement import Measurement
-from eigbench.measure.optimiser import make_optimiser
 from eigbench.measure.training import measure_training
-from eigbench.measure.trial import Trial, image_sets
+from eigbench.measure.trial import BY_STEP, Trial, image_sets, make_optimiser
 from eigbench.methods.svd import Svd
 from tests.measure import small
 
