@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eigbench.algorithm_1 import NEIGHBOUR_RATIO
 from eigbench.errors import NotApplicable
 from eigbench.losses import LOSSES, weights
 from eigbench.measure.differentiate import (
@@ -23,7 +24,7 @@ from eigbench.methods.base import Method
 from eigbench.methods.functions import Projector, SpectralFunction, Truncated
 from eigbench.methods.registry import configured
 from eigbench.runs.case import InvarianceCase, PathCase
-from eigbench.spectra import NEIGHBOUR_RATIO, Floats, ascending, random_orthogonal
+from eigbench.spectra import Floats, ascending, random_orthogonal
 
 NEIGHBOUR_SCALES = (1e-3, 1.0, 1e3)
 """Of the matrices that each one stands beside in a batch: itself, smaller and larger."""
