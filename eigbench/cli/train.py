@@ -38,7 +38,9 @@ Components = Annotated[List, _axis("--components", "Eigenvectors kept (pca).")]
 Energy = Annotated[List, _axis("--energy", "Share of the variance kept (pca).")]
 Iterations = Annotated[List, _axis("--iterations", "K, for methods that have it.")]
 Eps = Annotated[List, _axis("--eps", "ε in M + εI.")]
-Truncation = Annotated[List, _axis("--truncation", "algorithm-1, released, none (zca).")]
+Truncation = Annotated[
+    List, _axis("--truncation", "algorithm-1, none, released, pi-released (zca).")
+]
 Model = Annotated[List, _axis("--model", "resnet18, resnet50.")]
 
 Data = Annotated[Word, _setting("--data", "NAME|FOLDER", "mini, cifar10, cifar100, or a folder.")]
