@@ -174,8 +174,9 @@ def own_derivative(method: Method, problem: Problem, M: Tensor) -> Floats | None
     directions = symmetric_directions(M.shape[-1])
     moves = np.array([1.0, -1.0, 2.0, -2.0])[:, None, None] * step
     moved = M + torch.tensor(moves[..., None, None] * directions[:, None]).to(M)
+    nothing = torch.empty(0)
     # As a method is called to be differentiated; but nothing is kept for a backward pass.
-    with saved_tensors_hooks(lambda _: None, lambda _: None):
+    with saved_tensors_hooks(lambda _: nothing, lambda _: nothing):
         _, value = _evaluated(method, moved.requires_grad_(), problem.function.like(M))
     at = float64((torch.tensor(problem.W).to(M) * value).sum((-2, -1)))
     slopes = (8 * (at[0] - at[1]) - (at[2] - at[3])) / (12 * step)
@@ -186,15 +187,16 @@ def own_derivative(method: Method, problem: Problem, M: Tensor) -> Floats | None
 
 def _distance(function: SpectralFunction, eigenvalues: Floats) -> Floats:
     """How far M `(seeds,)` is from where f(M) has no derivative: a zero, or a closed gap."""
-    magnitudes = np.abs(eigenvalues)
     if isinstance(function, Projector):
         return _gap_at_cut(function.chosen, eigenvalues)
+    magnitudes = np.abs(eigenvalues)
     if isinstance(function, Truncated):
         kept = np.where(function.kept > 0, magnitudes, np.inf).min(axis=-1)
-        return np.minimum(kept, _gap_at_cut(function.kept, eigenvalues))
-    if isinstance(function, Identity):
-        return magnitudes.max(axis=-1)
-    return magnitudes.min(axis=-1)
+        nearest: Floats = np.minimum(kept, _gap_at_cut(function.kept, eigenvalues))
+        return nearest
+    smooth = isinstance(function, Identity)
+    distance: Floats = magnitudes.max(axis=-1) if smooth else magnitudes.min(axis=-1)
+    return distance
 
 
 def _gap_at_cut(chosen: Floats, eigenvalues: Floats) -> Floats:

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eigbench.algorithm_1 import NEIGHBOUR_RATIO
 from eigbench.errors import NotApplicable
-from eigbench.kinds.invariance import InvarianceCase
-from eigbench.kinds.path import PathCase
 from eigbench.losses import LOSSES, weights
 from eigbench.measure.differentiate import (
     Problem,
@@ -24,7 +23,9 @@ from eigbench.measure.process import torch_threads
 from eigbench.methods.base import Method
 from eigbench.methods.functions import Projector, SpectralFunction, Truncated
 from eigbench.methods.registry import configured
-from eigbench.spectra import NEIGHBOUR_RATIO, Floats, ascending, random_orthogonal
+from eigbench.kinds.invariance import InvarianceCase
+from eigbench.kinds.path import PathCase
+from eigbench.spectra import Floats, ascending, random_orthogonal
 
 NEIGHBOUR_SCALES = (1e-3, 1.0, 1e3)
 """Of the matrices that each one stands beside in a batch: itself, smaller and larger."""

@@ -60,6 +60,15 @@ def test_every_series_has_one_value_a_step_or_an_epoch(layer: str) -> None:
     assert labels["data"] == ["noise", small.images().sha256, small.images(10).sha256]
 
 
+def test_the_released_power_iteration_trains_without_algorithm_1() -> None:
+    """It keeps what Algorithm 1, which always drops the last pair, does not."""
+    ranks = {}
+    for method in ("pi", "pi-released"):
+        case = small.case(method=method, parameters={"iterations": 19, "seed": 0})
+        ranks[method] = _measure(case).samples["rank_kept"][0]
+    assert ranks["pi"] < ranks["pi-released"] <= small.case().d
+
+
 def test_the_numbers_are_those_of_the_seed_alone() -> None:
     first = _numbers(_measure(small.case()))
     assert _numbers(_measure(small.case())) == first

@@ -173,7 +173,7 @@ def test_an_option_leaves_out_a_grid_that_is_about_other_values_only() -> None:
 
 
 def test_the_coefficient_is_not_asked_of_other_sizes() -> None:
-    """The README's first command names sizes: what is about d = 2 or 3 is not measured at them."""
+    """The README's first command names sizes: what is about d = 2 is not measured at them."""
     suite = load(find("stability"))
     whole, chosen = cases(suite), cases(override(suite, {"d": [4, 8, 16, 32, 64]}))
     assert {case.id for case in chosen} < {case.id for case in whole}
