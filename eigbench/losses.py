@@ -37,7 +37,6 @@ class Loss:
     """A named loss; `choose` picks its spectral function for eigenvalues `(seeds, n)` and ε."""
 
     name: str
-    title: str
     choose: Callable[[Floats, float], SpectralFunction]
 
     def function(self, eigenvalues: Floats, epsilon: float = 0.0) -> SpectralFunction:
@@ -92,13 +91,14 @@ def inverse_cholesky(matrices: Floats) -> Floats:
 
 
 def _whitening(eigenvalues: Floats, _epsilon: float) -> SpectralFunction:
+    """⟨W, M^(−1/2)⟩: ZCA whitening."""
     if eigenvalues.min() <= 0:
         raise NotApplicable("M + εI has an eigenvalue ≤ 0: M^(−1/2) does not exist")
     return Whitening()
 
 
 def _truncated(eigenvalues: Floats, epsilon: float) -> SpectralFunction:
-    """The inverse root on the pairs that Algorithm 1 keeps, decided by the exact eigenvalues."""
+    """⟨W, S⟩, S the part of M^(−1/2) in the pairs that Algorithm 1 keeps of the exact ones."""
     kept = kept_by_algorithm_1(eigenvalues, epsilon)
     if np.min(eigenvalues[kept]) <= 0:
         raise NotApplicable("the largest eigenvalue is ≤ 0: nothing is left after truncation")
@@ -133,17 +133,19 @@ def _tolerance(eigenvalues: Floats) -> Floats:
 
 
 def _pooling(eigenvalues: Floats, _epsilon: float) -> SpectralFunction:
+    """⟨W, M^(1/2)⟩: second-order pooling."""
     if eigenvalues.min() <= 0:
         raise NotApplicable("M + εI has an eigenvalue ≤ 0: M^(1/2) has no derivative")
     return SquareRoot()
 
 
 def _reconstruction(_eigenvalues: Floats, _epsilon: float) -> SpectralFunction:
+    """⟨W, V diag(λ) Vᵀ⟩, whose gradient is W."""
     return Identity()
 
 
 def _subspace(eigenvalues: Floats, _epsilon: float) -> SpectralFunction:
-    """The leading eigenvectors, cut at the widest relative gap."""
+    """⟨W, P⟩, P the projector on the leading eigenvectors, cut at the widest relative gap."""
     gaps = _gaps(eigenvalues)
     cut = _widest(gaps)
     _require_open(np.take_along_axis(gaps, cut[:, None], axis=-1), "no gap at which to cut")
@@ -151,7 +153,7 @@ def _subspace(eigenvalues: Floats, _epsilon: float) -> SpectralFunction:
 
 
 def _eigenvector(eigenvalues: Floats, _epsilon: float) -> SpectralFunction:
-    """The eigenvector that is best separated from both neighbours."""
+    """⟨W, vvᵀ⟩, v the eigenvector that is best separated from both neighbours."""
     gaps = _gaps(eigenvalues)
     beyond = np.full((len(gaps), 1), np.inf)
     below, above = np.hstack([beyond, gaps]), np.hstack([gaps, beyond])
@@ -161,7 +163,7 @@ def _eigenvector(eigenvalues: Floats, _epsilon: float) -> SpectralFunction:
 
 
 def _closing_eigenvector(eigenvalues: Floats, _epsilon: float) -> SpectralFunction:
-    """The upper eigenvector of the closest pair, whose own derivative grows as 1/gap."""
+    """⟨W, vvᵀ⟩, v the upper one of the closest pair, whose own derivative grows as 1/gap."""
     gaps = _gaps(eigenvalues)
     if gaps.min() <= 0:
         raise NotApplicable("at a gap of 0 a single eigenvector of the pair has no derivative")
@@ -191,16 +193,12 @@ def _single(eigenvalues: Floats, index: Any) -> Projector:
 LOSSES = {
     loss.name: loss
     for loss in (
-        Loss("whitening", "⟨W, M^(−1/2)⟩, ZCA whitening", _whitening),
-        Loss(
-            "whitening-truncated",
-            "⟨W, S⟩, S of the pairs that Algorithm 1 keeps of M^(−1/2)",
-            _truncated,
-        ),
-        Loss("square-root", "⟨W, M^(1/2)⟩, second-order pooling", _pooling),
-        Loss("subspace", "⟨W, P⟩, P the projector on the leading subspace", _subspace),
-        Loss("reconstruction", "⟨W, V diag(λ) Vᵀ⟩, whose gradient is W", _reconstruction),
-        Loss("eigenvector", "⟨W, vvᵀ⟩, v well separated from the others", _eigenvector),
-        Loss("closing-eigenvector", "⟨W, vvᵀ⟩, v one of the closest pair", _closing_eigenvector),
+        Loss("whitening", _whitening),
+        Loss("whitening-truncated", _truncated),
+        Loss("square-root", _pooling),
+        Loss("subspace", _subspace),
+        Loss("reconstruction", _reconstruction),
+        Loss("eigenvector", _eigenvector),
+        Loss("closing-eigenvector", _closing_eigenvector),
     )
 }

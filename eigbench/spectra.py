@@ -44,7 +44,6 @@ class Spectrum:
     """A family of spectra. `build(d, gap, seed)` gives one matrix's eigenpairs."""
 
     name: str
-    title: str
     uses_gap: bool
     build: Callable[[int, float, int], tuple[Floats, Floats]]
 
@@ -183,30 +182,13 @@ def _covariance_of(
 SPECTRA = {
     spectrum.name: spectrum
     for spectrum in (
-        Spectrum("gap", "one pair at a controlled relative gap", uses_gap=True, build=_gap),
-        Spectrum("cluster", "half of the spectrum within the gap", uses_gap=True, build=_cluster),
-        Spectrum("geometric", "every pair at the gap", uses_gap=True, build=_geometric),
-        Spectrum(
-            "rank-deficient", "half of the channels dead", uses_gap=False, build=_rank_deficient
-        ),
-        Spectrum(
-            "laplacian",
-            "Laplacian of a graph with two nodes apart",
-            uses_gap=False,
-            build=_laplacian,
-        ),
-        Spectrum("identity", "all eigenvalues equal", uses_gap=False, build=_identity),
-        Spectrum(
-            "cifar-patches",
-            "covariance of CIFAR-10 image patches",
-            uses_gap=False,
-            build=_covariance_of(features.image_patches),
-        ),
-        Spectrum(
-            "cifar-conv",
-            "covariance of a first convolution's output on CIFAR-10",
-            uses_gap=False,
-            build=_covariance_of(features.first_convolution),
-        ),
+        Spectrum("gap", uses_gap=True, build=_gap),
+        Spectrum("cluster", uses_gap=True, build=_cluster),
+        Spectrum("geometric", uses_gap=True, build=_geometric),
+        Spectrum("rank-deficient", uses_gap=False, build=_rank_deficient),
+        Spectrum("laplacian", uses_gap=False, build=_laplacian),
+        Spectrum("identity", uses_gap=False, build=_identity),
+        Spectrum("cifar-patches", uses_gap=False, build=_covariance_of(features.image_patches)),
+        Spectrum("cifar-conv", uses_gap=False, build=_covariance_of(features.first_convolution)),
     )
 }

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from eigbench.algorithm_1 import NEIGHBOUR_RATIO
 from eigbench.errors import NotApplicable
+from eigbench.kinds.invariance import InvarianceCase
+from eigbench.kinds.path import PathCase
 from eigbench.losses import LOSSES, weights
 from eigbench.measure.differentiate import (
     Problem,
@@ -23,8 +25,6 @@ from eigbench.measure.process import torch_threads
 from eigbench.methods.base import Method
 from eigbench.methods.functions import Projector, SpectralFunction, Truncated
 from eigbench.methods.registry import configured
-from eigbench.kinds.invariance import InvarianceCase
-from eigbench.kinds.path import PathCase
 from eigbench.spectra import Floats, ascending, random_orthogonal
 
 NEIGHBOUR_SCALES = (1e-3, 1.0, 1e3)
