@@ -21,7 +21,7 @@ DTYPES = ("float32", "float64", "float16", "bfloat16")
 LAYERS = ("bn", "zca", "pca", "none")
 SCHEDULES = ("steps", "one-cycle", "constant")
 PRECISIONS = ("float32", "float64", "bfloat16")
-SUBJECTS = ("operation", "layer", "step")
+SUBJECTS = ("operation", "whitening", "layer", "step")
 INPUTS = ("fresh", "cached")
 
 # The names of what `spectra`, `losses` and `truncation` hold, which import NumPy and torch.
@@ -31,9 +31,10 @@ SPECTRA = (
     "cifar-patches", "cifar-conv",
 )  # fmt: skip
 LOSSES = (
-    "whitening", "square-root", "subspace", "reconstruction", "eigenvector", "closing-eigenvector",
+    "whitening", "whitening-truncated", "square-root", "subspace", "reconstruction",
+    "eigenvector", "closing-eigenvector",
 )  # fmt: skip
-TRUNCATIONS = ("algorithm-1", "none", "released")
+TRUNCATIONS = ("algorithm-1", "none", "released", "pi-released")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +176,7 @@ AXES = {
         one_of("subject", "--subject", SUBJECTS, "Workloads"),
         _whole(
             "batch", "--batch", 1, 65536, label="batch size", write=_after("batch"),
-            help="Matrices of an operation; images of a layer or a step.",
+            help="Matrices; or images of a layer or a step.",
         ),
         Axis(
             name="compiled",

@@ -13,7 +13,7 @@ import eigbench
 
 PACKAGE = Path(eigbench.__file__).parent
 LEVELS = [
-    ("errors", "_version"),
+    ("errors", "_version", "algorithm_1"),
     ("phases",),
     ("methods",),
     ("architectures", "functional", "data", "spectra", "losses", "truncation"),
@@ -99,7 +99,7 @@ def test_a_report_is_made_of_records_alone(module: str) -> None:
 def test_the_imports_are_seen() -> None:
     """That is, the test above could fail: these are known to be there."""
     assert "eigbench.runs.store" in _imports("eigbench.report")
-    assert "eigbench.measure.path" in _imports("eigbench.kinds.path")  # inside a function
+    assert "eigbench.measure.invariance" in _imports("eigbench.kinds.path")  # inside a function
     assert "eigbench.runs.record" in _imports("eigbench.cli.execute")  # for types only
     assert "eigbench.report.chapters.stability" in _imports("eigbench.report.compose")
 

@@ -16,8 +16,8 @@ from eigbench.errors import InputError
 if TYPE_CHECKING:
     from eigbench.kinds.profile import Profiling
     from eigbench.kinds.train import Training
+    from eigbench.measure.differentiate import UserMatrices
     from eigbench.measure.measurement import Measurement
-    from eigbench.measure.problem import UserMatrices
     from eigbench.measure.profile import Traces
     from eigbench.measure.training import Checkpoints, Watch
 

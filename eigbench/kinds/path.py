@@ -47,7 +47,7 @@ def _expand(span: Span) -> Iterator[PathCase]:
 
 
 def _measurer(_tools: Tools) -> Callable[[PathCase], Measurement]:
-    from eigbench.measure.path import measure_path
+    from eigbench.measure.invariance import measure_path
 
     return measure_path
 

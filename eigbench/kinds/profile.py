@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 REFERENCES = {
     "operation": ("torch.linalg.eigh",),
+    "whitening": ("torch.linalg.eigh",),
     "layer": ("bn", "none"),
     "step": ("bn", "none"),
 }
@@ -35,18 +36,19 @@ class ProfileCase(MethodCase, tag="profile", tag_field="kind", frozen=True, kw_o
     """The time, memory and work of one method, or of a reference, in one workload."""
 
     subject: str
-    """"operation", "layer" or "step", which is a training step of ResNet18."""
+    """"operation", the bare decomposition; "whitening", ⟨W, M^(−1/2)⟩; "layer"; or "step", which is
+    a training step of ResNet18."""
     method: str
     """A method; or a reference: "torch.linalg.eigh", "bn" or "none"."""
     parameters: Parameters
     layer: str | None
-    """What the workload compares with its references: "zca" or "pca"; None for an operation."""
+    """What the workload compares with its references: "zca" or "pca"; None for matrices."""
     d: int | None
     """Matrix size; channels of a group (zca)."""
     energy: float | None
     """Share of the variance kept (pca)."""
     batch: int
-    """Matrices of an operation; images of a layer or a step."""
+    """Matrices; or images of a layer or a step."""
     dtype: str
     compiled: bool
     inputs: str
@@ -77,6 +79,7 @@ class ProfileCase(MethodCase, tag="profile", tag_field="kind", frozen=True, kw_o
 _REQUIRED = frozenset({"subject", "batch", "dtype", "method", "iterations", "compiled"})
 _REQUIRED_BY_SUBJECT = {
     "operation": {"d"},
+    "whitening": {"d"},
     "layer": {"layer", "d", "energy"},
     "step": {"layer", "d", "energy"},
 }
@@ -110,7 +113,7 @@ def _workloads(values: Values) -> Iterator[dict[str, Any]]:
 
 
 def _sizes(subject: str, values: Values) -> Iterator[dict[str, Any]]:
-    if subject == "operation":
+    if subject in ("operation", "whitening"):
         yield from ({"layer": None, "d": d, "energy": None} for d in values["d"])
         return
     for layer in values["layer"]:

@@ -17,7 +17,8 @@ from eigbench.layers.folding import fold
 from eigbench.layers.mapping import Mapped
 from eigbench.methods.base import Method
 from eigbench.methods.calling import composing
-from eigbench.methods.registry import configured, load_built_in
+from eigbench.methods.pi import PowerIteration
+from eigbench.methods.registry import configured, get, load_built_in
 
 load_built_in()
 
@@ -179,11 +180,13 @@ class SpectralLayer2d(nn.Module, abc.ABC):
 
 
 def configured_for_layer(method: str, parameters: dict[str, Any], *, sync: bool) -> Method:
-    """The method, where `pi` starts at random in each call as in the paper, unless told a seed."""
-    if method == "pi":
+    """The method; power iteration starts at random in each call as in the paper, without a seed."""
+    if issubclass(get(method), PowerIteration):
         parameters = {"seed": None, **parameters}
         if sync and parameters["seed"] is None:
-            raise InputError("sync=True needs the same starts in every process: give pi a seed")
+            raise InputError(
+                f"sync=True needs the same starts in every process: give {method} a seed"
+            )
     return configured(method, **parameters)
 
 

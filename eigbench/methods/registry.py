@@ -15,16 +15,19 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "eigbench.methods"
 
 # In the order in which tables list them: the analytic pair, the rival, the paper's method, its
-# reference; what is exact for functions alone, and a baseline as it was released; then the rules
-# that followed, the broadened ones, those for roots alone, and those for a part of the pairs.
+# reference, and as its Eq. 10 has it; what is exact for functions alone, and the two baselines as
+# they were released; then the rules that followed, the broadened ones, those for roots alone, and
+# those for a part of the pairs.
 _BUILT_IN = {
     "eigh": "eigbench.methods.eigh:Eigh",
     "svd": "eigbench.methods.svd:Svd",
     "pi": "eigbench.methods.pi:PowerIteration",
     "hybrid": "eigbench.methods.hybrid:Hybrid",
     "hybrid-loop": "eigbench.methods.hybrid_loop:HybridLoop",
+    "hybrid-eq10": "eigbench.methods.hybrid_eq10:HybridEq10",
     "spectral": "eigbench.methods.spectral:Spectral",
     "svd-released": "eigbench.methods.svd_released:SvdReleased",
+    "pi-released": "eigbench.methods.pi_released:PowerIterationReleased",
     "taylor": "eigbench.methods.taylor:Taylor",
     "pade": "eigbench.methods.pade:Pade",
     "clip": "eigbench.methods.clip:Clip",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from eigbench.measure.threads import torch_threads
+from eigbench.measure.process import torch_threads
 from eigbench.methods import available
 from tests.benchmarks import baseline, guarded, neighbours
 from tests.benchmarks.gate import SLOWDOWN, Verdict

@@ -14,7 +14,10 @@ from eigbench.errors import InputError
 from tests.cli.commandline import NARROW, SMALL, Outcome, call, call_apart, contents
 
 WHOLE = "whole numbers from 1"
-LOSSES = "whitening, square-root, subspace, reconstruction, eigenvector, closing-eigenvector"
+LOSSES = (
+    "whitening, whitening-truncated, square-root, subspace, reconstruction, eigenvector, "
+    "closing-eigenvector"
+)
 METHODS = "eigh, svd, pi, hybrid, hybrid-loop"
 SPECTRA = "gap, cluster, geometric, rank-deficient, laplacian, identity, cifar-patches, cifar-conv"
 

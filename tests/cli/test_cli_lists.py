@@ -114,7 +114,7 @@ def test_order_is_kept(executed: Executed) -> None:
 
 def test_an_axis_that_is_not_given_keeps_the_suite_values(executed: Executed) -> None:
     assert call("stability", "--d", "4").code == 0
-    assert _values(executed.suite, "gap") == [0.3, 0.1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8, 0.0]
+    assert _values(executed.suite, "gap") == [0.15, 0.1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8, 0.0]
     assert _values(executed.suite, "method") is None  # the suite's own axes decide
 
 

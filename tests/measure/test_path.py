@@ -9,7 +9,7 @@ import pytest
 
 from eigbench.errors import NotApplicable
 from eigbench.kinds.path import PathCase
-from eigbench.measure.path import POSITIONS, measure_path
+from eigbench.measure.invariance import POSITIONS, measure_path
 from eigbench.methods import get
 
 

@@ -13,7 +13,12 @@ from eigbench.runs.store import Run
 EIGENPAIRS = "eigenpairs"
 """The operation of the reference, and of every method that has gradients of eigenvectors."""
 
-SUBJECTS = {"operation": "Operation", "layer": "Layer", "step": "Training step"}
+SUBJECTS = {
+    "operation": "Operation",
+    "whitening": "Whitening",
+    "layer": "Layer",
+    "step": "Training step",
+}
 
 
 class Names:

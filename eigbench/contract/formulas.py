@@ -1,15 +1,24 @@
-"""The rules of pairs: `Ĝ[a,b] = ½ (c⁺ A[a,b] − c⁻ A[b,a])` for a < b, written out."""
+"""Every built-in rule again, in 60 digits and by another route: the oracle of `eigbench check`.
+
+Nothing here shares code with `eigbench.methods`. A gradient is compared with its method's own
+formula for what its arithmetic loses; with the exact gradient for what its rule is worth. A method
+need not have a formula: one without is not compared.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import mpmath
+import numpy as np
 from mpmath import mp, mpf
 
-from eigbench.measure.formulas.problem import NoDerivative, Problem
+from eigbench.contract.precise import DIGITS, NoDerivative, Problem, central_differences, problem_of
+from eigbench.methods.base import Method
+from eigbench.methods.functions import SpectralFunction
+from eigbench.spectra import Floats
 
 Parameters = Mapping[str, Any]
 Coefficients = Callable[[Problem, Parameters, int, int], tuple[Any, Any]]
@@ -64,6 +73,15 @@ def _hybrid(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple[A
     leading, q = _pair(problem, a, b)
     K = parameters["iterations"]
     return _series(leading, q, K), _series(leading, q, K - 1)
+
+
+def _hybrid_eq10(problem: Problem, parameters: Parameters) -> mpmath.matrix:
+    """With no derivative of f, and so none of the eigenvalues."""
+
+    def constant(place: int, x: Any) -> tuple[Any, Any]:
+        return problem.function(place, x)[0], mpf(0)
+
+    return _rule(_hybrid)(replace(problem, function=constant), parameters)
 
 
 def _taylor(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple[Any, Any]:
@@ -160,11 +178,101 @@ def _spectral(problem: Problem, _: Parameters) -> mpmath.matrix:
     return problem.rotated(core)
 
 
-FORMULAS = {
+def _power_iteration(problem: Problem, parameters: Parameters) -> mpmath.matrix:
+    """Eq. 2 of the paper with deflation, from the same starts."""
+    n = problem.n
+    drawn = np.random.default_rng(parameters["seed"]).standard_normal((n, n))
+
+    def value(M: mpmath.matrix) -> mpmath.matrix:
+        found = []
+        for place in range(n):
+            v = mp.matrix(drawn[:, place].tolist())
+            for _ in range(parameters["iterations"]):
+                v = M * v
+                v /= mp.norm(v)
+            eigenvalue = (v.T * M * v)[0]
+            found.append((eigenvalue, v))
+            M = M - (M * v) * v.T
+        found.sort(key=lambda pair: pair[0])
+        parts = [
+            problem.function(place, value)[0] * (v * v.T) for place, (value, v) in enumerate(found)
+        ]
+        return sum(parts[1:], parts[0])
+
+    return central_differences(problem, value)
+
+
+def _newton_schulz(problem: Problem, parameters: Parameters) -> mpmath.matrix:
+    """IterNorm's `P ← (3P − P³A)/2` for the inverse root, and `A P` for the root."""
+
+    def value(M: mpmath.matrix) -> mpmath.matrix:
+        trace = sum(M[i, i] for i in range(problem.n))
+        A, P = M / trace, mp.eye(problem.n)
+        for _ in range(parameters["steps"]):
+            P = (3 * P - P * P * P * A) / mpf(2)
+        root = mp.sqrt(trace)
+        return P / root if problem.inverse else A * P * root
+
+    return central_differences(problem, value)
+
+
+def _cholesky(problem: Problem, _: Parameters) -> mpmath.matrix:
+    """`L⁻¹`, for whitening alone."""
+    return central_differences(problem, lambda M: mp.inverse(mp.cholesky(M)))
+
+
+def _pade_root(Z: mpmath.matrix, *, inverse: bool) -> mpmath.matrix:
+    """[5/5] of √(1 − z), its coefficients from the Taylor series by linear equations."""
+    series = [mp.binomial(mpf(1) / 2, k) * (-1) ** k for k in range(11)]
+    numerator, denominator = mp.pade(series, 5, 5)
+    P, Q = _polynomial(numerator, Z), _polynomial(denominator, Z)
+    return mp.inverse(P) * Q if inverse else mp.inverse(Q) * P
+
+
+def _taylor_root(Z: mpmath.matrix, *, inverse: bool) -> mpmath.matrix:
+    power = mpf(-1 if inverse else 1) / 2
+    return _polynomial([mp.binomial(power, k) * (-1) ** k for k in range(11)], Z)
+
+
+def _polynomial(coefficients: list[Any], Z: mpmath.matrix) -> mpmath.matrix:
+    power, total = mp.eye(Z.rows), mp.zeros(Z.rows)
+    for coefficient in coefficients:
+        total += coefficient * power
+        power = power * Z
+    return total
+
+
+def _lyapunov(root: Callable[..., mpmath.matrix]) -> Callable[[Problem, Parameters], mpmath.matrix]:
+    def gradient(problem: Problem, parameters: Parameters) -> mpmath.matrix:
+        inverse = problem.inverse
+        norm = mp.mnorm(problem.M, "f")
+        R = root(mp.eye(problem.n) - problem.M / norm, inverse=inverse)
+        R = R / mp.sqrt(norm) if inverse else R * mp.sqrt(norm)
+        right = -R * R * problem.W * R * R if inverse else problem.W
+        return _solve(R, right, parameters["sign_steps"])
+
+    return gradient
+
+
+def _solve(R: mpmath.matrix, right: mpmath.matrix, steps: int) -> mpmath.matrix:
+    """Newton–Schulz on the whole of `[[R, right], [0, −R]]`; half of its corner."""
+    n = R.rows
+    X = mp.zeros(2 * n)
+    X[:n, :n], X[:n, n:], X[n:, n:] = R, right, -R
+    X /= mp.mnorm(R, "f")
+    for _ in range(steps):
+        X = (3 * X - X * X * X) / mpf(2)
+    return X[:n, n:] / 2
+
+
+Formula = Callable[[Problem, Parameters], mpmath.matrix]
+
+FORMULAS: dict[str, Formula] = {
     "eigh": _rule(_analytic),
     "svd": _rule(_analytic),
     "svd-released": _rule(_analytic),
     "hybrid": _rule(_hybrid),
+    "hybrid-eq10": _hybrid_eq10,
     "hybrid-loop": _rule(_hybrid),
     "taylor": _rule(_taylor),
     "pade": _rule(_pade),
@@ -176,4 +284,50 @@ FORMULAS = {
     "subspace": _rule(_subspace),
     "topn": _topn,
     "spectral": _spectral,
+    "cholesky": _cholesky,
+    "pi": _power_iteration,
+    "pi-released": _power_iteration,
+    "newton-schulz": _newton_schulz,
+    "svd-newton": _newton_schulz,
+    "mpa-lyapunov": _lyapunov(_pade_root),
+    "mtp-lyapunov": _lyapunov(_taylor_root),
 }
+"""By method."""
+
+
+def formula_gradients(
+    method: Method,
+    matrices: Floats,
+    weights: Floats,
+    function: SpectralFunction,
+    epsilon: float,
+) -> Floats | None:
+    """`∂⟨W, f(M)⟩/∂M` `(seeds, n, n)` by the method's own formula, rounded to float64.
+
+    The `matrices` `(seeds, n, n)` are taken as they are, whatever precision they were rounded to;
+    `epsilon` is the machine epsilon of that precision, which some rules use. NaN where the formula
+    divides by zero, or says that there is no derivative. None if the method has no formula or
+    the function is not known here.
+    """
+    formula = FORMULAS.get(method.name)
+    if formula is None:
+        return None
+    parameters = {field.name: getattr(method, field.name) for field in fields(method)}
+    with mp.workdps(DIGITS):
+        problems = [
+            problem_of(M, W, function, seed, epsilon)
+            for seed, (M, W) in enumerate(zip(matrices, weights, strict=True))
+        ]
+        known = [problem for problem in problems if problem is not None]
+        if not known or len(known) < len(problems):
+            return None
+        return np.stack([_evaluated(formula, problem, parameters) for problem in known])
+
+
+def _evaluated(formula: Formula, problem: Problem, parameters: Mapping[str, Any]) -> Floats:
+    try:
+        G = formula(problem, parameters)
+    except (ZeroDivisionError, NoDerivative):
+        return np.full((problem.n, problem.n), np.nan)
+    rounded: Floats = np.array([[float(x) for x in row] for row in ((G + G.T) / 2).tolist()])
+    return rounded

@@ -1,4 +1,4 @@
-"""One matrix, one loss and its derivatives, in 60 digits."""
+"""One matrix, one loss and its derivatives in 60 digits, for the formulas of the methods."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import mpmath
+import numpy as np
 from mpmath import mp, mpf
 
 from eigbench.methods.functions import (
@@ -15,6 +16,7 @@ from eigbench.methods.functions import (
     Projector,
     SpectralFunction,
     SquareRoot,
+    Truncated,
     Whitening,
 )
 from eigbench.spectra import Floats
@@ -70,7 +72,7 @@ class Problem:
         return self.V * core * self.V.T
 
 
-def pose(
+def problem_of(
     M: Floats, W: Floats, function: SpectralFunction, seed: int, epsilon: float
 ) -> Problem | None:
     """The problem of one seed in the digits that are set; None for a function not known here."""
@@ -79,13 +81,16 @@ def pose(
 
         def at(place: int, x: Any) -> tuple[Any, Any]:
             return chosen[place], 0 * x
-    elif type(function) in _SCALARS:
-        value, slope = _SCALARS[type(function)]
-
-        def at(place: int, x: Any) -> tuple[Any, Any]:  # noqa: ARG001
-            return value(x), slope(x)
     else:
-        return None
+        kept = function.kept[seed] if isinstance(function, Truncated) else np.ones(len(M))
+        inner = function.function if isinstance(function, Truncated) else function
+        if type(inner) not in _SCALARS:
+            return None
+        value, slope = _SCALARS[type(inner)]
+
+        def at(place: int, x: Any) -> tuple[Any, Any]:
+            return (value(x), slope(x)) if kept[place] else (0 * x, 0 * x)
+
     exact = mp.matrix(M.tolist())
     eigenvalues, V = mp.eigsy(exact)
     order = sorted(range(len(eigenvalues)), key=lambda i: eigenvalues[i])
