@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from eigbench.errors import InputError
 from eigbench.layers import composable, fused
-from eigbench.layers.distributed import in_company
+from eigbench.layers.distributed import is_distributed
 from eigbench.layers.folding import fold
 from eigbench.layers.mapping import Mapped
 from eigbench.methods.base import Method
@@ -142,7 +142,7 @@ class SpectralLayer2d(nn.Module, abc.ABC):
         return self.weight.to(dtype), self.bias.to(dtype)
 
     def _normalise(self, X: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Mapped]:
-        if self.sync and in_company():
+        if self.sync and is_distributed():
             return _apart_from_compilers(
                 X, weight, bias, fused.Settings(self.map_of, self.group_size, sync=True)
             )

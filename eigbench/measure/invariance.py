@@ -32,7 +32,7 @@ NEIGHBOUR_SCALES = (1e-3, 1.0, 1e3)
 
 
 def measure_invariance(case: InvarianceCase, user: UserMatrices) -> Measurement:
-    """Differentiate one case's matrices alone, in company, in both precisions, on more threads.
+    """Differentiate matrices alone and beside neighbours, in both precisions, on more threads.
 
     Every metric is a relative change of the gradient, one value a seed. Raises `NotApplicable` for
     a combination that does not make sense, and whatever the method raises.
@@ -42,7 +42,7 @@ def measure_invariance(case: InvarianceCase, user: UserMatrices) -> Measurement:
     M = torch.tensor(problem.matrices, dtype=getattr(torch, case.dtype), device=case.device)
     alone = np.stack([_gradient(method, problem, M[i : i + 1], i)[0] for i in range(len(M))])
     samples = {
-        "neighbour_change": _in_company(method, problem, M, alone),
+        "neighbour_change": _beside_neighbours(method, problem, M, alone),
         "repeat_change": _relative(_gradients(method, problem, M), _gradients(method, problem, M)),
         "precision_change": _in_float64(method, problem, M),
     }
@@ -73,7 +73,7 @@ def _of_seed(function: SpectralFunction, seed: int) -> SpectralFunction:
     return function
 
 
-def _in_company(method: Method, problem: Problem, M: Tensor, alone: Floats) -> Floats:
+def _beside_neighbours(method: Method, problem: Problem, M: Tensor, alone: Floats) -> Floats:
     """Beside copies of itself at other scales."""
     scales = torch.tensor(NEIGHBOUR_SCALES, dtype=M.dtype, device=M.device)[:, None, None]
     own = NEIGHBOUR_SCALES.index(1.0)

@@ -450,8 +450,8 @@ def test_pi_released_truncates_as_the_authors_program(iterations: int, epsilon: 
     assert layer.truncation == "pi-released"
     X = images(4).requires_grad_()
     Y = layer(X)
-    starts = np.random.default_rng(0).standard_normal((4, 4))
-    starts = torch.tensor(starts / np.linalg.norm(starts, axis=0))
+    drawn = np.random.default_rng(0).standard_normal((4, 4))
+    starts = torch.tensor(drawn / np.linalg.norm(drawn, axis=0))
     assert layer.latest is not None
     for M, S, rank in zip(
         layer.latest.covariance, layer.latest.map, layer.latest.rank, strict=True

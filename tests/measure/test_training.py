@@ -66,7 +66,7 @@ def test_the_released_power_iteration_trains_without_algorithm_1() -> None:
     for method in ("pi", "pi-released"):
         case = small.case(method=method, parameters={"iterations": 19, "seed": 0})
         ranks[method] = _measure(case).samples["rank_kept"][0]
-    assert ranks["pi"] < ranks["pi-released"] <= small.case().d
+    assert ranks["pi"] < ranks["pi-released"]
 
 
 def test_the_numbers_are_those_of_the_seed_alone() -> None:
