@@ -5,20 +5,21 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from eigbench._version import __version__
+
 if TYPE_CHECKING:
     from eigbench import methods
-    from eigbench.diagnosis.diagnosing import diagnose
-    from eigbench.diagnosis.watching import watch
+    from eigbench.diagnosis.diagnose import diagnose
+    from eigbench.diagnosis.watch import watch
     from eigbench.functional import eigh, matrix_function
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "diagnose", "eigh", "matrix_function", "methods", "watch"]
 
 _HOMES = {
-    "diagnose": "eigbench.diagnosis.diagnosing",
+    "diagnose": "eigbench.diagnosis.diagnose",
     "eigh": "eigbench.functional",
     "matrix_function": "eigbench.functional",
-    "watch": "eigbench.diagnosis.watching",
+    "watch": "eigbench.diagnosis.watch",
 }
 
 

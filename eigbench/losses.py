@@ -1,8 +1,9 @@
 """Losses whose exact gradient is known at any gap, and that exact gradient.
 
 Each loss is ⟨W, f(M)⟩ with a spectral function f and a fixed symmetric W, and so does not depend
-on the sign or the basis of eigenvectors. Its gradient is `V (F ∘ VᵀWV) Vᵀ` with f's divided
-differences F (Daleckii–Krein), evaluated here in float64 from eigenpairs that are known.
+on the sign or the basis of eigenvectors. Which eigenpairs a projector or a truncation takes is
+decided once, by the exact eigenvalues, for every method. The gradient is `V (F ∘ VᵀWV) Vᵀ` with f's
+divided differences F (Daleckii–Krein), evaluated here in float64 from eigenpairs that are known.
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from eigbench.algorithm_1 import ENERGY_KEPT
 from eigbench.errors import NotApplicable
 from eigbench.methods.functions import (
     Identity,
     Projector,
     SpectralFunction,
     SquareRoot,
+    Truncated,
     Whitening,
 )
-from eigbench.methods.widest import AS_WIDE
+from eigbench.methods.widest import AS_WIDE, rounding_zero
 from eigbench.spectra import Floats, Sample, relative_gaps
 
 OPEN_GAP = 1e-3
@@ -30,11 +34,17 @@ OPEN_GAP = 1e-3
 
 @dataclass(frozen=True)
 class Loss:
-    """A named loss. `function(λ)` picks its spectral function for eigenvalues `(seeds, n)`."""
+    """A named loss; `choose` picks its spectral function for eigenvalues `(seeds, n)` and ε."""
 
     name: str
-    title: str
-    function: Callable[[Floats], SpectralFunction]
+    choose: Callable[[Floats, float], SpectralFunction]
+
+    def function(self, eigenvalues: Floats, epsilon: float = 0.0) -> SpectralFunction:
+        """The spectral function for ascending eigenvalues `(seeds, n)` of `scale · M + ε I`.
+
+        `NotApplicable` where the loss has no derivative at them.
+        """
+        return self.choose(eigenvalues, epsilon)
 
 
 def weights(d: int, seeds: range) -> Floats:
@@ -80,32 +90,70 @@ def inverse_cholesky(matrices: Floats) -> Floats:
     return inverse
 
 
-def _whitening(eigenvalues: Floats) -> SpectralFunction:
+def _whitening(eigenvalues: Floats, _epsilon: float) -> SpectralFunction:
+    """⟨W, M^(−1/2)⟩: ZCA whitening."""
     if eigenvalues.min() <= 0:
         raise NotApplicable("M + εI has an eigenvalue ≤ 0: M^(−1/2) does not exist")
     return Whitening()
 
 
-def _pooling(eigenvalues: Floats) -> SpectralFunction:
+def _truncated(eigenvalues: Floats, epsilon: float) -> SpectralFunction:
+    """⟨W, S⟩, S the part of M^(−1/2) in the pairs that Algorithm 1 keeps of the exact ones."""
+    kept = kept_by_algorithm_1(eigenvalues, epsilon)
+    if np.min(eigenvalues[kept]) <= 0:
+        raise NotApplicable("the largest eigenvalue is ≤ 0: nothing is left after truncation")
+    widths = np.diff(eigenvalues, axis=-1)[np.diff(kept, axis=-1)]
+    tolerance = _tolerance(eigenvalues)[~kept[:, 0], 0]
+    if (widths <= tolerance).any():
+        raise NotApplicable("the truncation cuts through equal eigenvalues: there is no derivative")
+    return Truncated(Whitening(), kept.astype(np.float64))
+
+
+def kept_by_algorithm_1(eigenvalues: Floats, epsilon: float) -> NDArray[np.bool_]:
+    """Which pairs Algorithm 1 keeps of exact, ascending eigenvalues `(seeds, n)`: `(seeds, n)`.
+
+    From the largest down to before the first with λ ≤ ε, or at which the kept share of the trace
+    reaches 1 − 1e-4; at least one. So the last pair is always dropped, at which the share is 1. An
+    eigenvalue equal to ε but for n·eps·‖M‖, the rounding of a float64 decomposition, counts as
+    equal: it is a zero that ε was added to. The Rayleigh quotients of exact pairs stop nothing.
+    """
+    descending = eigenvalues[:, ::-1]
+    share = np.cumsum(descending, axis=-1) / np.sum(descending, axis=-1, keepdims=True)
+    goes_on = (descending > epsilon + _tolerance(eigenvalues)) & (share < ENERGY_KEPT)
+    goes_on[:, 0] = True
+    kept: NDArray[np.bool_] = np.logical_and.accumulate(goes_on, axis=-1)[:, ::-1]
+    return kept
+
+
+def _tolerance(eigenvalues: Floats) -> Floats:
+    """`n·eps·‖M‖` `(seeds, 1)`."""
+    zero = rounding_zero(eigenvalues.shape[-1], float(np.finfo(np.float64).eps))
+    tolerance: Floats = zero * np.abs(eigenvalues).max(axis=-1, keepdims=True)
+    return tolerance
+
+
+def _pooling(eigenvalues: Floats, _epsilon: float) -> SpectralFunction:
+    """⟨W, M^(1/2)⟩: second-order pooling."""
     if eigenvalues.min() <= 0:
         raise NotApplicable("M + εI has an eigenvalue ≤ 0: M^(1/2) has no derivative")
     return SquareRoot()
 
 
-def _reconstruction(_eigenvalues: Floats) -> SpectralFunction:
+def _reconstruction(_eigenvalues: Floats, _epsilon: float) -> SpectralFunction:
+    """⟨W, V diag(λ) Vᵀ⟩, whose gradient is W."""
     return Identity()
 
 
-def _subspace(eigenvalues: Floats) -> SpectralFunction:
-    """The leading eigenvectors, cut at the widest relative gap."""
+def _subspace(eigenvalues: Floats, _epsilon: float) -> SpectralFunction:
+    """⟨W, P⟩, P the projector on the leading eigenvectors, cut at the widest relative gap."""
     gaps = _gaps(eigenvalues)
     cut = _widest(gaps)
     _require_open(np.take_along_axis(gaps, cut[:, None], axis=-1), "no gap at which to cut")
     return Projector((np.arange(eigenvalues.shape[-1]) > cut[:, None]).astype(np.float64))
 
 
-def _eigenvector(eigenvalues: Floats) -> SpectralFunction:
-    """The eigenvector that is best separated from both neighbours."""
+def _eigenvector(eigenvalues: Floats, _epsilon: float) -> SpectralFunction:
+    """⟨W, vvᵀ⟩, v the eigenvector that is best separated from both neighbours."""
     gaps = _gaps(eigenvalues)
     beyond = np.full((len(gaps), 1), np.inf)
     below, above = np.hstack([beyond, gaps]), np.hstack([gaps, beyond])
@@ -114,8 +162,8 @@ def _eigenvector(eigenvalues: Floats) -> SpectralFunction:
     return _single(eigenvalues, _widest(isolation))
 
 
-def _closing_eigenvector(eigenvalues: Floats) -> SpectralFunction:
-    """The upper eigenvector of the closest pair, whose own derivative grows as 1/gap."""
+def _closing_eigenvector(eigenvalues: Floats, _epsilon: float) -> SpectralFunction:
+    """⟨W, vvᵀ⟩, v the upper one of the closest pair, whose own derivative grows as 1/gap."""
     gaps = _gaps(eigenvalues)
     if gaps.min() <= 0:
         raise NotApplicable("at a gap of 0 a single eigenvector of the pair has no derivative")
@@ -145,11 +193,12 @@ def _single(eigenvalues: Floats, index: Any) -> Projector:
 LOSSES = {
     loss.name: loss
     for loss in (
-        Loss("whitening", "⟨W, M^(−1/2)⟩, ZCA whitening", _whitening),
-        Loss("square-root", "⟨W, M^(1/2)⟩, second-order pooling", _pooling),
-        Loss("subspace", "⟨W, P⟩, P the projector on the leading subspace", _subspace),
-        Loss("reconstruction", "⟨W, V diag(λ) Vᵀ⟩, whose gradient is W", _reconstruction),
-        Loss("eigenvector", "⟨W, vvᵀ⟩, v well separated from the others", _eigenvector),
-        Loss("closing-eigenvector", "⟨W, vvᵀ⟩, v one of the closest pair", _closing_eigenvector),
+        Loss("whitening", _whitening),
+        Loss("whitening-truncated", _truncated),
+        Loss("square-root", _pooling),
+        Loss("subspace", _subspace),
+        Loss("reconstruction", _reconstruction),
+        Loss("eigenvector", _eigenvector),
+        Loss("closing-eigenvector", _closing_eigenvector),
     )
 }

@@ -13,7 +13,8 @@ from torchvision.models.resnet import (  # type: ignore[import-untyped]
 )
 
 from eigbench.architectures import BLOCKS, MODELS, STEM_CHANNELS
-from eigbench.errors import InputError
+from eigbench.errors import InputError, NotApplicable
+from eigbench.layers import PCADenoising2d, ZCAWhitening2d
 
 _BLOCKS: dict[str, Any] = {"resnet18": BasicBlock, "resnet50": Bottleneck}
 
@@ -87,3 +88,20 @@ def _initialise(module: nn.Module) -> None:
     """As torchvision's ResNet does; batch normalisation starts with weights 1 and biases 0."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def slot_module(layer: str, **settings: Any) -> nn.Module:
+    """Batch normalisation ("bn"), nothing ("none"), or the layer "zca" or "pca".
+
+    `settings` are the layer's own. `NotApplicable` if it refuses them: a method may not be able
+    to do what the layer asks of it.
+    """
+    if layer == "bn":
+        return nn.BatchNorm2d(STEM_CHANNELS)
+    if layer == "none":
+        return nn.Identity()
+    make = ZCAWhitening2d if layer == "zca" else PCADenoising2d
+    try:
+        return make(STEM_CHANNELS, **settings)
+    except InputError as error:
+        raise NotApplicable(str(error)) from error

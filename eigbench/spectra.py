@@ -14,13 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eigbench.algorithm_1 import NEIGHBOUR_RATIO
 from eigbench.data import features
 from eigbench.errors import NotApplicable
 
 Floats = NDArray[np.float64]
-
-TYPICAL_RATIO = 0.85
-"""Mean ratio of neighbouring eigenvalues that the paper reports for CIFAR-10 (§2.4: 0.84–0.86)."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,6 @@ class Spectrum:
     """A family of spectra. `build(d, gap, seed)` gives one matrix's eigenpairs."""
 
     name: str
-    title: str
     uses_gap: bool
     build: Callable[[int, float, int], tuple[Floats, Floats]]
 
@@ -99,9 +96,12 @@ def _require_pair(d: int) -> None:
 
 
 def _gap(d: int, gap: float, seed: int) -> tuple[Floats, Floats]:
-    """A geometric decay with one pair, in the middle, at the chosen relative gap."""
+    """A geometric decay with one pair, in the middle, at the chosen relative gap.
+
+    Every other neighbour is at 1 − 0.85 = 0.15, so a chosen gap above that is not the smallest.
+    """
     _require_pair(d)
-    ratios = np.full(d - 1, TYPICAL_RATIO)
+    ratios = np.full(d - 1, NEIGHBOUR_RATIO)
     ratios[d // 2 - 1] = 1 - gap
     return _from_ratios(ratios), random_orthogonal(d, seed)
 
@@ -110,7 +110,7 @@ def _cluster(d: int, gap: float, seed: int) -> tuple[Floats, Floats]:
     """Half of the eigenvalues lead, within one relative gap of each other; the rest decay."""
     _require_pair(d)
     members = max(2, d // 2)
-    tail = 0.5 * TYPICAL_RATIO ** np.arange(d - members)
+    tail = 0.5 * NEIGHBOUR_RATIO ** np.arange(d - members)
     values = np.concatenate([1 - gap * np.linspace(0, 1, members), tail])
     return values, random_orthogonal(d, seed)
 
@@ -131,7 +131,7 @@ def _rank_deficient(d: int, _gap_unused: float, seed: int) -> tuple[Floats, Floa
     """Half of the channels are dead: their rows and columns are zero."""
     _require_pair(d)
     alive = (d + 1) // 2
-    values = np.concatenate([TYPICAL_RATIO ** np.arange(alive), np.zeros(d - alive)])
+    values = np.concatenate([NEIGHBOUR_RATIO ** np.arange(alive), np.zeros(d - alive)])
     basis = np.eye(d)
     basis[:alive, :alive] = random_orthogonal(alive, seed)
     return values, basis
@@ -182,30 +182,13 @@ def _covariance_of(
 SPECTRA = {
     spectrum.name: spectrum
     for spectrum in (
-        Spectrum("gap", "one pair at a controlled relative gap", uses_gap=True, build=_gap),
-        Spectrum("cluster", "half of the spectrum within the gap", uses_gap=True, build=_cluster),
-        Spectrum("geometric", "every pair at the gap", uses_gap=True, build=_geometric),
-        Spectrum(
-            "rank-deficient", "half of the channels dead", uses_gap=False, build=_rank_deficient
-        ),
-        Spectrum(
-            "laplacian",
-            "Laplacian of a graph with two nodes apart",
-            uses_gap=False,
-            build=_laplacian,
-        ),
-        Spectrum("identity", "all eigenvalues equal", uses_gap=False, build=_identity),
-        Spectrum(
-            "cifar-patches",
-            "covariance of CIFAR-10 image patches",
-            uses_gap=False,
-            build=_covariance_of(features.image_patches),
-        ),
-        Spectrum(
-            "cifar-conv",
-            "covariance of a first convolution's output on CIFAR-10",
-            uses_gap=False,
-            build=_covariance_of(features.first_convolution),
-        ),
+        Spectrum("gap", uses_gap=True, build=_gap),
+        Spectrum("cluster", uses_gap=True, build=_cluster),
+        Spectrum("geometric", uses_gap=True, build=_geometric),
+        Spectrum("rank-deficient", uses_gap=False, build=_rank_deficient),
+        Spectrum("laplacian", uses_gap=False, build=_laplacian),
+        Spectrum("identity", uses_gap=False, build=_identity),
+        Spectrum("cifar-patches", uses_gap=False, build=_covariance_of(features.image_patches)),
+        Spectrum("cifar-conv", uses_gap=False, build=_covariance_of(features.first_convolution)),
     )
 }

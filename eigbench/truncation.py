@@ -7,15 +7,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from eigbench.algorithm_1 import ENERGY_KEPT, RAYLEIGH_MISMATCH
 from eigbench.methods.base import Eigenpairs
 
-RAYLEIGH_MISMATCH = 0.1  # Algorithm 1, line 3
-ENERGY_KEPT = 1 - 1e-4  # Algorithm 1, line 3
+REASONS = (
+    "none",
+    "eigenvalue ≤ ε",
+    "Rayleigh quotient off by 10 %",
+    "energy reached",
+    "eigenvalue above the one before",
+)
 
-REASONS = ("none", "eigenvalue ≤ ε", "Rayleigh quotient off by 10 %", "energy reached")
-
-RULES = ("algorithm-1", "none", "released")
-"""The paper's truncation, none at all, and that of the authors' released SVD variant."""
+RULES = ("algorithm-1", "none", "released", "pi-released")
+"""The paper's truncation, none at all, and those of the authors' released variants: SVD, PI."""
 
 
 class Truncation(NamedTuple):
@@ -39,6 +43,8 @@ def truncate(
         return Truncation(everything, torch.zeros_like(everything))
     if rule == "released":
         return released(pairs, epsilon)
+    if rule == "pi-released":
+        return pi_released(pairs, epsilon)
     raise ValueError(f"unknown truncation {rule!r}; there are {', '.join(RULES)}")
 
 
@@ -92,6 +98,25 @@ def released(pairs: Eigenpairs, epsilon: float) -> Truncation:
     # The place of the first small one; argmax of nothing small is 0, the leading pair's place.
     rank = small.int().argmax(-1) + 1
     return Truncation(rank, small.any(-1).long())
+
+
+def pi_released(pairs: Eigenpairs, epsilon: float) -> Truncation:
+    """What the authors' released program does in its power-iteration variant, unlike the paper.
+
+    From the second pair on it stops before the first whose eigenvalue is above that of the pair
+    found before it, or below ε; the first is kept whatever it is. The `pairs` are in the order in
+    which they were found, the first last (`eigbench.methods.pi_released`). An eigenvalue that is
+    NaN stops nothing, as there: what comes out of the layer is then NaN
+    (github.com/cvlab-epfl/Power-Iteration-SVD, `ZCANorm.py`, `ZCANormPIunstable`).
+    """
+    values = pairs.eigenvalues.detach().flip(-1)
+    before, current = values[..., :-1], values[..., 1:]
+    reasons = torch.where(current > before, 4, torch.where(current < epsilon, 1, 0))
+    reasons = torch.nn.functional.pad(reasons, (1, 0))
+    # Without a stop `first` is 0, and so is the reason there.
+    first = (reasons > 0).int().argmax(-1, keepdim=True)
+    reason = reasons.gather(-1, first)[..., 0]
+    return Truncation(torch.where(reason > 0, first[..., 0], values.shape[-1]), reason)
 
 
 def _rayleigh_quotients(M: Tensor, eigenvectors: Tensor) -> Tensor:

@@ -8,14 +8,14 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from eigbench.report.field.measured import Measured
+from eigbench.report.field.uses import answers
 
 from eigbench.cli.app import app
 from eigbench.cli.check import verdict
 from eigbench.contract import findings
 from eigbench.methods import available, get, plugins, registry
 from eigbench.methods.base import Promise
-from eigbench.report.field.measured import Measured
-from eigbench.report.field.uses import answers
 from eigbench.runs.store import read_run
 
 ROOT = Path(__file__).parents[1]

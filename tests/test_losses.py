@@ -9,13 +9,16 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eigbench.errors import NotApplicable
-from eigbench.losses import LOSSES, OPEN_GAP, exact_gradient, weights
+from eigbench.losses import LOSSES, OPEN_GAP, exact_gradient, kept_by_algorithm_1, weights
+from eigbench.methods.base import Eigenpairs
 from eigbench.methods.functions import InverseSquareRoot, Projector
 from eigbench.spectra import Floats, Sample, ascending, random_orthogonal
+from eigbench.truncation import algorithm_1
 
 Exact = Any  # mpmath has no types
 
@@ -225,6 +228,49 @@ def test_weights_are_symmetric_of_norm_one_and_float32(d: int, seed: int) -> Non
 
 
 @pytest.mark.parametrize(
+    ("values", "epsilon", "kept"),
+    [
+        ([0.1, 0.2, 0.4], 0.0, 2),  # the last pair is always dropped
+        ([0.1, 0.2, 0.4], 0.15, 2),
+        ([0.1, 0.2, 0.4], 0.2, 1),  # λ ≤ ε
+        ([1e-5, 0.4, 0.6], 0.0, 1),  # the energy is reached at the second
+        ([1e-6, 1e-5, 1.0], 0.0, 1),  # at the first that reaches it; one is kept
+        ([0.1], 1.0, 1),
+        ([1e-4 + 1e-17, 1e-4, 1e-4, 0.3, 0.7], 1e-4, 2),  # a tail that equals ε but for rounding
+        ([1e-4 + 2e-15, 1e-4 + 4e-15, 0.3, 0.3001], 1e-4, 3),  # one above it, of energy 1e-4
+    ],
+)
+def test_the_pairs_that_algorithm_1_keeps(values: list[float], epsilon: float, kept: int) -> None:
+    found = kept_by_algorithm_1(np.array([values]), epsilon)[0]
+    assert found.tolist() == [place >= len(values) - kept for place in range(len(values))]
+    given = torch.tensor(values, dtype=torch.float64)
+    pairs = Eigenpairs(given, torch.eye(len(values), dtype=torch.float64))
+    assert int(algorithm_1(torch.diag(given), pairs, epsilon).rank) == kept
+
+
+@pytest.mark.parametrize(
+    ("values", "epsilon"),
+    [
+        ([0.05, 0.3, 0.6, 1.0], 0.0),
+        ([0.1, 0.1, 0.3, 1.0], 0.1),
+        ([0.1, 0.5, 0.5, 1.0], 0.0),  # a tie among the kept ones: smooth
+        ([0.05, 0.1, 0.1 + 1e-7, 1.0], 0.0),
+    ],
+)
+def test_truncated_whitening_by_differences(values: list[float], epsilon: float) -> None:
+    """Of V f(λ) Vᵀ with f = 0 on what was dropped: the cut stays with its pairs."""
+    drawn, W = sample(values), weights(len(values), range(1))[0]
+    function: Any = LOSSES["whitening-truncated"].function(drawn.eigenvalues, epsilon)
+    kept = function.kept[0] > 0
+
+    def truncated(found: list[Exact]) -> list[Exact]:
+        return [1 / mpmath.sqrt(x) if keep else 0 * x for x, keep in zip(found, kept, strict=True)]
+
+    found = exact_gradient(drawn, function, W[None])[0]
+    assert relative_error(found, differences(drawn, truncated, W)) < 1e-10
+
+
+@pytest.mark.parametrize(
     ("name", "values", "reason"),
     [
         ("whitening", [0.0, 1.0], r"M \+ εI has an eigenvalue ≤ 0"),
@@ -236,6 +282,9 @@ def test_weights_are_symmetric_of_norm_one_and_float32(d: int, seed: int) -> Non
         ("eigenvector", [1.0], "d must be 2 or more"),
         ("closing-eigenvector", [0.1, 1.0, 1.0], "has no derivative"),
         ("closing-eigenvector", [1.0], "d must be 2 or more"),
+        ("whitening-truncated", [1.0, 1.0, 1.0], "cuts through equal eigenvalues"),
+        ("whitening-truncated", [1e-5, 1.0, 1.0 + 2e-16], "cuts through equal eigenvalues"),
+        ("whitening-truncated", [-2.0, -1.0], "nothing is left after truncation"),
     ],
 )
 def test_what_does_not_apply_says_why(name: str, values: list[float], reason: str) -> None:

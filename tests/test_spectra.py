@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eigbench.algorithm_1 import NEIGHBOUR_RATIO
 from eigbench.errors import NotApplicable
 from eigbench.spectra import (
     SPECTRA,
-    TYPICAL_RATIO,
     Floats,
     Sample,
     ascending,
@@ -73,7 +73,7 @@ def test_gap_is_between_the_middle_pair(d: int, gap: float) -> None:
     middle = d - 1 - d // 2  # the d//2-th largest and the one after it
     assert np.abs(found[:, middle] - gap).max() <= rounding
     others = np.delete(found, middle, axis=1)
-    assert np.abs(others - (1 - TYPICAL_RATIO)).max(initial=0) <= rounding
+    assert np.abs(others - (1 - NEIGHBOUR_RATIO)).max(initial=0) <= rounding
 
 
 @given(d=sizes, gap=st.floats(1e-12, 0.9))
@@ -106,7 +106,7 @@ def test_dead_channels_are_exactly_zero(d: int, first: int) -> None:
     alive = (d + 1) // 2
     assert not M[alive:].any()
     assert not M[:, alive:].any()
-    assert np.linalg.eigvalsh(M[:alive, :alive]).min() > 0.5 * TYPICAL_RATIO**alive
+    assert np.linalg.eigvalsh(M[:alive, :alive]).min() > 0.5 * NEIGHBOUR_RATIO**alive
 
 
 @pytest.mark.parametrize("name", ["gap", "cluster", "geometric", "rank-deficient"])

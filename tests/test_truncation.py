@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from eigbench.algorithm_1 import ENERGY_KEPT, RAYLEIGH_MISMATCH
 from eigbench.methods.base import Eigenpairs
 from eigbench.truncation import (
-    ENERGY_KEPT,
-    RAYLEIGH_MISMATCH,
     REASONS,
     RULES,
     _rayleigh_quotients,
@@ -20,7 +21,7 @@ from eigbench.truncation import (
     truncate,
 )
 
-NONE, EIGENVALUE, RAYLEIGH, ENERGY = REASONS
+NONE, EIGENVALUE, RAYLEIGH, ENERGY, ABOVE = REASONS
 
 
 def diagonal(*values: float) -> tuple[Tensor, Eigenpairs]:
@@ -217,7 +218,7 @@ def ranks(rule: str, *values: float, epsilon: float = 0.15, **limits: float) -> 
 
 
 def test_rules_by_name() -> None:
-    assert RULES == ("algorithm-1", "none", "released")
+    assert RULES == ("algorithm-1", "none", "released", "pi-released")
     assert ranks("algorithm-1", 0.1, 0.2, 0.3, 0.4) == (3, EIGENVALUE)
     assert ranks("algorithm-1", 0.1, 0.2, 0.3, 0.4, energy=0.65) == (1, ENERGY)
     assert ranks("none", 0.1, 0.2, 0.3, 0.4) == (4, NONE)
@@ -243,6 +244,37 @@ def test_the_released_rule(values: tuple[float, ...], expected: tuple[int, str])
             counter = place + 1
             break
     assert counter == expected[0]
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        # In the order in which power iteration found them.
+        ((0.4, 0.3, 0.2), (3, NONE)),
+        ((0.4, 0.1, 0.2), (1, EIGENVALUE)),  # below ε
+        ((0.4, 0.15, 0.1), (2, EIGENVALUE)),  # equal to ε is not below it
+        ((0.3, 0.4, 0.2), (1, ABOVE)),
+        ((0.4, 0.3, 0.35, 0.1), (2, ABOVE)),
+        ((0.4, 0.4, 0.3), (3, NONE)),  # equal to the one before is not above it
+        ((0.1, 0.05), (1, EIGENVALUE)),
+        ((0.1,), (1, NONE)),  # the first is kept whatever it is
+        ((-0.1, -0.2), (1, EIGENVALUE)),
+        ((0.4, math.nan, 0.2), (3, NONE)),  # NaN stops nothing
+    ],
+)
+def test_the_released_rule_of_power_iteration(
+    found: tuple[float, ...], expected: tuple[int, str]
+) -> None:
+    n = len(found)
+    values = torch.tensor(found, dtype=torch.float64).flip(-1)
+    pairs = Eigenpairs(values, torch.eye(n, dtype=torch.float64))
+    rank, reason = truncate("pi-released", torch.diag(values), pairs, 0.15)
+    assert (int(rank), REASONS[int(reason)]) == expected
+    # As the released program counts, `ZCANormPIunstable`.
+    kept = 1
+    while kept < n and not (found[kept - 1] < found[kept] or found[kept] < 0.15):
+        kept += 1
+    assert kept == expected[0]
 
 
 def test_an_unknown_rule_is_refused() -> None:

@@ -9,20 +9,9 @@ from collections.abc import Sequence
 import typer
 from typer.main import get_command
 
-from eigbench import __version__
-from eigbench.cli import (
-    check,
-    compare,
-    diagnose,
-    env,
-    methods,
-    profile,
-    report,
-    run,
-    stability,
-    train,
-)
-from eigbench.cli.lists import ListCommand
+from eigbench._version import __version__
+from eigbench.cli import check, compare, diagnose, listing, profile, run, stability, train
+from eigbench.cli.axis_options import ListCommand
 from eigbench.errors import EXIT_INPUT, EXIT_INTERRUPTED, InputError
 
 app = typer.Typer(
@@ -36,12 +25,12 @@ app.command("stability", cls=ListCommand)(stability.stability)
 app.command("profile", cls=ListCommand)(profile.profile)
 app.command("train", cls=ListCommand)(train.train)
 app.command("run")(run.run)
-app.command("report")(report.report)
+app.command("report")(run.report)
 app.command("compare")(compare.compare)
 app.command("check")(check.check)
 app.command("diagnose")(diagnose.diagnose)
-app.command("methods")(methods.methods)
-app.command("env")(env.env)
+app.command("methods")(listing.methods)
+app.command("env")(listing.env)
 
 
 def _print_version(wanted: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eigbench.cli.plugins import Plugin
+from eigbench.cli.options import Plugin
 
 if TYPE_CHECKING:
     from eigbench.contract import Finding
@@ -20,9 +20,9 @@ def check(
     method: Annotated[str, typer.Argument(metavar="METHOD", help="A method, built in or yours.")],
     _plugin: Plugin = None,
 ) -> None:
-    """Hold a method to the contract of all methods, and to its own promises.
+    """Check a method against the contract of all methods, and its own promises.
 
-    Exit code 1 if it violates something.
+    Exit code 1 if it violates one of them.
     """
     from eigbench.methods.registry import get  # late, as torch below
 

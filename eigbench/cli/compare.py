@@ -16,7 +16,7 @@ LARGEST_THRESHOLD = 100
 
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="The folder of a run.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="The run that is held against it.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="The folder of the run to judge.")],
     output: Annotated[
         str, typer.Option("--format", metavar="NAME", help="markdown or json.")
     ] = "markdown",
@@ -26,12 +26,15 @@ def compare(
     fail: Annotated[
         bool,
         typer.Option(
-            "--fail-on-regression", help="Exit code 1 if B is slower, fails or errs more."
+            "--fail-on-regression",
+            help="Exit code 1 if B regresses in time, failures or errors.",
         ),
     ] = False,
     threshold: Annotated[
         str | None,
-        typer.Option(metavar="SHARE", help="Least slow-down that is a regression. [default: 0.05]"),
+        typer.Option(
+            metavar="SHARE", help="Smallest slowdown that is a regression.", show_default="0.05"
+        ),
     ] = None,
 ) -> None:
     """Compare two runs of any kind: what is faster, slower, fails more, is more accurate."""

@@ -36,8 +36,8 @@ def diagnose(
 ) -> None:
     """Say why a gradient through eigenvectors is NaN or wrong, and what to change.
 
-    Every method is run on the worst of the matrices, forward and backward, in float32 and float64,
-    and compared with the exact gradient. Findings are no error: the exit code is 0.
+    Every method is run on the worst matrices, forward and backward, in float32 and float64, and its
+    gradient is compared with the exact one. Findings are no error: the exit code is 0.
     """
     if not file.exists():
         raise InputError(f"cannot read {file}: there is no such file")
@@ -45,12 +45,12 @@ def diagnose(
         require_free(out)  # before the slow imports
     from rich.console import Console
 
-    from eigbench.diagnosis.diagnosing import diagnose as diagnosis_of
-    from eigbench.diagnosis.terminal import show
+    from eigbench.diagnosis.diagnose import diagnose as diagnosis_of
+    from eigbench.diagnosis.page import show
 
     found = diagnosis_of(file, gradients)
     if not quiet:
-        show(found.document(), Console())
+        show(found.brief(), Console())
     elif out is None:
         typer.echo(found.verdict)
     if out is not None:

@@ -1,33 +1,39 @@
-"""What `stability` and `run` do once they know the suite: measure, report, say where."""
+"""What a command does once it knows the suite: measure, show progress, report, say where."""
 
 from __future__ import annotations
 
 import shlex
 import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from eigbench.cli.options import resolve_folder
-from eigbench.cli.progress import Observer, progress
+from eigbench.cli.options import RunOptions
 from eigbench.errors import EXIT_INTERRUPTED
+from eigbench.kinds.train import TrainCase
 from eigbench.runs import store
-from eigbench.runs.case import TrainCase
+from eigbench.runs.environment import describe
 from eigbench.runs.record import Record
-from eigbench.runs.structure import Suite
-from eigbench.runs.suite import cases
-from eigbench.runs.traces import FOLDER as TRACES
+from eigbench.runs.runner import measurer, run
+from eigbench.runs.suite import Suite, cases
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
-def execute(
-    suite: Suite, out: Path | None, *, resume: bool, quiet: bool, no_progress: bool
-) -> None:
+def execute(suite: Suite, options: RunOptions) -> None:
     """Measure what is missing of the suite, write the report and print its verdict."""
-    folder = resolve_folder(out, suite, resume=resume)
-    if not resume:
+    folder = options.folder(suite)
+    if not options.resume:
         store.require_free(folder)  # before the slow imports
-    interrupted = _measure(suite, folder, resume=resume, shown=not (quiet or no_progress))
-    _conclude(suite, folder, quiet=quiet)
+    shown = not (options.quiet or options.no_progress)
+    interrupted = _measure(suite, folder, resume=options.resume, shown=shown)
+    _conclude(suite, folder, quiet=options.quiet)
     if interrupted:
         _say("eigbench: interrupted; what was measured is kept, and the report is partial.")
         _say(f"eigbench: repeat the command with --resume --out {folder} to go on.")
@@ -36,13 +42,7 @@ def execute(
 
 def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> bool:
     """Append the records that are missing; returns whether it was interrupted."""
-    from eigbench.measure import measurer  # late: torch
-    from eigbench.runs.checkpoints import Checkpoints
-    from eigbench.runs.environment import describe
-    from eigbench.runs.runner import run
-    from eigbench.runs.traces import Traces
-
-    todo = cases(suite)
+    plan = cases(suite)
     observer = Observer()
 
     def watch(case: TrainCase, step: int, steps: int, loss: float) -> None:
@@ -52,17 +52,19 @@ def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> bool:
         checkpoints.discard(record.id)
         observer(record)
 
-    checkpoints = Checkpoints(folder)
-    measure = measurer(suite, checkpoints, watch, Traces(folder))
+    checkpoints = store.Checkpoints(folder)
+    measure = measurer(
+        suite, plan, checkpoints=checkpoints, watch=watch, traces=store.Traces(folder)
+    )
     session = describe(suite.device, suite.seed)
     with store.open_run(folder, suite, session, resume=resume) as writer:
         for case_id in writer.done:
             checkpoints.discard(case_id)  # of a case whose record was the last thing written
         if shown:
             _say(f"eigbench: {suite.title or suite.name} → {folder}")
-        with progress(len(todo), len(writer.done), show=shown) as observer:
+        with progress(len(plan), len(writer.done), show=shown) as observer:
             try:
-                run(todo, measure, writer, recorded)
+                run(plan, measure, writer, recorded)
             except KeyboardInterrupt:
                 return True
     return False
@@ -71,7 +73,6 @@ def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> bool:
 def _conclude(suite: Suite, folder: Path, *, quiet: bool) -> None:
     """Write the report, and print its verdict and where it is."""
     from eigbench.report import write_report
-    from eigbench.runs.bundle import bundle
 
     try:
         verdict = write_report(folder)
@@ -79,13 +80,116 @@ def _conclude(suite: Suite, folder: Path, *, quiet: bool) -> None:
         _say(f"eigbench: interrupted; `eigbench report {folder}` writes the report.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if suite.bundle:
-        bundle(folder)
+        store.bundle(folder)
     if not quiet:
         typer.echo(verdict)
-        if (folder / TRACES).is_dir():
-            typer.echo(f"tensorboard --logdir {shlex.quote(str(folder / TRACES))}")
+        if (folder / store.TRACES).is_dir():
+            typer.echo(f"tensorboard --logdir {shlex.quote(str(folder / store.TRACES))}")
     typer.echo(str(folder / store.REPORT))
 
 
 def _say(line: str) -> None:
     typer.echo(line, file=sys.stderr)
+
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class Observer:
+    """Receives each record, and each step of a training. Shows nothing."""
+
+    def __call__(self, record: Record) -> None:
+        """One case is done."""
+
+    def step(self, case: TrainCase, step: int, steps: int, loss: float) -> None:
+        """One step of a training is done."""
+
+
+@contextmanager
+def progress(total: int, done: int, *, show: bool) -> Iterator[Observer]:
+    """A bar on a terminal, plain lines where there is none, or nothing."""
+    if not show:
+        yield Observer()
+    elif sys.stderr.isatty():
+        with _bar(total, done) as observer:
+            yield observer
+    else:
+        yield PlainLines(total, done)
+
+
+@contextmanager
+def _bar(total: int, done: int) -> Iterator[Observer]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    columns = (
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeLeft(compact=True),
+        TextColumn("left"),
+        TextColumn("{task.description}"),
+    )
+    console = Console(stderr=True)
+    # A case of a training takes a minute: the speed is that of the last five.
+    bar = Progress(
+        *columns, console=console, transient=True, expand=True, speed_estimate_period=300
+    )
+    with bar:
+        yield _Bar(bar, bar.add_task("starting", total=total, completed=done), done)
+
+
+class _Bar(Observer):
+    """A bar of cases, which also moves with the steps within one."""
+
+    def __init__(self, bar: Progress, task: TaskID, done: int) -> None:
+        self._bar, self._task, self._done = bar, task, done
+
+    def __call__(self, record: Record) -> None:
+        self._done += 1
+        name = getattr(record.case, "method", record.case.__struct_config__.tag)
+        self._bar.update(self._task, completed=self._done, description=str(name))
+
+    def step(self, case: TrainCase, step: int, steps: int, loss: float) -> None:
+        completed = self._done + step / (steps + 1)  # the test at the end is yet to come
+        self._bar.update(self._task, completed=completed, description=_words(case, loss))
+
+
+class PlainLines(Observer):
+    """A line every few seconds, for logs."""
+
+    def __init__(self, total: int, done: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._total, self._done, self._clock = total, done, clock
+        self._first = done
+        self._started = self._last = clock()
+        self._statuses: Counter[str] = Counter()
+
+    def __call__(self, record: Record) -> None:
+        """Count one record, and say so if it is time to."""
+        self._done += 1
+        self._statuses[record.status] += 1
+        if self._is_time() or self._done == self._total:
+            self._say("")
+
+    def step(self, case: TrainCase, step: int, steps: int, loss: float) -> None:
+        """Say where the training is, if it is time to."""
+        if self._is_time():
+            self._say(f"; {_words(case, loss)}, step {step}/{steps}", within=step / (steps + 1))
+
+    def _is_time(self) -> bool:
+        return self._clock() - self._last >= SECONDS_BETWEEN_LINES
+
+    def _say(self, more: str, within: float = 0.0) -> None:
+        self._last = now = self._clock()
+        each = (now - self._started) / (self._done + within - self._first)
+        left = each * (self._total - self._done - within)
+        counts = "".join(f", {n} {status}" for status, n in sorted(self._statuses.items()))
+        line = f"{self._done}/{self._total} cases{counts}, about {left:.0f} s left{more}"
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _words(case: TrainCase, loss: float) -> str:
+    """What is being trained, and how it goes."""
+    names = {"d": case.d, "e": case.components, "energy": case.energy}
+    size = "".join(f" {name}={value:g}" for name, value in names.items() if value is not None)
+    return f"{case.method}{size}, trial {case.seed}: loss {loss:.3f}"

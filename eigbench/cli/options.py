@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,49 +10,100 @@ from typing import Annotated
 import msgspec
 import typer
 
+from eigbench.axes import DEVICE, SEEDS
+from eigbench.cli.axis_options import ALL
 from eigbench.errors import InputError
-from eigbench.runs.axes import DEVICE, SEEDS
+from eigbench.kinds.profile import REFERENCES
 from eigbench.runs.store import SUITE
-from eigbench.runs.structure import Suite
-from eigbench.runs.suite import to_toml
+from eigbench.runs.suite import Suite, to_toml
 
 RUNS = Path("reports")
 
-Out = Annotated[
-    Path | None,
-    typer.Option(metavar="FOLDER", help="Folder of the run. [default: reports/NAME-DATE-TIME]"),
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the report's path, no more.")]
-NoProgress = Annotated[bool, typer.Option("--no-progress", help="Show no progress.")]
-Device = Annotated[str | None, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:N or auto.")]
-Seeds = Annotated[
-    str | None, typer.Option(metavar="N", help="Random matrices per case; trials per cell.")
-]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the path of the report.")]
+Seeds = Annotated[str | None, typer.Option(metavar=SEEDS.metavar, help=SEEDS.help)]
 
 
-Settings = Annotated[
-    list[str] | None,
+def _load_plugins(files: list[Path] | None) -> list[Path] | None:
+    for file in files or []:
+        from eigbench.methods import plugins  # late: torch
+
+        try:
+            names = plugins.load(file)
+        except InputError as error:
+            raise InputError(f"--plugin: {error}") from error
+        references = {name for names in REFERENCES.values() for name in names}
+        for name in references.intersection(names):
+            raise InputError(f"--plugin: {file}: {name!r} is what methods are compared with")
+        if ALL in names:
+            raise InputError(f"--plugin: {file}: {ALL!r} stands for every method; rename yours")
+    return files
+
+
+# By a callback, so that the methods are there when the command itself looks at its other options.
+Plugin = Annotated[
+    list[Path] | None,
     typer.Option(
-        "--set", metavar="NAME=VALUE...", help="Methods' own parameters, such as degree=100."
+        "--plugin",
+        metavar="FILE.py",
+        callback=_load_plugins,
+        help="A Python file that defines a method; may be repeated.",
     ),
 ]
 
 
-def list_option(panel: str, option: str, words: str) -> typer.models.OptionInfo:
-    """An option of `ListCommand`, which takes several values, in a panel of the help."""
-    info: typer.models.OptionInfo = typer.Option(
-        option, metavar="VALUE...", help=words, rich_help_panel=panel
-    )
-    return info
+@dataclass(frozen=True)
+class RunOptions:
+    """The options of every command that runs a suite."""
 
-
-def word_option(panel: str, option: str, metavar: str, words: str) -> typer.models.OptionInfo:
-    """An option that takes one word, in a panel of the help."""
-    info: typer.models.OptionInfo = typer.Option(
-        option, metavar=metavar, help=words, rich_help_panel=panel
+    device: Annotated[str | None, typer.Option(metavar=DEVICE.metavar, help=DEVICE.help)] = None
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="NAME=VALUE...", help="Parameters of methods, such as degree=100."
+        ),
+    ] = None
+    plugin: Plugin = None
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Folder of the run.", show_default=f"{RUNS}/NAME-DATE-TIME"
+        ),
+    ] = None
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a run that was interrupted.")
+    ] = False
+    quiet: Quiet = False
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="Do not show progress.")] = (
+        False
     )
-    return info
+
+    def applied(self, suite: Suite, seeds: str | None = None) -> Suite:
+        """The suite with the seeds, device and parameters that were given in place of its own."""
+        count = read_seeds(seeds)
+        given = dict(map(_setting, self.parameters or []))
+        return msgspec.structs.replace(
+            suite,
+            seeds=suite.seeds if count is None else count,
+            device=resolve_device(suite.device if self.device is None else self.device),
+            parameters={**suite.parameters, **given},
+        )
+
+    def folder(self, suite: Suite) -> Path:
+        """Where the run goes: as asked, or a new dated folder, or the newest to be resumed."""
+        if self.out is not None:
+            if self.resume and not (self.out / SUITE).is_file():
+                raise InputError(f"--resume: {self.out} holds no run to go on with")
+            return self.out
+        if not self.resume:
+            stamp = datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
+            return RUNS / f"{suite.name}-{stamp}"
+        text = to_toml(suite)
+        for folder in sorted(RUNS.glob(f"{suite.name}-*"), reverse=True):
+            if (folder / SUITE).is_file() and (folder / SUITE).read_text(encoding="utf-8") == text:
+                return folder
+        raise InputError(
+            f"--resume: no run of this suite under {RUNS}/; name its folder with --out"
+        )
 
 
 def resolve_device(name: str) -> str:
@@ -85,12 +137,6 @@ def read_seeds(word: str | None) -> int | None:
         raise InputError(f"--seeds: {error}") from None
 
 
-def with_settings(suite: Suite, words: list[str] | None) -> Suite:
-    """The suite with these parameters for every method that has them."""
-    given = dict(map(_setting, words or []))
-    return msgspec.structs.replace(suite, parameters={**suite.parameters, **given})
-
-
 def _setting(word: str) -> tuple[str, int | float | bool]:
     name, equals, value = word.partition("=")
     if name and equals:
@@ -100,29 +146,3 @@ def _setting(word: str) -> tuple[str, int | float | bool]:
             except (ValueError, KeyError):
                 continue
     raise InputError(f"--set: {word!r} is not NAME=VALUE with a number, true or false")
-
-
-def with_seeds_and_device(suite: Suite, seeds: str | None, device: str | None) -> Suite:
-    """The suite with these in place of its own, where they are given."""
-    count = read_seeds(seeds)
-    if count is not None:
-        suite = msgspec.structs.replace(suite, seeds=count)
-    if device is not None:
-        suite = msgspec.structs.replace(suite, device=resolve_device(device))
-    return suite
-
-
-def resolve_folder(out: Path | None, suite: Suite, *, resume: bool) -> Path:
-    """The folder of the run: as asked, or a new dated one, or the newest that can be resumed."""
-    if out is not None:
-        if resume and not (out / SUITE).is_file():
-            raise InputError(f"--resume: {out} holds no run to go on with")
-        return out
-    if not resume:
-        stamp = datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
-        return RUNS / f"{suite.name}-{stamp}"
-    text = to_toml(suite)
-    for folder in sorted(RUNS.glob(f"{suite.name}-*"), reverse=True):
-        if (folder / SUITE).is_file() and (folder / SUITE).read_text(encoding="utf-8") == text:
-            return folder
-    raise InputError(f"--resume: no run of this suite under {RUNS}/; name its folder with --out")

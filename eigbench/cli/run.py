@@ -1,60 +1,71 @@
-"""`eigbench run`: a suite from a file, or a shipped one by its name."""
+"""`eigbench run` and `eigbench report`: a suite from a file or by name, and its report again."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
-from eigbench.cli import options
+from eigbench.cli.axis_options import options_of
 from eigbench.cli.execute import execute
-from eigbench.cli.plugins import Plugin
+from eigbench.cli.options import Quiet, RunOptions, Seeds
 from eigbench.errors import InputError
-from eigbench.runs.structure import Suite
-from eigbench.runs.suite import at_scale, find, load
-from eigbench.runs.training import changed
+from eigbench.kinds.train import changed
+from eigbench.runs.store import REPORT
+from eigbench.runs.suite import Suite, at_scale, find, load
 
-USUAL_SCALE = "short"
-"""Of a suite that has scales; the paper's own takes days on a GPU."""
+USUAL_PRESET = "short"
+"""Of a suite that has presets; the paper's own takes days on a GPU."""
 
 
+@options_of()
 def run(
+    *,
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="A .toml file or a shipped name.")],
-    scale: Annotated[
+    preset: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="smoke, short or paper, for suites that have it. [default: short]"
+            metavar="NAME",
+            help="smoke, short or paper, for suites that have it.",
+            show_default=USUAL_PRESET,
         ),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(metavar="NAME|FOLDER", help="Images for a training suite, if not its own."),
     ] = None,
-    seeds: options.Seeds = None,
-    device: options.Device = None,
-    _plugin: Plugin = None,
-    out: options.Out = None,
-    resume: options.Resume = False,
-    quiet: options.Quiet = False,
-    no_progress: options.NoProgress = False,
+    seeds: Seeds = None,
+    options: RunOptions,
 ) -> None:
     """Run a suite and write its report."""
-    loaded = _scaled(load(find(suite)), scale)
+    loaded = _preset(load(find(suite)), preset)
     if data is not None:
         if loaded.training is None:
             raise InputError(f"--data: suite {loaded.name!r} trains nothing")
         training = changed(loaded.training, {"data": data})
         loaded = msgspec.structs.replace(loaded, training=training)
-    wanted = loaded.device if device is None else device
-    loaded = options.with_seeds_and_device(loaded, seeds, wanted)
-    execute(loaded, out, resume=resume, quiet=quiet, no_progress=no_progress)
+    execute(options.applied(loaded, seeds), options)
 
 
-def _scaled(suite: Suite, scale: str | None) -> Suite:
-    if scale is None:
-        return at_scale(suite, USUAL_SCALE) if USUAL_SCALE in suite.scales else suite
+def _preset(suite: Suite, preset: str | None) -> Suite:
+    if preset is None:
+        return at_scale(suite, USUAL_PRESET) if USUAL_PRESET in suite.scales else suite
     try:
-        return at_scale(suite, scale)
+        return at_scale(suite, preset)
     except InputError as error:
-        raise InputError(f"--scale: {error}") from None
+        raise InputError(f"--preset: {error}") from None
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a run.")],
+    quiet: Quiet = False,
+) -> None:
+    """Write a run's report and figures again; the same records give the same bytes."""
+    from eigbench.report import write_report  # late: matplotlib
+
+    verdict = write_report(folder)
+    if not quiet:
+        typer.echo(verdict)
+    typer.echo(str(folder / REPORT))

@@ -2,108 +2,59 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
-from eigbench.cli import options
+from eigbench.axes import AXES
+from eigbench.cli.axis_options import Panel, options_of
 from eigbench.cli.execute import execute
-from eigbench.cli.lists import axis_values
-from eigbench.cli.plugins import Plugin
+from eigbench.cli.options import RunOptions, Seeds, read_seeds
 from eigbench.errors import InputError
-from eigbench.runs.grids import kind_of
-from eigbench.runs.structure import Matrices, Suite
-from eigbench.runs.suite import find, load, override
+from eigbench.kinds.base import Matrices
+from eigbench.runs.suite import Suite, find, kind_of, load, override
 
-List = list[str] | None
-
-
-_axis = partial(options.list_option, "Axes of the grid")
-
-
-D = Annotated[List, _axis("--d", "Matrix sizes.")]
-Methods = Annotated[
-    List, _axis("--method", "Methods; `eigbench methods` lists them. all: every one.")
-]
-Gaps = Annotated[List, _axis("--gap", "Relative eigengaps, 0 included.")]
-Dtypes = Annotated[List, _axis("--dtype", "float32, float64.")]
-Eps = Annotated[List, _axis("--eps", "ε in M + εI.")]
-Iterations = Annotated[List, _axis("--iterations", "K, for methods that have it.")]
-Spectra = Annotated[
-    List,
-    _axis(
-        "--spectrum",
-        "gap, cluster, geometric, rank-deficient, laplacian, identity, cifar-patches, cifar-conv.",
-    ),
-]
-Losses = Annotated[
-    List,
-    _axis(
-        "--loss",
-        "whitening, square-root, subspace, reconstruction, eigenvector, closing-eigenvector.",
-    ),
-]
-Scales = Annotated[List, _axis("--scale", "Factors on M.")]
 File = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Your own: .npy, .npz, .pt or .safetensors."),
+    typer.Option(metavar="FILE", help="Your own matrices: .npy, .npz, .pt or .safetensors."),
 ]
 
 
+GRID = Panel(
+    "Axes of the grid",
+    [
+        AXES[name]
+        for name in (
+            *("d", "method", "gap", "dtype", "epsilon"),
+            *("iterations", "spectrum", "loss", "scale"),
+        )
+    ],
+)
+
+
+@options_of(axes=GRID)
 def stability(
-    d: D = None,
-    method: Methods = None,
-    gap: Gaps = None,
-    dtype: Dtypes = None,
-    eps: Eps = None,
-    iterations: Iterations = None,
-    spectrum: Spectra = None,
-    loss: Losses = None,
-    scale: Scales = None,
+    axes: dict[str, list[Any]],
+    *,
     matrices: File = None,
-    seeds: options.Seeds = None,
-    device: options.Device = None,
-    parameters: options.Settings = None,
-    _plugin: Plugin = None,
-    out: options.Out = None,
-    resume: options.Resume = False,
-    quiet: options.Quiet = False,
-    no_progress: options.NoProgress = False,
+    seeds: Seeds = None,
+    options: RunOptions,
 ) -> None:
     """Measure stability and accuracy of eigendecomposition gradients.
 
     Runs the shipped suite `stability`. An axis option replaces that axis: `--d 4 8 16`,
     `--d 4 --d 8` and `--d 4,8` mean the same.
     """
-    chosen = axis_values(
-        {
-            "d": d,
-            "method": method,
-            "gap": gap,
-            "dtype": dtype,
-            "epsilon": eps,
-            "iterations": iterations,
-            "spectrum": spectrum,
-            "loss": loss,
-            "scale": scale,
-        }
-    )
-    suite = override(load(find("stability")), chosen)
-    suite = options.with_settings(suite, parameters)
-    suite = options.with_seeds_and_device(suite, seeds, device)
+    suite = override(load(find("stability")), axes)
+    suite = options.applied(suite, seeds)
     if matrices is not None:
-        given = {"--d": d, "--spectrum": spectrum, "--gap": gap}
-        _refuse([name for name, words in given.items() if words])
-        suite = _with_matrices(suite, matrices, options.read_seeds(seeds), quiet=quiet)
-    execute(suite, out, resume=resume, quiet=quiet, no_progress=no_progress)
-
-
-def _refuse(given: list[str]) -> None:
-    if given:
-        raise InputError(f"{given[0]} does not go with --matrices: the file decides it")
+        for name in ("d", "spectrum", "gap"):
+            if name in axes:
+                raise InputError(f"--{name} does not go with --matrices: the file decides it")
+        suite = _with_matrices(suite, matrices, read_seeds(seeds), quiet=options.quiet)
+    execute(suite, options)
 
 
 def _with_matrices(suite: Suite, file: Path, limit: int | None, *, quiet: bool) -> Suite:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import msgspec
 
 from eigbench.compare.model import EnvironmentDiff
-from eigbench.runs.case import Case, ProfileCase, StabilityCase, TrainCase
+from eigbench.kinds import Case
+from eigbench.kinds.profile import ProfileCase
+from eigbench.kinds.stability import StabilityCase
+from eigbench.kinds.train import TrainCase
 from eigbench.runs.record import Record
 from eigbench.runs.store import Run
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from eigbench.runs.case import Case
+from eigbench.kinds import Case
 from eigbench.runs.record import number
 
 SCHEMA = 1

@@ -24,17 +24,14 @@ from eigbench.compare.effects import (
 )
 from eigbench.compare.match import Pair, Unit
 from eigbench.compare.model import Answer
+from eigbench.kinds.invariance import InvarianceCase
+from eigbench.kinds.path import PathCase
+from eigbench.kinds.profile import REFERENCES, ProfileCase
+from eigbench.kinds.series import SeriesCase
+from eigbench.kinds.stability import StabilityCase
+from eigbench.kinds.train import TrainCase
 from eigbench.report import stats
 from eigbench.report.stats import Floats, Interval, Level, Share
-from eigbench.runs.case import (
-    REFERENCES,
-    InvarianceCase,
-    PathCase,
-    ProfileCase,
-    SeriesCase,
-    StabilityCase,
-    TrainCase,
-)
 from eigbench.runs.record import Record
 from eigbench.runs.store import Run
 

@@ -24,9 +24,10 @@ from eigbench.compare.model import (
     Comparison,
     Effect,
 )
+from eigbench.kinds import Case
+from eigbench.kinds.profile import REFERENCES, ProfileCase
 from eigbench.report import names, numbers, stats
 from eigbench.report.render import escape, render, table
-from eigbench.runs.case import REFERENCES, Case, ProfileCase
 
 Judged = tuple[CaseComparison, Effect]
 WIDTH = 80

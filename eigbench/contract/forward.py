@@ -83,8 +83,8 @@ def functions(subject: Subject, log: Log) -> None:
 
 def _exact(M: Tensor, function: SpectralFunction) -> Tensor:
     values, V = np.linalg.eigh(M.double().numpy())
-    composed = (V * function.values(values)[..., None, :]) @ V.swapaxes(-1, -2)
-    return torch.from_numpy(composed)
+    f_of_M = (V * function.values(values)[..., None, :]) @ V.swapaxes(-1, -2)
+    return torch.from_numpy(f_of_M)
 
 
 @check("whitening", "a matrix W with W M Wᵀ = I")

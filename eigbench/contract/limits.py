@@ -27,8 +27,8 @@ HARD = {
 }
 PLACES = (
     ("along the axes, float64", False, torch.float64),
-    ("turned, float64", True, torch.float64),
-    ("turned, float32", True, torch.float32),
+    ("in a random basis, float64", True, torch.float64),
+    ("in a random basis, float32", True, torch.float32),
 )
 SCALES = (1e-5, 1e-3, 1e3, 1e5)
 SCALE_ERROR = 1e-9
@@ -44,9 +44,9 @@ NOTHING = "there are neither eigenpairs nor a whitening to differentiate"
 def finite(subject: Subject, log: Log) -> None:
     """At ties, at zeros and at the identity; for cotangents that no loss need have."""
     subject.require_promise("finite")
-    for (spectrum, values), (basis, turned, dtype) in itertools.product(HARD.items(), PLACES):
+    for (spectrum, values), (basis, rotate_basis, dtype) in itertools.product(HARD.items(), PLACES):
         subject.require_dtype(dtype)
-        M = torch.tensor(sample(values, turned=turned).matrices()[0]).to(dtype)
+        M = torch.tensor(sample(values, rotate_basis=rotate_basis).matrices()[0]).to(dtype)
         for route, gradient_at in _routes(subject, definite=values[0] > 0).items():
             with log.at(f"{route}, {spectrum}, {basis}"):
                 count = int((~torch.isfinite(gradient_at(M))).sum())

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from eigbench import losses
+from eigbench.measure.differentiate import symmetric_directions
 from eigbench.spectra import Floats, Sample, random_orthogonal
 
 ROUNDING = 1e-12
@@ -27,13 +28,13 @@ def weights(n: int) -> Floats:
     return W
 
 
-def sample(values: Sequence[float], *, turned: bool = True) -> Sample:
+def sample(values: Sequence[float], *, rotate_basis: bool = True) -> Sample:
     """Eigenpairs `(1, n)`, `(1, n, n)` with these ascending eigenvalues.
 
     In a random basis; or along the axes, where a tie survives the rounding of M.
     """
     n = len(values)
-    basis = random_orthogonal(n, 0) if turned else np.eye(n)
+    basis = random_orthogonal(n, 0) if rotate_basis else np.eye(n)
     return Sample(np.asarray(values, dtype=np.float64)[None], basis[None])
 
 
@@ -66,13 +67,3 @@ def central_differences(loss: Callable[[Floats], Floats], M: Floats, step: float
     gradient: Floats = np.zeros_like(M)
     gradient[np.triu_indices(len(M))] = slopes
     return gradient + np.triu(gradient, 1).T
-
-
-def symmetric_directions(n: int) -> Floats:
-    """`(n(n+1)/2, n, n)`: e_ii, and (e_ij + e_ji)/2 for i < j."""
-    rows, columns = np.triu_indices(n)
-    directions = np.zeros((len(rows), n, n))
-    place = np.arange(len(rows))
-    directions[place, rows, columns] += 0.5
-    directions[place, columns, rows] += 0.5
-    return directions

@@ -29,7 +29,7 @@ TIED = {
     "three tied": (0.3, 0.9, 0.9, 0.9),
     "all tied": (0.7, 0.7, 0.7, 0.7),
 }
-BASES = {False: "along the axes", True: "turned"}
+BASES = {False: "along the axes", True: "in a random basis"}
 
 
 @check("exact", "the analytic gradient of the eigenpairs wherever gaps are open")
@@ -73,8 +73,8 @@ def functions(subject: Subject, log: Log) -> None:
         subject.require_promise("functions")
     # What only converges to the exact gradient need not do so at a tie.
     for spectrum, values in {"open gaps": OPEN, **(TIED if promised else {})}.items():
-        for turned, basis in BASES.items():
-            known = sample(values, turned=turned)
+        for rotate_basis, basis in BASES.items():
+            known = sample(values, rotate_basis=rotate_basis)
             for name, function in subject.functions.items():
                 _compare(subject, log, f"{name}, {spectrum}, {basis}", known, function)
 
@@ -101,6 +101,6 @@ def _compare_both(
     subject: Subject, log: Log, loss: str, place: str, values: tuple[float, ...]
 ) -> None:
     """A spectrum with a tie: exact, along the axes, and rounded, in another basis."""
-    for turned, basis in BASES.items():
-        known = sample(values, turned=turned)
+    for rotate_basis, basis in BASES.items():
+        known = sample(values, rotate_basis=rotate_basis)
         _compare(subject, log, f"{place}, {basis}", known, LOSSES[loss].function(known.eigenvalues))

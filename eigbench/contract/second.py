@@ -7,9 +7,10 @@ from torch import Tensor
 
 from eigbench.contract.check import check
 from eigbench.contract.finding import Log, in_one_line
-from eigbench.contract.matrices import separated, symmetric_directions, weights
+from eigbench.contract.matrices import separated, weights
 from eigbench.contract.subject import Loss, Subject, gradient, losses, relative
 from eigbench.errors import NotApplicable
+from eigbench.measure.differentiate import symmetric_directions
 
 STEP = 1e-3
 """Of a five-point stencil: its own error is about (1e-3/gap)⁴, 1e-9 at the gaps of 1/4 here."""

@@ -117,8 +117,8 @@ def pair_loss(eigenvalues: Any, V: Any, W: Any, ranks: Any) -> Any:
     Of NumPy arrays and tensors alike, `(..., n)` and `(..., n, n)`; over a batch of tensors the
     sum, over one of arrays `(...)`.
     """
-    composed = (V * (1 / (1 + eigenvalues**2))[..., None, :]) @ V.swapaxes(-1, -2)
-    each = (W * composed).sum((-2, -1)) + (ranks * eigenvalues).sum(-1)
+    f_of_M = (V * (1 / (1 + eigenvalues**2))[..., None, :]) @ V.swapaxes(-1, -2)
+    each = (W * f_of_M).sum((-2, -1)) + (ranks * eigenvalues).sum(-1)
     return each.sum() if isinstance(each, Tensor) else each
 
 

@@ -26,6 +26,7 @@ CHECKS: tuple[Check, ...] = (
     forward.functions,
     forward.whitening,
     forward.edges,
+    gradients.own_formula,
     gradients.symmetric,
     gradients.precision,
     gradients.neighbours,

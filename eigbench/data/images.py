@@ -26,7 +26,6 @@ _NAMED: dict[str, tuple[str, Callable[[str], Labelled]]] = {
     "cifar10": ("cifar10", functools.partial(read_cifar, "cifar10")),
     "cifar100": ("cifar100", functools.partial(read_cifar, "cifar100")),
 }
-SOURCES = tuple(_NAMED)
 """The sources that have a name; any other is a folder (`./mini` is one)."""
 
 

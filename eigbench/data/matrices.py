@@ -38,6 +38,8 @@ class NamedArray:
     name: str
     values: NDArray[Any]
     dtype: str
+    key: str = ""
+    """Empty where the file holds a single array without a key."""
 
 
 def load_matrices(path: Path) -> LoadedMatrices:
@@ -68,7 +70,8 @@ def read_arrays(path: Path) -> tuple[tuple[NamedArray, ...], str]:
     with reading(path):
         content = path.read_bytes()
         arrays = tuple(
-            NamedArray(f"{path}{name}", values, dtype) for name, values, dtype in reader(path)
+            NamedArray(f"{path}[{key}]" if key else str(path), values, dtype, key)
+            for key, values, dtype in reader(path)
         )
     if not arrays:
         raise InputError(f"{path} holds no matrices")
@@ -144,7 +147,7 @@ def _npz(path: Path) -> _Arrays:
                 )
             with archive.open(member) as file:
                 array = np.lib.format.read_array(file, allow_pickle=False)
-            yield f"[{member.removesuffix('.npy')}]", array, str(array.dtype)
+            yield member.removesuffix(".npy"), array, str(array.dtype)
 
 
 def _pt(path: Path) -> _Arrays:
@@ -155,17 +158,17 @@ def _pt(path: Path) -> _Arrays:
         content = dict(enumerate(content))
     named = content if isinstance(content, dict) else {"": content}
     for key, value in named.items():
-        name = "" if key == "" else f"[{key}]"
         if not isinstance(value, torch.Tensor):
+            name = f"[{key}]" if key != "" else ""
             raise InputError(f"{path}{name} is a {type(value).__name__}, not a tensor")
-        yield name, as_numpy(value), dtype_name(value)
+        yield str(key), as_numpy(value), dtype_name(value)
 
 
 def _safetensors(path: Path) -> _Arrays:
     from safetensors.torch import load_file
 
     for key, value in load_file(path).items():
-        yield f"[{key}]", as_numpy(value), dtype_name(value)
+        yield key, as_numpy(value), dtype_name(value)
 
 
 def as_numpy(tensor: Any) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from eigbench.diagnosis.subjects import Subject
+from eigbench.diagnosis.inputs import GivenMatrix
 from eigbench.spectra import Floats, relative_gaps
 
 PRECISIONS = ("float32", "float64")
@@ -21,16 +21,16 @@ def epsilon(precision: str) -> float:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two neighbouring eigenvalues λ[lower] and λ[lower + 1], ascending, counted from 0."""
+class Neighbours:
+    """Two neighbouring eigenvalues, λ[lower] and λ[lower + 1], ascending, counted from 0."""
 
     lower: int
     gap: float
     """Their difference, in M's own unit."""
     relative: float
-    """Their difference by the larger of them (`eigbench.spectra.relative_gaps`)."""
+    """The gap divided by the larger of the two (`eigbench.spectra.relative_gaps`)."""
     share: float
-    """Their difference by ‖M‖, the largest magnitude of an eigenvalue."""
+    """The gap divided by ‖M‖, the largest magnitude of an eigenvalue."""
 
     @property
     def name(self) -> str:
@@ -46,17 +46,17 @@ class Facts:
     dtype: str
     n: int
     not_finite: int
-    """How many entries are NaN or infinite; with any there is no spectrum."""
+    """The number of entries that are NaN or infinite; if it is not 0, there is no spectrum."""
     first_not_finite: tuple[int, int]
     """Its row and column; (−1, −1) if there is none."""
     asymmetry: float
-    """Largest difference of an entry and its mirror image, by the largest entry."""
+    """The largest difference of an entry and its mirror image, divided by the largest entry."""
     eigenvalues: Floats
     """`(n,)` of the symmetric part, ascending; `(0,)` if M is not finite."""
-    closest: Pair | None
+    closest: Neighbours | None
     """The pair with the smallest relative gap."""
-    narrowest: Pair | None
-    """The pair with the smallest gap by ‖M‖, which decides how many digits survive."""
+    narrowest: Neighbours | None
+    """The pair with the smallest gap, which decides how many digits of a gradient are left."""
 
     @property
     def decomposed(self) -> bool:
@@ -70,21 +70,21 @@ class Facts:
 
     @property
     def smallest_share(self) -> float:
-        """The smallest gap by ‖M‖; infinite where there is no pair."""
+        """The smallest gap divided by ‖M‖; infinite where there is no pair."""
         return np.inf if self.narrowest is None else self.narrowest.share
 
     @property
     def condition(self) -> float:
-        """Largest by smallest magnitude of an eigenvalue; infinite of a singular matrix."""
+        """The largest divided by the smallest magnitude of an eigenvalue; infinite if that is 0."""
         smallest = float(np.abs(self.eigenvalues).min(initial=np.inf))
         return self.largest / smallest if smallest > 0 else np.inf
 
     def rank(self, precision: str) -> int:
-        """How many eigenvalues stand out of the rounding of ‖M‖ in this precision."""
+        """The number of eigenvalues above the rounding error of ‖M‖ in this precision."""
         return int((np.abs(self.eigenvalues) > self.floor(precision)).sum())
 
     def floor(self, precision: str) -> float:
-        """Below this magnitude an eigenvalue is rounding: n·ε·‖M‖, as NumPy's `matrix_rank`."""
+        """n·ε·‖M‖: a smaller eigenvalue counts as zero, as in NumPy's `matrix_rank`."""
         return self.n * epsilon(precision) * self.largest
 
     def tied(self, precision: str) -> bool:
@@ -99,10 +99,10 @@ def symmetric_part(entries: Floats) -> Floats:
     return np.where(entries == transposed, entries, entries / 2 + transposed / 2)
 
 
-def facts_of(subject: Subject) -> Facts:
-    """The facts of one matrix: a matrix that is not finite or not symmetric has its facts too."""
-    entries = subject.entries
-    about = (subject.label, subject.dtype, len(entries))
+def facts_of(matrix: GivenMatrix) -> Facts:
+    """The facts of any square matrix, finite and symmetric or not."""
+    entries = matrix.entries
+    about = (matrix.label, matrix.dtype, len(entries))
     finite = np.isfinite(entries)
     if finite.all():
         asymmetry, values, closest, narrowest = _spectral_facts(entries)
@@ -112,7 +112,7 @@ def facts_of(subject: Subject) -> Facts:
     return Facts(*about, count, (row, column), np.nan, np.empty(0), None, None)
 
 
-def _spectral_facts(entries: Floats) -> tuple[float, Floats, Pair | None, Pair | None]:
+def _spectral_facts(entries: Floats) -> tuple[float, Floats, Neighbours | None, Neighbours | None]:
     largest = np.abs(entries).max()
     scale = largest if largest > 0 else 1.0
     # Scaled, so that nothing overflows on the way.
@@ -124,8 +124,8 @@ def _spectral_facts(entries: Floats) -> tuple[float, Floats, Pair | None, Pair |
     gaps, relative = np.diff(values), relative_gaps(values)
     norm = float(np.abs(values).max()) or 1.0
 
-    def pair(lower: Any) -> Pair:
+    def pair(lower: Any) -> Neighbours:
         gap, by_upper = float(gaps[lower]), float(relative[lower])
-        return Pair(int(lower), gap * float(scale), by_upper, gap / norm)
+        return Neighbours(int(lower), gap * float(scale), by_upper, gap / norm)
 
     return asymmetry, values * scale, pair(relative.argmin()), pair(gaps.argmin())

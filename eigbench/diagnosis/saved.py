@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from eigbench.data.matrices import SYMMETRY_TOLERANCE, as_numpy, dtype_name, reading
-from eigbench.diagnosis.subjects import Origin, Subject, Upstream
+from eigbench.diagnosis.inputs import GivenMatrix, Origin, Upstream
 from eigbench.errors import InputError
-from eigbench.runs.files import write_whole
+from eigbench.runs.store import write_whole
 from eigbench.spectra import Floats
 
 FORMAT = "eigbench-watch-1"
@@ -84,7 +84,7 @@ def read(path: Path) -> SavedCall | None:
     return call
 
 
-def subject_of(call: SavedCall) -> Subject:
+def matrix_of(call: SavedCall) -> GivenMatrix:
     """What there is to diagnose: the matrix, or XᵀX if `svd` decomposed an X that is not symmetric.
 
     The gradients by the singular triples of a symmetric matrix are those by its eigenpairs: a left
@@ -93,13 +93,13 @@ def subject_of(call: SavedCall) -> Subject:
     entries: Floats = as_numpy(call.matrix)
     dtype = dtype_name(call.matrix)
     if call.origin.operation == "eigh":
-        return Subject("M", entries, dtype, _upstream_of_eigh(call), call.origin)
+        return GivenMatrix("M", entries, dtype, _upstream_of_eigh(call), call.origin)
     if _symmetric(entries):
-        return Subject("M", entries, dtype, _upstream_of_svd(call), call.origin)
+        return GivenMatrix("M", entries, dtype, _upstream_of_svd(call), call.origin)
     X = entries if entries.shape[0] >= entries.shape[1] else entries.T
     with np.errstate(over="ignore", invalid="ignore"):
         gram: Floats = X.T @ X
-    return Subject("XᵀX", gram, dtype, Upstream(), call.origin, gram=True)
+    return GivenMatrix("XᵀX", gram, dtype, Upstream(), call.origin, gram=True)
 
 
 def _symmetric(entries: Floats) -> bool:

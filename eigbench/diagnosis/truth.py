@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eigbench.diagnosis.facts import Facts, epsilon, symmetric_part
-from eigbench.diagnosis.subjects import Subject, Upstream
+from eigbench.diagnosis.inputs import GivenMatrix, Upstream
 from eigbench.losses import exact_gradient
 from eigbench.methods.functions import SpectralFunction
 from eigbench.spectra import Floats, Sample, decompose
@@ -17,7 +17,7 @@ LARGEST_IN_MPMATH = 16
 """Up to this size mpmath's decomposition takes a fraction of a second."""
 DIGITS = 50
 DOUBT = 1e-3
-"""Relative error up to which a gradient in float64 is a yardstick for the 1 % that counts."""
+"""A gradient in float64 with a larger relative error cannot decide on an error of 1 %."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +32,10 @@ class Truth:
 
     def gradient(self, function: SpectralFunction, W: Floats) -> Floats | None:
         """`∂⟨W, f(M)⟩/∂M` `(n, n)` (Daleckii–Krein); None where float64 cannot hold it."""
-        return _held(lambda: exact_gradient(self.sample, function, W[None])[0])
+        return _in_float64(lambda: exact_gradient(self.sample, function, W[None])[0])
 
     def open(self, function: SpectralFunction) -> bool:
-        """Whether each gap that `function`'s own derivative divides by is known well enough."""
+        """Whether every gap that the derivative of `function` divides by is known well enough."""
         eigenvalues = self.sample.eigenvalues[0]
         values = function.values(self.sample.eigenvalues)[0]
         rise = values[:, None] != values[None, :]
@@ -43,11 +43,10 @@ class Truth:
         return bool((gaps[rise] > self.smallest_gap).all())
 
     def gradient_by_pairs(self, upstream: Upstream, vectors: Floats) -> Floats | None:
-        """`V Ĝ Vᵀ` `(n, n)` of gradients by eigenpairs; None where a gap is not open.
+        """`V Ĝ Vᵀ` `(n, n)` of gradients by eigenpairs, where `vectors` belong to `upstream`.
 
-        Then it does not exist, or is a limit 0/0 that these gradients do not determine. None, too,
-        where float64 cannot hold it.
-        `vectors` are those that `upstream` belongs to.
+        None at a gap that is zero to rounding, where it does not exist or is a limit 0/0 that these
+        gradients do not determine; and None where float64 cannot hold it.
         """
         eigenvalues, V = self.sample.eigenvalues[0], self.sample.eigenvectors[0]
         if len(eigenvalues) > 1 and np.diff(eigenvalues).min() <= self.smallest_gap:
@@ -64,22 +63,21 @@ class Truth:
             product: Floats = V @ core @ V.T
             return product
 
-        return _held(composed)
+        return _in_float64(composed)
 
 
 def turned(by_vectors: Floats, vectors: Floats, V: Floats) -> Floats:
-    """`∂L/∂V` at eigenvectors V, from what it is at other `vectors` of the same matrix.
+    """`∂L/∂V` at eigenvectors V, from `∂L/∂vectors` at other eigenvectors of the same matrix.
 
-    The loss is that of `V (vectorsᵀ V)ᵀ`: the same eigenvectors up to signs, and in a tie up to
-    the basis.
+    The two differ by signs and, where eigenvalues tie, by the basis: V = vectors (vectorsᵀ V).
     """
     product: Floats = by_vectors @ (vectors.T @ V)
     return product
 
 
-def truth_of(subject: Subject, facts: Facts) -> Truth:
+def truth_of(matrix: GivenMatrix, facts: Facts) -> Truth:
     """The eigenpairs of the symmetric part of a finite matrix."""
-    M = symmetric_part(subject.entries)
+    M = symmetric_part(matrix.entries)
     in_doubt = facts.n * epsilon("float64") / DOUBT > facts.smallest_share
     if in_doubt and facts.n <= LARGEST_IN_MPMATH:
         return Truth(_by_mpmath(M), f"mpmath, {DIGITS} digits", epsilon("float64") * facts.largest)
@@ -91,7 +89,7 @@ def _by_mpmath(M: Floats) -> Sample:
     """Eigenpairs as arrays of mpmath's numbers: NumPy's arithmetic keeps their digits."""
     import mpmath  # late; torch brings it along
 
-    # Numbers of a context of its own keep its digits wherever they are computed with.
+    # Numbers of a context of its own keep its digits in all computations.
     context = mpmath.MPContext()
     context.dps = DIGITS
     values, vectors = context.eigsy(context.matrix(M.tolist()))
@@ -103,7 +101,7 @@ def _by_mpmath(M: Floats) -> Sample:
     return Sample(sample.eigenvalues[:, order], sample.eigenvectors[:, :, order])
 
 
-def _held(compute: Callable[[], Floats]) -> Floats | None:
+def _in_float64(compute: Callable[[], Floats]) -> Floats | None:
     """What `compute` gives, in float64; None if anything on the way does not fit into that."""
     try:
         with np.errstate(over="raise", invalid="raise", divide="raise"):

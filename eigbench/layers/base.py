@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from eigbench.errors import InputError
 from eigbench.layers import composable, fused
-from eigbench.layers.distributed import in_company
+from eigbench.layers.distributed import is_distributed
 from eigbench.layers.folding import fold
 from eigbench.layers.mapping import Mapped
 from eigbench.methods.base import Method
 from eigbench.methods.calling import composing
-from eigbench.methods.registry import configured, load_built_in
+from eigbench.methods.pi import PowerIteration
+from eigbench.methods.registry import configured, get, load_built_in
 
 load_built_in()
 
@@ -141,7 +142,7 @@ class SpectralLayer2d(nn.Module, abc.ABC):
         return self.weight.to(dtype), self.bias.to(dtype)
 
     def _normalise(self, X: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Mapped]:
-        if self.sync and in_company():
+        if self.sync and is_distributed():
             return _apart_from_compilers(
                 X, weight, bias, fused.Settings(self.map_of, self.group_size, sync=True)
             )
@@ -179,11 +180,13 @@ class SpectralLayer2d(nn.Module, abc.ABC):
 
 
 def configured_for_layer(method: str, parameters: dict[str, Any], *, sync: bool) -> Method:
-    """The method, where `pi` starts at random in each call as in the paper, unless told a seed."""
-    if method == "pi":
+    """The method; power iteration starts at random in each call as in the paper, without a seed."""
+    if issubclass(get(method), PowerIteration):
         parameters = {"seed": None, **parameters}
         if sync and parameters["seed"] is None:
-            raise InputError("sync=True needs the same starts in every process: give pi a seed")
+            raise InputError(
+                f"sync=True needs the same starts in every process: give {method} a seed"
+            )
     return configured(method, **parameters)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from eigbench.layers.statistics import Moments
 
 
-def in_company() -> bool:
+def is_distributed() -> bool:
     """Whether there are other processes to share statistics with."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 

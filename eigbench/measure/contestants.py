@@ -1,4 +1,4 @@
-"""The contestants of a workload: an operation, a layer or a training step, by each method."""
+"""The contestants of a workload: a decomposition, a whitening, a layer, a step, by each method."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from eigbench.architectures import STEM_CHANNELS
 from eigbench.errors import NotApplicable
-from eigbench.measure.slot import slot_module
+from eigbench.kinds.profile import ProfileCase
 from eigbench.measure.timing import Contestant
-from eigbench.methods.base import Method
+from eigbench.methods.base import SQUARE_ROOT, Eigenpairs, Method, reconstruct
+from eigbench.methods.functions import Whitening
 from eigbench.methods.registry import configured
-from eigbench.networks import build
-from eigbench.runs.case import ProfileCase
+from eigbench.networks import build, slot_module
 
 IMAGE = 32
 """Rows and columns: of CIFAR's images, and of what the layer after the first convolution sees."""
@@ -24,6 +24,9 @@ CLASSES = 10
 EPSILON = 1e-4
 POOL = 4
 """So many different inputs, of which each run gets a copy of its own where they are fresh."""
+
+LIBRARY = "torch.linalg.eigh"
+"""The reference of matrices."""
 
 Decompose = Callable[[Tensor], tuple[Tensor, ...]]
 Prepare = Callable[[], tuple[Tensor, ...]]
@@ -33,49 +36,74 @@ def make(case: ProfileCase) -> Contestant:
     """What is timed for a case; `NotApplicable` where the method does not take its dtype."""
     if case.layer == "zca" and case.d and STEM_CHANNELS % case.d:
         raise NotApplicable(f"d = {case.d} does not divide the layer's {STEM_CHANNELS} channels")
-    makers = {"operation": _operation, "layer": _layer, "step": _step}
+    makers = {"operation": _operation, "whitening": _whitening, "layer": _layer, "step": _step}
     return makers[case.subject](case)
 
 
 def _operation(case: ProfileCase) -> Contestant:
-    """Forward and backward for `(batch, d, d)`, with fixed random cotangents."""
+    """The bare decomposition: eigenpairs of `(batch, d, d)` and their gradient.
+
+    With fixed random cotangents. `NotApplicable` for a method whose eigenpairs have no gradient:
+    another operation beside this one would be unlike.
+    """
+    decompose: Decompose = _library_pairs
+    if case.method != LIBRARY:
+        method = configured(case.method, **case.parameters)
+        if not method.decomposes or method.differentiates != "eigenpairs":
+            raise NotApplicable(
+                f"the eigenpairs of {case.method} have no gradient: it is timed on whitening"
+            )
+        decompose = lambda M: tuple(method.eigh(M))  # noqa: E731
+    return _of_matrices(case, decompose, "eigenpairs")
+
+
+def _whitening(case: ProfileCase) -> Contestant:
+    """⟨W, M^(−1/2)⟩ of `(batch, d, d)` by every method, forward and backward, with a fixed W.
+
+    What has eigenpairs forms the product `V λ^(−1/2) Vᵀ`, the reference too. A method that whitens
+    by another matrix is timed on its own, which the label `operation` names.
+    """
+    if case.method == LIBRARY:
+        return _of_matrices(case, lambda M: (reconstruct(_library_pairs(M), Whitening()),))
+    method = configured(case.method, **case.parameters)
+    reason = method.function_refusal(Whitening())
+    if reason is not None:
+        raise NotApplicable(reason)
+    return _of_matrices(case, lambda M: (method.whitening(M),), method.whitens_by)
+
+
+def _of_matrices(case: ProfileCase, forward: Decompose, operation: str = SQUARE_ROOT) -> Contestant:
+    """Forward and backward for `(batch, d, d)`; the outputs are of one cotangent each."""
     shape = (case.batch, case.d, case.d)
     generator = torch.Generator().manual_seed(case.seed)
     pool = [_covariances(case, generator) for _ in range(POOL)]
-    if case.method == "torch.linalg.eigh":
-        if pool[0].dtype not in Method.dtypes:
-            raise NotApplicable(f"torch.linalg.eigh takes float32, float64, not {case.dtype}")
-        decompose: Decompose = _library
-        differentiated = "eigenpairs"
-    else:
-        method = configured(case.method, **case.parameters)
-        reason = method.refusal(pool[0])
-        if reason is not None:
-            raise NotApplicable(reason)
-        decompose, differentiated = _decomposition(method)
-    forward = _compiled(decompose) if case.compiled else decompose
-    values, matrices = (_random(case, size, generator) for size in (shape[:-1], shape))
-    cotangents = (values, matrices) if differentiated == "eigenpairs" else (matrices,)
+    _require_taken(case, pool[0])
+    shapes = (shape[:-1], shape) if operation == "eigenpairs" else (shape,)
+    cotangents = tuple(_random(case, size, generator) for size in shapes)
+    run = _compiled(forward) if case.compiled else forward
     return Contestant(
         prepare=_inputs(case, pool),
         passes={
-            "forward": lambda inputs: (inputs, forward(*inputs)),
+            "forward": lambda inputs: (inputs, run(*inputs)),
             "backward": lambda state: torch.autograd.grad(state[1], state[0], cotangents),
         },
-        labels={"operation": differentiated},
+        labels={"operation": operation},
     )
 
 
-def _library(M: Tensor) -> tuple[Tensor, ...]:
+def _require_taken(case: ProfileCase, M: Tensor) -> None:
+    """`NotApplicable` where the method, or torch's own function, does not take the matrices."""
+    if case.method != LIBRARY:
+        reason = configured(case.method, **case.parameters).refusal(M)
+        if reason is not None:
+            raise NotApplicable(reason)
+    elif M.dtype not in Method.dtypes:
+        raise NotApplicable(f"{LIBRARY} takes float32, float64, not {case.dtype}")
+
+
+def _library_pairs(M: Tensor) -> Eigenpairs:
     values, vectors = torch.linalg.eigh(M)
-    return values, vectors
-
-
-def _decomposition(method: Method) -> tuple[Decompose, str]:
-    """What the method differentiates: its eigenpairs, or else its whitening matrix."""
-    if method.differentiates == "eigenpairs":
-        return lambda M: tuple(method.eigh(M)), "eigenpairs"
-    return lambda M: (method.whitening(M),), method.whitens_by
+    return Eigenpairs(values, vectors)
 
 
 def _layer(case: ProfileCase) -> Contestant:

@@ -1,15 +1,104 @@
-"""One forward and backward pass of any method, with everything a measurement needs of it."""
+"""Problems whose exact gradient is known, and what a method makes of them."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from eigbench.errors import NotApplicable
-from eigbench.methods.base import Eigenpairs, Method, reconstruct
-from eigbench.methods.functions import SpectralFunction
+from eigbench.kinds.stability import FILE_SPECTRUM, StabilityCase
+from eigbench.losses import (
+    LOSSES,
+    cholesky_gradient,
+    exact_gradient,
+    inverse_cholesky,
+    weights,
+)
+from eigbench.measure.measurement import float64
+from eigbench.methods.base import CHOLESKY, Eigenpairs, Method, reconstruct
+from eigbench.methods.functions import Identity, Projector, SpectralFunction, Truncated, Whitening
+from eigbench.spectra import SPECTRA, Floats, Sample, decompose, draw
+
+UserMatrices = Mapping[int, Floats]
+"""The user's own matrices by size: `(count, n, n)`, float64."""
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Everything in float64; `seeds` is the batch. The truth belongs to `truth`'s eigenpairs."""
+
+    truth: Sample
+    """Eigenpairs of `scale · M + ε I`."""
+    matrices: Floats
+    """`scale · M + ε I` `(seeds, n, n)`."""
+    function: SpectralFunction
+    W: Floats
+    triangular: bool
+    """Whether the whitening matrix is the inverse Cholesky factor, and not `M^(−1/2)`."""
+
+    @functools.cached_property
+    def gradient(self) -> Floats:
+        """The exact gradient `(seeds, n, n)`, of the eigenpairs that are known."""
+        if self.triangular:
+            return cholesky_gradient(self.matrices, self.W)
+        return exact_gradient(self.truth, self.function, self.W)
+
+    @functools.cached_property
+    def value(self) -> Floats:
+        """The exact `f(M)` `(seeds, n, n)`."""
+        if self.triangular:
+            return inverse_cholesky(self.matrices)
+        V, values = self.truth.eigenvectors, self.function.values(self.truth.eigenvalues)
+        exact: Floats = (V * values[:, None, :]) @ V.swapaxes(-1, -2)
+        return exact
+
+    def gradient_at(self, matrices: Floats) -> Floats:
+        """The exact gradient at slightly different matrices, decomposed in float64."""
+        if self.triangular:
+            return cholesky_gradient(matrices, self.W)
+        return exact_gradient(decompose(matrices), self.function, self.W)
+
+
+def problem_of(case: StabilityCase, user: UserMatrices, method: Method) -> Problem:
+    """The problem of `case` for a method.
+
+    `NotApplicable` if its spectrum and loss do not go together.
+    """
+    seeds = range(case.seed, case.seed + case.seeds)
+    if case.spectrum == FILE_SPECTRUM:
+        sample = decompose(user[case.d][: case.seeds])
+    else:
+        sample = _drawn(case.spectrum, case.d, case.gap, seeds)
+    truth = sample.shifted(case.scale, case.epsilon)
+    function = LOSSES[case.loss].function(truth.eigenvalues, case.epsilon)
+    W = weights(case.d, seeds)
+    return make_problem(truth, function, W, method)
+
+
+def make_problem(truth: Sample, function: SpectralFunction, W: Floats, method: Method) -> Problem:
+    """The problem of known eigenpairs; a method may whiten by another matrix than `M^(−1/2)`."""
+    triangular = isinstance(function, Whitening) and method.whitens_by == CHOLESKY
+    return Problem(truth, truth.matrices(), function, W, triangular)
+
+
+@functools.lru_cache(maxsize=32)
+def _drawn(spectrum: str, d: int, gap: float | None, seeds: range) -> Sample:
+    return draw(SPECTRA[spectrum], d, gap, seeds)
+
+
+def rounding_noise(matrices: Floats, precision: float, seed: int) -> Floats:
+    """`matrices` with every entry off by up to one rounding error, symmetrically."""
+    rng = np.random.default_rng([seed, 2])
+    noise = np.triu(rng.uniform(-1, 1, matrices.shape[-2:]))
+    symmetric = noise + np.triu(noise, 1).T
+    disturbed: Floats = matrices * (1 + precision * symmetric)
+    return disturbed
 
 
 @dataclass(frozen=True)
@@ -18,7 +107,7 @@ class Derivative:
 
     pairs: Eigenpairs | None
     """None for a method that computes functions without eigenpairs."""
-    composed: Tensor
+    value: Tensor
     """`f(M)` `(..., n, n)`."""
     gradient: Tensor
     """`∂L/∂M` `(..., n, n)`."""
@@ -43,16 +132,89 @@ def differentiate(method: Method, M: Tensor, function: SpectralFunction, W: Tens
         raise NotApplicable(reason)
     M = M.detach().requires_grad_()
     function = function.like(M)
-    pairs = method.eigh(M) if method.decomposes else None
-    if pairs is None or method.differentiates == "functions":
-        composed = method.matrix_function(M, function)
-    else:
-        composed = reconstruct(pairs, function)
-    (gradient,) = torch.autograd.grad((W * composed).sum(), M)
+    pairs, value = _evaluated(method, M, function)
+    (gradient,) = torch.autograd.grad((W * value).sum(), M)
     found = None if pairs is None else Eigenpairs(*(part.detach() for part in pairs))
     reference = found or Eigenpairs(*torch.linalg.eigh(M.detach()))
     by_pairs = _by_pairs(reference, function, W)
-    return Derivative(found, composed.detach(), gradient, *by_pairs)
+    return Derivative(found, value.detach(), gradient, *by_pairs)
+
+
+def _evaluated(
+    method: Method, M: Tensor, function: SpectralFunction
+) -> tuple[Eigenpairs | None, Tensor]:
+    """The method's eigenpairs, if it has any, and what it computes for `f(M)`."""
+    pairs = method.eigh(M) if method.decomposes else None
+    if pairs is None or method.differentiates == "functions":
+        return pairs, method.matrix_function(M, function)
+    return pairs, reconstruct(pairs, function)
+
+
+STEP = 1e-3
+"""Of the differences, as a share of the distance over which f(M) changes.
+
+The five points leave out `(59/30) STEP⁴`, 2e-12, of the derivative of λ^(−1/2). Rounding adds about
+`eps ‖M‖/step`, 2e-13 where M is well conditioned; a larger step gains on one, loses on the other.
+"""
+RESOLUTION = 1e-6
+"""Where rounding alone makes a larger relative error nothing is measured."""
+
+
+def own_derivative(method: Method, problem: Problem, M: Tensor) -> Floats | None:
+    """The derivative `(seeds, n, n)` of what `method` computes for ⟨W, f(M)⟩, right or wrong.
+
+    By central differences of fourth order along the n(n+1)/2 symmetric directions, all in one call;
+    `M` is in float64. None where the differences cannot resolve it: M's condition number, or a gap
+    at which the loss cuts, is too extreme.
+    """
+    step = STEP * _distance(problem.function, problem.truth.eigenvalues)
+    size = np.abs(problem.truth.eigenvalues).max(axis=-1)
+    if not (step * RESOLUTION > np.finfo(np.float64).eps * size).all():
+        return None
+    directions = symmetric_directions(M.shape[-1])
+    moves = np.array([1.0, -1.0, 2.0, -2.0])[:, None, None] * step
+    moved = M + torch.tensor(moves[..., None, None] * directions[:, None]).to(M)
+    nothing = torch.empty(0)
+    # As a method is called to be differentiated; but nothing is kept for a backward pass.
+    with saved_tensors_hooks(lambda _: nothing, lambda _: nothing):
+        _, value = _evaluated(method, moved.requires_grad_(), problem.function.like(M))
+    at = float64((torch.tensor(problem.W).to(M) * value).sum((-2, -1)))
+    slopes = (8 * (at[0] - at[1]) - (at[2] - at[3])) / (12 * step)
+    # A direction off the diagonal is (e_ij + e_ji)/2, so its slope is that entry itself.
+    derivative: Floats = np.einsum("ks,kij->sij", slopes, np.sign(directions))
+    return derivative
+
+
+def _distance(function: SpectralFunction, eigenvalues: Floats) -> Floats:
+    """How far M `(seeds,)` is from where f(M) has no derivative: a zero, or a closed gap."""
+    if isinstance(function, Projector):
+        return _gap_at_cut(function.chosen, eigenvalues)
+    magnitudes = np.abs(eigenvalues)
+    if isinstance(function, Truncated):
+        kept = np.where(function.kept > 0, magnitudes, np.inf).min(axis=-1)
+        nearest: Floats = np.minimum(kept, _gap_at_cut(function.kept, eigenvalues))
+        return nearest
+    smooth = isinstance(function, Identity)
+    distance: Floats = magnitudes.max(axis=-1) if smooth else magnitudes.min(axis=-1)
+    return distance
+
+
+def _gap_at_cut(chosen: Floats, eigenvalues: Floats) -> Floats:
+    """The smallest distance of a chosen eigenvalue from another `(seeds,)`; infinite without."""
+    apart = np.abs(eigenvalues[:, :, None] - eigenvalues[:, None, :])
+    across = chosen[:, :, None] != chosen[:, None, :]
+    gap: Floats = np.where(across, apart, np.inf).min(axis=(-2, -1))
+    return gap
+
+
+def symmetric_directions(n: int) -> Floats:
+    """`(n(n+1)/2, n, n)`: e_ii, and (e_ij + e_ji)/2 for i < j."""
+    rows, columns = np.triu_indices(n)
+    directions = np.zeros((len(rows), n, n))
+    place = np.arange(len(rows))
+    directions[place, rows, columns] += 0.5
+    directions[place, columns, rows] += 0.5
+    return directions
 
 
 def _by_pairs(pairs: Eigenpairs, function: SpectralFunction, W: Tensor) -> tuple[Tensor, ...]:

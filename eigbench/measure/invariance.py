@@ -1,38 +1,48 @@
-"""What must not change a gradient: who stands beside it, in what precision, on how many threads."""
+"""What must not change a gradient, and a path on which two eigenvalues cross."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from eigbench.measure.arrays import float64, norms
-from eigbench.measure.differentiate import differentiate
-from eigbench.measure.measurement import Measurement, as_list
-from eigbench.measure.problem import Problem, UserMatrices, pose
-from eigbench.measure.threads import torch_threads
+from eigbench.algorithm_1 import NEIGHBOUR_RATIO
+from eigbench.errors import NotApplicable
+from eigbench.kinds.invariance import InvarianceCase
+from eigbench.kinds.path import PathCase
+from eigbench.losses import LOSSES, weights
+from eigbench.measure.differentiate import (
+    Problem,
+    UserMatrices,
+    differentiate,
+    make_problem,
+    problem_of,
+)
+from eigbench.measure.measurement import Measurement, are_finite, as_list, float64, norms
+from eigbench.measure.process import torch_threads
 from eigbench.methods.base import Method
-from eigbench.methods.functions import Projector, SpectralFunction
+from eigbench.methods.functions import Projector, SpectralFunction, Truncated
 from eigbench.methods.registry import configured
-from eigbench.runs.case import InvarianceCase
-from eigbench.spectra import Floats
+from eigbench.spectra import Floats, ascending, random_orthogonal
 
 NEIGHBOUR_SCALES = (1e-3, 1.0, 1e3)
 """Of the matrices that each one stands beside in a batch: itself, smaller and larger."""
 
 
 def measure_invariance(case: InvarianceCase, user: UserMatrices) -> Measurement:
-    """Differentiate one case's matrices alone, in company, in both precisions, on more threads.
+    """Differentiate matrices alone and beside neighbours, in both precisions, on more threads.
 
     Every metric is a relative change of the gradient, one value a seed. Raises `NotApplicable` for
     a combination that does not make sense, and whatever the method raises.
     """
     method = configured(case.method, **case.parameters)
-    problem = pose(case.stability, user, method)
+    problem = problem_of(case.stability, user, method)
     M = torch.tensor(problem.matrices, dtype=getattr(torch, case.dtype), device=case.device)
     alone = np.stack([_gradient(method, problem, M[i : i + 1], i)[0] for i in range(len(M))])
     samples = {
-        "neighbour_change": _in_company(method, problem, M, alone),
+        "neighbour_change": _beside_neighbours(method, problem, M, alone),
         "repeat_change": _relative(_gradients(method, problem, M), _gradients(method, problem, M)),
         "precision_change": _in_float64(method, problem, M),
     }
@@ -55,11 +65,15 @@ def _gradient(method: Method, problem: Problem, M: Tensor, seed: int) -> Floats:
 
 
 def _of_seed(function: SpectralFunction, seed: int) -> SpectralFunction:
-    """A projector chooses for each seed; the other functions are the same for all."""
-    return Projector(function.chosen[seed]) if isinstance(function, Projector) else function
+    """A projector or a truncation chooses for each seed; other functions are the same for all."""
+    if isinstance(function, Projector):
+        return Projector(function.chosen[seed])
+    if isinstance(function, Truncated):
+        return Truncated(function.function, function.kept[seed])
+    return function
 
 
-def _in_company(method: Method, problem: Problem, M: Tensor, alone: Floats) -> Floats:
+def _beside_neighbours(method: Method, problem: Problem, M: Tensor, alone: Floats) -> Floats:
     """Beside copies of itself at other scales."""
     scales = torch.tensor(NEIGHBOUR_SCALES, dtype=M.dtype, device=M.device)[:, None, None]
     own = NEIGHBOUR_SCALES.index(1.0)
@@ -87,3 +101,58 @@ def _relative(found: Floats, reference: Floats) -> Floats:
         difference, size = norms(found - reference), norms(reference)
         change: Floats = np.where((difference == 0) & (size == 0), 0.0, difference / size)
     return change
+
+
+DECADES = np.logspace(-1, -10, 19)
+POSITIONS: Floats = np.concatenate([-DECADES, [0.0], DECADES[::-1]])
+"""Half the relative distance of the two, from far on one side to far on the other."""
+
+
+def measure_path(case: PathCase) -> Measurement:
+    """Differentiate at every position of the path, with one basis and one loss throughout.
+
+    One value a position: where it is; the gradient's error; its component on the crossing pair as
+    a multiple of the exact one; and how far it moved from the position before, beside how far
+    the exact one did, both relative to the exact norm. The record also remembers what the method
+    promises. Raises `NotApplicable` for a loss that has no gradient at the crossing, and whatever
+    the method raises.
+    """
+    V = random_orthogonal(case.d, case.seed)
+    eigenvalues, pair = _eigenvalues(case.d)
+    truth = ascending(eigenvalues + case.epsilon, np.broadcast_to(V, (len(POSITIONS), *V.shape)))
+    function = LOSSES[case.loss].function(truth.eigenvalues, case.epsilon)
+    W = weights(case.d, range(case.seed, case.seed + 1))
+    method = configured(case.method, **case.parameters)
+    exact = make_problem(truth, function, W, method).gradient
+    dtype = getattr(torch, case.dtype)
+    M, given = (torch.tensor(x, dtype=dtype, device=case.device) for x in (truth.matrices(), W))
+    G = float64(differentiate(method, M, function, given).gradient)
+    lower, upper = V[:, pair], V[:, pair + 1]
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        samples = {
+            "position": POSITIONS,
+            "gradient_finite": are_finite(G),
+            "gradient_error": norms(G - exact) / norms(exact),
+            "crossing_ratio": (lower @ G @ upper) / (lower @ exact @ upper),
+            "moved": norms(np.diff(G, axis=0)) / norms(exact[1:]),
+            "exact_moved": norms(np.diff(exact, axis=0)) / norms(exact[1:]),
+        }
+    labels: dict[str, list[str]] = {"promises": sorted(method.promises)}
+    return Measurement({name: as_list(values) for name, values in samples.items()}, labels)
+
+
+def _eigenvalues(d: int) -> tuple[Floats, int]:
+    """`(positions, d)` in the order of the basis, and the place of the first of the two.
+
+    A geometric decay, in which one eigenvalue is replaced by two that cross at its place.
+    """
+    if d < 2:
+        raise NotApplicable("two eigenvalues that cross: d must be 2 or more")
+    pair = (d - 2) // 2
+    base = np.repeat(
+        NEIGHBOUR_RATIO ** np.arange(d - 1), [2 if i == pair else 1 for i in range(d - 1)]
+    )
+    moving: Any = np.zeros(d)
+    moving[pair], moving[pair + 1] = 1, -1
+    values: Floats = base * (1 + POSITIONS[:, None] * moving)
+    return values, pair

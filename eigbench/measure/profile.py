@@ -10,15 +10,13 @@ from typing import Protocol
 
 import torch
 
-from eigbench.measure.allocator import give_back_freed_memory, keep_freed_memory
-from eigbench.measure.anatomy import anatomy
-from eigbench.measure.clock import Clock, clock_for
+from eigbench.kinds.profile import REFERENCES, ProfileCase
+from eigbench.measure.anatomy import anatomy, matmul_flops_per_second
 from eigbench.measure.contestants import make
 from eigbench.measure.measurement import Measurement
-from eigbench.measure.timing import Contestant, Outcome, Times, contest
-from eigbench.measure.tracing import record_file
-from eigbench.measure.work import matmul_flops_per_second
-from eigbench.runs.case import REFERENCES, ProfileCase
+from eigbench.measure.process import give_back_freed_memory, keep_freed_memory
+from eigbench.measure.timing import Clock, Contestant, Outcome, Times, clock_for, interleave
+from eigbench.measure.trace import record_file
 
 
 class Traces(Protocol):
@@ -73,7 +71,7 @@ class Profiler:
         clock = clock_for(device)
         with _compiled_anew(), _cudnn_chooses_once():
             by_id = {case.id: case for case in cases}
-            contestants, outcomes = contest(
+            contestants, outcomes = interleave(
                 {name: _building(self._build, case) for name, case in by_id.items()},
                 clock,
                 cases[0].rounds,

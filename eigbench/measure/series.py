@@ -6,9 +6,9 @@ from fractions import Fraction
 
 import torch
 
+from eigbench.kinds.series import COEFFICIENT_TERMS, FIGURE_1_POWERS, SeriesCase
 from eigbench.measure.measurement import Measurement
 from eigbench.methods.series import geometric_series
-from eigbench.runs.case import COEFFICIENT_TERMS, FIGURE_1_POWERS, SeriesCase
 
 
 def measure_series(case: SeriesCase) -> Measurement:

@@ -8,19 +8,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eigbench.measure.arrays import are_finite, float64, norms
-from eigbench.measure.differentiate import Derivative, differentiate
-from eigbench.measure.formulas import LARGEST, formula_gradients
-from eigbench.measure.measurement import Measurement, as_list
-from eigbench.measure.problem import Problem, UserMatrices, pose, rounding_noise
+from eigbench.algorithm_1 import ITERATIONS
+from eigbench.kinds.stability import StabilityCase
+from eigbench.measure.differentiate import (
+    Derivative,
+    Problem,
+    UserMatrices,
+    differentiate,
+    own_derivative,
+    problem_of,
+    rounding_noise,
+)
+from eigbench.measure.measurement import Measurement, are_finite, as_list, float64, norms
 from eigbench.methods.base import SQUARE_ROOT, Eigenpairs, Method
+from eigbench.methods.functions import Truncated
 from eigbench.methods.registry import configured
-from eigbench.runs.case import StabilityCase
 from eigbench.spectra import Floats, relative_gaps
 from eigbench.truncation import REASONS, algorithm_1
 
-PAPER_ITERATIONS = 19
-"""K in the bound of Eq. 12 for a method that has no K of its own: the paper's choice (§2.4)."""
+LARGEST_DIFFERENCED = 8
+"""Up to this d the derivative of a method's own value is taken by differences in float64."""
 
 
 def measure_stability(case: StabilityCase, user: UserMatrices) -> Measurement:
@@ -30,7 +37,7 @@ def measure_stability(case: StabilityCase, user: UserMatrices) -> Measurement:
     make sense, and whatever the method raises.
     """
     method = configured(case.method, **case.parameters)
-    problem = pose(case, user, method)
+    problem = problem_of(case, user, method)
     dtype = getattr(torch, case.dtype)
     precision = torch.finfo(dtype).eps
     disturbed = rounding_noise(problem.matrices, precision, case.seed)
@@ -47,12 +54,14 @@ def measure_stability(case: StabilityCase, user: UserMatrices) -> Measurement:
         "function_finite": _function_finite(problem, first),
         "function_error": _function_error(problem, first),
         **_gradient_metrics(first, problem),
-        **_bound_metrics(first, problem, case.iterations or PAPER_ITERATIONS),
+        **_bound_metrics(first, problem, case.iterations or ITERATIONS),
         **_reproduction_metrics(first, second),
+        **_own_gradient_metrics(case, method, problem, M[0], first),
         "rounding_floor": _rounding_floor(problem, M[0]),
-        **_formula_metrics(case, method, problem, M[0], first),
     }
     labels: dict[str, list[str]] = {}
+    if isinstance(problem.function, Truncated):
+        samples["pairs_kept"] = problem.function.kept.sum(axis=-1)
     if case.loss == "whitening":
         samples["condition_after"] = _condition_after(problem, first)
         if method.whitens_by != SQUARE_ROOT:
@@ -68,7 +77,7 @@ def _part(derivative: Derivative, index: int) -> Derivative:
     pairs = derivative.pairs
     return Derivative(
         pairs and Eigenpairs(*(part[index] for part in pairs)),
-        derivative.composed[index],
+        derivative.value[index],
         derivative.gradient[index],
         derivative.by_eigenvalues[index],
         derivative.by_eigenvectors[index],
@@ -93,7 +102,7 @@ def _forward_metrics(
 ) -> dict[str, Any]:
     """Of the eigenpairs, in float64; without any, of the function of M that is computed."""
     if derivative.pairs is None:
-        return {"forward_finite": are_finite(float64(derivative.composed))}
+        return {"forward_finite": are_finite(float64(derivative.value))}
     values, V, M64 = (float64(x) for x in (*derivative.pairs, M))
     finite = are_finite(values[:, None, :]) & are_finite(V)
     identity = np.eye(M64.shape[-1])
@@ -110,7 +119,7 @@ def _forward_metrics(
 def _function_finite(problem: Problem, derivative: Derivative) -> Any:
     """Whether f is defined at every computed eigenvalue: `λ^(−1/2)` is not at a λ ≤ 0."""
     if derivative.pairs is None:
-        return are_finite(float64(derivative.composed))
+        return are_finite(float64(derivative.value))
     with np.errstate(invalid="ignore", divide="ignore"):
         values = problem.function.values(float64(derivative.pairs.eigenvalues))
     return np.isfinite(values).all(axis=-1)
@@ -119,14 +128,14 @@ def _function_finite(problem: Problem, derivative: Derivative) -> Any:
 def _function_error(problem: Problem, derivative: Derivative) -> Floats:
     """Of the computed f(M), against the exact one: `(seeds,)`."""
     with np.errstate(invalid="ignore", over="ignore"):
-        difference = float64(derivative.composed) - problem.value
+        difference = float64(derivative.value) - problem.value
         error: Floats = norms(difference) / norms(problem.value)
     return error
 
 
 def _condition_after(problem: Problem, derivative: Derivative) -> Floats:
     """Condition number of `S M Sᵀ` for the computed whitening matrix S: 1 if it whitens."""
-    S = float64(derivative.composed)
+    S = float64(derivative.value)
     usable = are_finite(S)
     whitened = np.where(usable[:, None, None], S @ problem.matrices @ S.swapaxes(-1, -2), 0)
     singular = np.linalg.svd(whitened, compute_uv=False)
@@ -196,25 +205,24 @@ def _reproduction_metrics(first: Derivative, second: Derivative) -> dict[str, An
     }
 
 
+def _own_gradient_metrics(
+    case: StabilityCase, method: Method, problem: Problem, M: Tensor, derivative: Derivative
+) -> dict[str, Any]:
+    """How far the gradient is from the derivative of the value that the method itself computes."""
+    if case.dtype != "float64" or case.d > LARGEST_DIFFERENCED:
+        return {}
+    own = own_derivative(method, problem, M)
+    if own is None:
+        return {}
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        return {"own_gradient_error": norms(float64(derivative.gradient) - own) / norms(own)}
+
+
 def _rounding_floor(problem: Problem, M: Tensor) -> Floats:
     """The error that rounding M to the case's dtype alone causes: no method can do better."""
     rounded = problem.gradient_at(float64(M))
     floor: Floats = norms(rounded - problem.gradient) / norms(problem.gradient)
     return floor
-
-
-def _formula_metrics(
-    case: StabilityCase, method: Method, problem: Problem, M: Tensor, derivative: Derivative
-) -> dict[str, Any]:
-    """How far the gradient is from the method's own formula in 60 digits, where d is small."""
-    if case.d > LARGEST:
-        return {}
-    matrices, precision = float64(M), torch.finfo(M.dtype).eps
-    own = formula_gradients(method, matrices, problem.W, problem.function, precision)
-    if own is None:
-        return {}
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        return {"formula_error": norms(float64(derivative.gradient) - own) / norms(own)}
 
 
 def _truncation(M: Tensor, pairs: Eigenpairs, epsilon: float) -> tuple[Any, list[str]]:

@@ -10,11 +10,10 @@ from typing import Any, Protocol
 import torch
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
-from eigbench.measure.allocator import keep_freed_memory
+from eigbench.kinds.train import TrainCase
 from eigbench.measure.measurement import Measurement
-from eigbench.measure.peak import PeakMemory
+from eigbench.measure.process import PeakMemory, keep_freed_memory
 from eigbench.measure.trial import ImageSets, Trial, determinism
-from eigbench.runs.case import TrainCase
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 NORMS_SHOWN = 3

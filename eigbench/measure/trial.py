@@ -1,14 +1,16 @@
-"""One training in progress: its network, recipe and data, and how it is saved and resumed."""
+"""One training in progress: its network, recipe, data and history, and how it is resumed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, MultiStepLR, OneCycleLR
 
 from eigbench.data.augment import (
     batches,
@@ -19,13 +21,9 @@ from eigbench.data.augment import (
 )
 from eigbench.data.images import ImageSet, limited, load_images, split_validation
 from eigbench.errors import InputError, RunStopped
-from eigbench.measure.history import History
-from eigbench.measure.optimiser import make_optimiser
-from eigbench.measure.probe import Probe, norm_of
-from eigbench.measure.slot import slot_module
-from eigbench.networks import build
-from eigbench.runs.case import TrainCase
-from eigbench.runs.training import Training
+from eigbench.kinds.base import DIGITS
+from eigbench.kinds.train import TrainCase, Training
+from eigbench.networks import build, slot_module
 
 VALIDATION_SHARE = 0.1
 """5,000 of CIFAR's 50,000, as in He et al. (2016, §4.2). Nothing is chosen by it here: it shows
@@ -181,3 +179,136 @@ def determinism(case: TrainCase) -> Iterator[None]:
 def _chunks(images: ImageSet) -> Iterator[tuple[Tensor, Tensor]]:
     pixels = torch.split(images.pixels, EVALUATION_BATCH)
     yield from zip(pixels, torch.split(images.labels, EVALUATION_BATCH), strict=True)
+
+
+PAPER_EPOCHS, PAPER_DECAY_EPOCHS = 350, 100
+"""The released program divides the rate by ten every 100 of its 350 epochs."""
+
+
+def make_optimiser(case: TrainCase, network: nn.Module, steps: int) -> tuple[SGD, LRScheduler]:
+    """The optimiser of a network, and the scheduler that is stepped after each of `steps` steps."""
+    optimiser = SGD(
+        network.parameters(),
+        lr=case.learning_rate,
+        momentum=case.momentum,
+        nesterov=case.nesterov,
+        weight_decay=case.weight_decay,
+    )
+    return optimiser, _scheduler(case, optimiser, steps)
+
+
+def _scheduler(case: TrainCase, optimiser: SGD, steps: int) -> LRScheduler:
+    if case.schedule == "one-cycle":
+        # One more than there are steps: the scheduler is stepped after the last one too.
+        total = steps + 1
+        return OneCycleLR(optimiser, case.learning_rate, total_steps=total, cycle_momentum=False)
+    if case.schedule == "steps":
+        share = PAPER_DECAY_EPOCHS / PAPER_EPOCHS
+        ends = [round(share * (i + 1) * steps) for i in range(int(1 / share))]
+        # An end before the first step would be taken at once.
+        return MultiStepLR(optimiser, [end for end in ends if end > 0], 0.1)
+    return LambdaLR(optimiser, lambda _step: 1.0)
+
+
+BY_STEP = (
+    "loss",
+    "gradient_norm",
+    "layer_gradient_norm",
+    "step_seconds",
+    "rank_kept",
+    "mean_neighbour_ratio",
+    "neighbour_ratio_above_epsilon",
+    "smallest_relative_gap",
+)
+BY_EPOCH = ("validation_error", "validation_loss", "epoch_steps")
+
+
+class History:
+    """Series of numbers by name, in the order in which they were noted."""
+
+    def __init__(self) -> None:
+        self.series: dict[str, list[float]] = {name: [] for name in (*BY_STEP, *BY_EPOCH)}
+
+    def note(self, **values: float) -> None:
+        """Append one value to each series that is named."""
+        for name, value in values.items():
+            self.series[name].append(float(f"{value:.{DIGITS}g}"))
+
+    def state(self) -> dict[str, Tensor]:
+        """The series as tensors."""
+        return {
+            name: torch.tensor(values, dtype=torch.float64) for name, values in self.series.items()
+        }
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from what `state` gave."""
+        self.series = {name: values.tolist() for name, values in state.items()}
+
+
+NOTHING = float("nan")
+
+WELL_ABOVE = 10.0
+"""Times ε from which an eigenvalue is one of the data, not of the ε that was added."""
+
+
+class Probe:
+    """Watches the slot of a network: the gradient at its input, and the layer's latest spectrum."""
+
+    def __init__(self, network: nn.Module, epsilon: float | None) -> None:
+        self._layer: Any = network.layer
+        self._epsilon = epsilon
+        self._gradient: Tensor | None = None
+        stem = network.stem
+        assert isinstance(stem, nn.Module)  # noqa: S101  # what `networks.build` gives
+        stem.register_forward_hook(self._watch)
+
+    def _watch(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        if output.requires_grad:
+            output.register_hook(self._keep)  # type: ignore[no-untyped-call]
+
+    def _keep(self, gradient: Tensor) -> None:
+        self._gradient = gradient  # its norm is not the step's to compute
+
+    def gradient_norm(self) -> float:
+        """Norm of the gradient that the last backward pass sent out of the layer."""
+        gradient, self._gradient = self._gradient, None
+        return NOTHING if gradient is None else norm_of([gradient])
+
+    def spectrum(self) -> dict[str, float]:
+        """Rank kept, and ratios of neighbouring eigenvalues, at the last step; empty without any.
+
+        The ratio λ(i+1)/λ(i), descending, is the mean over groups and neighbours, of all and of
+        those of which the smaller is well above ε; the gap is the smallest of any group. Of the
+        covariance with ε added, as the method saw it.
+        """
+        latest = getattr(self._layer, "latest", None)
+        if latest is None:
+            return {}
+        # Of a map that is not finite no rank can be told.
+        rank = latest.rank.double().mean().item() if latest.map.isfinite().all() else NOTHING
+        covariance = latest.covariance.double()
+        if not covariance.isfinite().all():
+            return _series(rank, torch.empty(0), torch.empty(0))
+        # Rounding makes zeros negative, which as ratios would mean nothing.
+        values = torch.linalg.eigvalsh(covariance).clamp(min=0)
+        smaller, larger = values[:, :-1], values[:, 1:]
+        ratios = smaller / larger
+        above = smaller >= WELL_ABOVE * (self._epsilon or 0.0)
+        return _series(rank, ratios[larger > 0], ratios[above & (larger > 0)])
+
+
+def norm_of(tensors: Iterable[Tensor]) -> float:
+    """The norm of all values together, in float64, so that no square overflows."""
+    norms = [torch.linalg.vector_norm(tensor, dtype=torch.float64) for tensor in tensors]
+    return torch.linalg.vector_norm(torch.stack(norms)).item() if norms else 0.0
+
+
+def _series(rank: float, ratios: Tensor, above_epsilon: Tensor) -> dict[str, float]:
+    return {
+        "rank_kept": rank,
+        "mean_neighbour_ratio": ratios.mean().item() if len(ratios) else NOTHING,
+        "neighbour_ratio_above_epsilon": (
+            above_epsilon.mean().item() if len(above_epsilon) else NOTHING
+        ),
+        "smallest_relative_gap": (1 - ratios).min().item() if len(ratios) else NOTHING,
+    }

@@ -71,6 +71,12 @@ class Method(abc.ABC):
     `eigbench.contract` holds the method to the exact gradient with these. Empty if there are none.
     """
 
+    cancellation: ClassVar[float] = 1.0
+    """By how much more a float32 gradient may lose to rounding than the terms of Eq. 1 would.
+
+    More than 1 of a rule that is known to subtract large terms from each other.
+    """
+
     @abc.abstractmethod
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`; its gradient is a symmetric matrix."""
@@ -109,8 +115,8 @@ def reconstruct(pairs: Eigenpairs, function: SpectralFunction) -> Tensor:
         values = function.values(pairs.eigenvalues)
     with phase("products"):
         V = pairs.eigenvectors
-        composed: Tensor = (V * values[..., None, :]) @ V.mT
-    return composed
+        f_of_M: Tensor = (V * values[..., None, :]) @ V.mT
+    return f_of_M
 
 
 def no_eigenpairs(method: Method) -> NotApplicable:

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from eigbench.algorithm_1 import ITERATIONS
 from eigbench.methods.arithmetic import choose_arithmetic
 from eigbench.methods.base import Eigenpairs, Method, Parameter, Promise, require_count
 from eigbench.methods.gaps import leading_ratios
@@ -35,7 +36,7 @@ class Hybrid(Method):
     promises: ClassVar[frozenset[Promise]] = frozenset({"finite", "scale"})
     converged: ClassVar[Mapping[str, Parameter]] = {"iterations": 120}
 
-    iterations: int = 19
+    iterations: int = ITERATIONS
 
     def __post_init__(self) -> None:
         require_count("iterations", self.iterations)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eigbench.algorithm_1 import ITERATIONS
 from eigbench.methods.base import (
     Eigenpairs,
     Method,
@@ -39,7 +40,7 @@ class PowerIteration(Method):
     promises: ClassVar[frozenset[Promise]] = frozenset({"scale"})
     converged: ClassVar[Mapping[str, Parameter]] = {"iterations": 120}
 
-    iterations: int = 19
+    iterations: int = ITERATIONS
     seed: int | None = 0
 
     def __post_init__(self) -> None:
@@ -47,6 +48,14 @@ class PowerIteration(Method):
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Approximate eigenpairs of symmetric `M` `(..., n, n)`."""
+        values, vectors = self.found(M)
+        with phase("decomposition"):
+            eigenvalues, order = torch.sort(values, dim=-1, stable=True)
+            eigenvectors = torch.take_along_dim(vectors, order[..., None, :], dim=-1)
+            return Eigenpairs(eigenvalues, eigenvectors)
+
+    def found(self, M: Tensor) -> Eigenpairs:
+        """The same in the order in which they are found: descending, if each has converged."""
         with phase("decomposition"):
             return _iterate(symmetric_part(M), _starts(M, self.seed), self.iterations)
 
@@ -63,9 +72,7 @@ def _iterate(deflated: Tensor, starts: list[Tensor], iterations: int) -> Eigenpa
         values.append((v.mT @ image)[..., 0, 0])
         vectors.append(v[..., 0])
         deflated = deflated - image @ v.mT
-    eigenvalues, order = torch.sort(torch.stack(values, -1), dim=-1, stable=True)
-    eigenvectors = torch.take_along_dim(torch.stack(vectors, -1), order[..., None, :], dim=-1)
-    return Eigenpairs(eigenvalues, eigenvectors)
+    return Eigenpairs(torch.stack(values, -1), torch.stack(vectors, -1))
 
 
 def _starts(M: Tensor, seed: int | None) -> list[Tensor]:

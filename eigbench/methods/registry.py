@@ -15,16 +15,19 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "eigbench.methods"
 
 # In the order in which tables list them: the analytic pair, the rival, the paper's method, its
-# reference; what is exact for functions alone, and a baseline as it was released; then the rules
-# that followed, the broadened ones, those for roots alone, and those for a part of the pairs.
+# reference, and as its Eq. 10 has it; what is exact for functions alone, and the two baselines as
+# they were released; then the rules that followed, the broadened ones, those for roots alone, and
+# those for a part of the pairs.
 _BUILT_IN = {
     "eigh": "eigbench.methods.eigh:Eigh",
     "svd": "eigbench.methods.svd:Svd",
     "pi": "eigbench.methods.pi:PowerIteration",
     "hybrid": "eigbench.methods.hybrid:Hybrid",
     "hybrid-loop": "eigbench.methods.hybrid_loop:HybridLoop",
+    "hybrid-eq10": "eigbench.methods.hybrid_eq10:HybridEq10",
     "spectral": "eigbench.methods.spectral:Spectral",
     "svd-released": "eigbench.methods.svd_released:SvdReleased",
+    "pi-released": "eigbench.methods.pi_released:PowerIterationReleased",
     "taylor": "eigbench.methods.taylor:Taylor",
     "pade": "eigbench.methods.pade:Pade",
     "clip": "eigbench.methods.clip:Clip",
@@ -117,24 +120,24 @@ def built_in() -> tuple[str, ...]:
     return tuple(_BUILT_IN)
 
 
-_remembered: dict[str, tuple[str, ...]] = {}
+_unavailable: dict[str, tuple[str, ...]] = {}
 
 
-def remember(name: str, parameters: Iterable[str]) -> None:
-    """Take note of a method that a run has records of, so that the run is read without it."""
+def register_unavailable(name: str, parameters: Iterable[str]) -> None:
+    """Add the name of a method that a run has records of, so that the run is read without it."""
     if name not in available():
-        _remembered[name] = tuple(dict.fromkeys([*_remembered.get(name, ()), *parameters]))
+        _unavailable[name] = tuple(dict.fromkeys([*_unavailable.get(name, ()), *parameters]))
 
 
-def known() -> tuple[str, ...]:
-    """The names of all methods, and of those that are not here but in a run that was read."""
-    return (*available(), *_remembered)
+def recognised() -> tuple[str, ...]:
+    """The names of all methods, and of those that only a run has that was read."""
+    return (*available(), *_unavailable)
 
 
 def parameter_names(name: str) -> tuple[str, ...]:
-    """The parameters of a method that is `known`; `InputError` if it is not."""
-    absent = name in _remembered and name not in available()
-    return _remembered[name] if absent else get(name).parameter_names()
+    """The parameters of a method among those `recognised`; `InputError` if it is not."""
+    absent = name in _unavailable and name not in available()
+    return _unavailable[name] if absent else get(name).parameter_names()
 
 
 def load_built_in() -> None:

@@ -5,5 +5,5 @@ AS_WIDE = 1 - 1e-3
 
 
 def rounding_zero(n: int, epsilon: float) -> float:
-    """Up to this share of the largest an eigenvalue of an n×n matrix may be a rounded 0."""
+    """Relative tolerance `n·eps` below which an eigenvalue of an n×n matrix counts as zero."""
     return n * epsilon

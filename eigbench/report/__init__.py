@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eigbench.runs.files import write_whole
-from eigbench.runs.store import REPORT, read_run
+from eigbench.runs.store import REPORT, read_run, write_whole
 
 
 def write_report(folder: Path) -> str:
-    """Write `report.md` and `figures/` from the records in `folder`; returns the verdict.
+    """Write `report.md`, `report.html` and `figures/` from the records in `folder`.
 
-    `InputError` if there is no run. The same records give the same bytes.
+    Returns the report's first sentences, for a terminal. The same records give the same bytes.
+    `InputError` if there is no run.
     """
     run = read_run(folder)
-    from eigbench.report.compose import compose  # late: matplotlib
+    from eigbench.report.compose import compose  # late: matplotlib, polars
+    from eigbench.report.render import page
 
-    text, verdict = compose(run, folder)
+    text, summary = compose(run, folder)
+    for picture in (folder / "figures").glob("*.png"):
+        if f"figures/{picture.name}" not in text:  # of a report that an earlier version wrote
+            picture.unlink()
     write_whole(folder / REPORT, text.encode())
-    return verdict
+    html = page(text, folder, run.suite.title or run.suite.name)
+    write_whole((folder / REPORT).with_suffix(".html"), html.encode())
+    return "\n".join(summary)

@@ -12,24 +12,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import polars as pl
 
+from eigbench.kinds.invariance import InvarianceCase
+from eigbench.kinds.path import PathCase
+from eigbench.kinds.profile import ProfileCase
+from eigbench.kinds.series import SeriesCase
+from eigbench.kinds.stability import StabilityCase
+from eigbench.kinds.train import TrainCase
 from eigbench.report import situations
-from eigbench.runs.case import (
-    Case,
-    InvarianceCase,
-    PathCase,
-    ProfileCase,
-    SeriesCase,
-    StabilityCase,
-    TrainCase,
-)
 from eigbench.runs.record import Record
 from eigbench.runs.store import Run
-from eigbench.runs.suite import cases
 
 POINT = ("d", "spectrum", "gap", "scale", "dtype", "epsilon", "loss", "matrix")
 """What is asked of a method: one matrix and one loss."""
@@ -38,6 +34,8 @@ RIGHT = 0.01
 """A gradient counts as right up to this relative error."""
 
 USUAL_ITERATIONS = 19
+
+C = TypeVar("C")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,23 +46,21 @@ class Frames:
     folder: Path
     """Where figures go."""
 
-    @cached_property
-    def planned(self) -> list[Case]:
-        """Every case of the suite."""
-        return cases(self.run.suite)
-
     @property
     def iterations(self) -> int:
         """The suite's usual K: the first of its axis."""
         return (self.run.suite.axes.iterations or [USUAL_ITERATIONS])[0]
 
-    def records(self, kind: type[Any], *statuses: str) -> list[Record]:
-        """The records of a kind of case, of these statuses (all if none is named)."""
+    def records(self, kind: type[C], *statuses: str) -> list[tuple[C, Record]]:
+        """The cases of a kind with their records, of these statuses (all if none is named)."""
         return [
-            record
+            (record.case, record)
             for record in self.run.records
             if isinstance(record.case, kind) and (not statuses or record.status in statuses)
         ]
+
+    def _tidy(self, kind: type[Any], *statuses: str) -> pl.DataFrame:
+        return tidy(record for _, record in self.records(kind, *statuses))
 
     @cached_property
     def skipped(self) -> pl.DataFrame:
@@ -79,7 +75,7 @@ class Frames:
         there is no finite gradient; `finite`; `right`; `situation`; `contestant`, the method with
         its K where that is not the suite's.
         """
-        frame = tidy(self.records(StabilityCase, "measured", "failed"))
+        frame = self._tidy(StabilityCase, "measured", "failed")
         return frame if frame.is_empty() else self._judged(frame)
 
     @cached_property
@@ -111,27 +107,27 @@ class Frames:
     @cached_property
     def invariances(self) -> pl.DataFrame:
         """A row a measured invariance case and matrix."""
-        return tidy(self.records(InvarianceCase, "measured"))
+        return self._tidy(InvarianceCase, "measured")
 
     @cached_property
     def paths(self) -> pl.DataFrame:
         """A row a measured path and point on it; `moved` is the move to the next point."""
-        return tidy(self.records(PathCase, "measured"))
+        return self._tidy(PathCase, "measured")
 
     @cached_property
     def series(self) -> pl.DataFrame:
         """A row a series case and term; see `COEFFICIENT_TERMS` and `FIGURE_1_POWERS`."""
-        return tidy(self.records(SeriesCase, "measured"))
+        return self._tidy(SeriesCase, "measured")
 
     @cached_property
     def profiles(self) -> pl.DataFrame:
         """A row a profile and round."""
-        return tidy(self.records(ProfileCase, "measured", "failed"))
+        return self._tidy(ProfileCase, "measured", "failed")
 
     @cached_property
     def steps(self) -> pl.DataFrame:
         """A row a trial and training step."""
-        return tidy(self.records(TrainCase, "measured", "failed"))
+        return self._tidy(TrainCase, "measured", "failed")
 
 
 def metric(frame: pl.DataFrame, name: str) -> pl.Expr:
@@ -238,4 +234,8 @@ def comparable(frame: pl.DataFrame, by: str = "contestant") -> tuple[pl.DataFram
         .agg(pl.col(by).n_unique().alias("contestants"))
         .filter(pl.col("contestants") == len(enough))
     )
-    return kept.join(shared, on=keys, how="semi", nulls_equal=True), rest
+    if shared.is_empty():  # of a run that was interrupted early: there is nobody to compare with
+        first = counts.sort("len", descending=True, maintain_order=True)[by][0]
+        return frame.filter(pl.col(by) == first), [n for n in values_of(frame, by) if n != first]
+    fair = kept.join(shared, on=keys, how="semi", nulls_equal=True, maintain_order="left")
+    return fair, rest

@@ -2,59 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
+from eigbench.axes import AXES, SETTINGS
 from eigbench.report.frame import values_of
-from eigbench.report.numbers import axis_value, percentage
+from eigbench.report.numbers import axis_value
 
-LABELS = {
-    "d": "matrix size d",
-    "gap": "relative eigengap",
-    "dtype": "precision",
-    "epsilon": "ε",
-    "iterations": "K",
-    "spectrum": "spectrum",
-    "loss": "loss",
-    "scale": "scale of M",
-    "components": "e, eigenvectors kept",
-    "energy": "share of the variance kept",
-    "batch": "batch",
-}
-"""What a column of an axis is called; its own name where it is not here."""
-
-_WORDS: dict[str, Callable[[Any], str]] = {
-    "d": lambda d: f"d = {d}",
-    "gap": lambda gap: f"gap {axis_value(gap)}",
-    "components": lambda e: f"e = {e}",
-    "energy": lambda share: f"{percentage(share)} kept",
-    "iterations": lambda K: f"K = {K}",
-    "epsilon": lambda epsilon: f"ε = {axis_value(epsilon)}",
-    "scale": lambda factor: f"scale {axis_value(factor)}",
-    "truncation": lambda rule: "no truncation" if rule == "none" else f"truncation {rule}",
-    "batch": lambda batch: f"batch {batch}",
-    "compiled": lambda _: "compiled",
-    "inputs": lambda inputs: f"{inputs} inputs",
-    "ratio": lambda ratio: f"q = {axis_value(ratio)}",
-}
-_BARE = ("method", "model", "layer", "data", "spectrum", "loss", "dtype", "contestant", "subject",
-         "device")  # fmt: skip
+KNOWN = {**SETTINGS, **AXES}
+_OTHERS = {"contestant": "method", "situation": "situation"}
+"""What columns hold that are no axes of a grid."""
 
 
 def label(axis: str) -> str:
-    """What the values of an axis are."""
-    return LABELS.get(axis, axis)
+    """What the values of an axis are, for the heading of a table."""
+    return KNOWN[axis].label if axis in KNOWN else _OTHERS.get(axis, axis)
 
 
 def word(axis: str, value: Any) -> str:
     """One value of an axis as it is written in a sentence, such as "d = 4"."""
     if value is None:
         return ""
-    if axis in _WORDS:
-        return _WORDS[axis](value)
-    return axis_value(value) if axis in _BARE else f"{axis} {axis_value(value)}"
+    if axis in KNOWN:
+        return KNOWN[axis].write(value)
+    return axis_value(value) if axis in _OTHERS else f"{axis} {axis_value(value)}"
 
 
 def words(row: dict[str, Any], axes: Sequence[str]) -> str:

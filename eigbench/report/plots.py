@@ -15,15 +15,17 @@ import numpy as np
 from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
-from eigbench.methods.registry import known
+from eigbench.methods.registry import recognised
 
 Floats = NDArray[np.float64]
 
 DOTS_PER_INCH = 110
-OKABE_ITO = ("#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#882255", "#555555")
-"""M. Okabe and K. Ito, 2008, without yellow and black; a wine red and a grey in their place."""
+OKABE_ITO = ("#0072B2", "#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#882255", "#222222")
+"""M. Okabe and K. Ito, 2008, without yellow; a wine red of Tol (2021) in its place."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "<", "X", ">", "h", "*", "d", "p", "H", "8")
-LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (3, 1, 1, 1, 1, 1)))
+LINES: tuple[Any, ...] = ("-", "--", "-", "-", ":", "-", "--", "-.")
+"""The second curve of a pair that often coincides is dashed."""
+VARIANTS: tuple[Any, ...] = ((0, (4, 1, 1, 1)), (0, (1, 1)), (0, (6, 2)), (0, (3, 1, 1, 1, 1, 1)))
 REFERENCES: dict[str, dict[str, Any]] = {
     "bn": {"color": "#000000", "marker": "X", "linestyle": "-"},
     "torch.linalg.eigh": {"color": "#666666", "marker": (4, 1, 0), "linestyle": (0, (1, 1))},
@@ -44,12 +46,14 @@ def style(method: str) -> dict[str, Any]:
     name, _, variant = method.partition(", K = ")
     if name in REFERENCES:
         return {**REFERENCES[name], "markersize": 5}
-    names = [*known()]
+    names = [*recognised()]
     place = names.index(name) if name in names else len(names) + sum(map(ord, name))
+    turn, colour = divmod(place, len(OKABE_ITO))
+    again = turn + bool(variant)
     return {
-        "color": OKABE_ITO[place % len(OKABE_ITO)],
+        "color": OKABE_ITO[colour],
         "marker": MARKERS[place % len(MARKERS)],
-        "linestyle": LINES[(place // len(OKABE_ITO) + bool(variant)) % len(LINES)],
+        "linestyle": VARIANTS[(again - 1) % len(VARIANTS)] if again else LINES[colour],
         "markersize": 5,
     }
 
@@ -125,7 +129,7 @@ def profile(axes: Any, errors: Floats, low: float, high: float, **look: Any) -> 
     It ends below 100 where errors are not finite, or larger than `high` (E. D. Dolan and J. J.
     Moré, Benchmarking optimization software with performance profiles, 2002).
     """
-    finite = np.sort(errors[np.isfinite(errors)])
+    finite = np.sort(errors[errors <= high])  # without NaN and infinities
     heights = 100 * np.arange(1, len(finite) + 1) / max(len(errors), 1)
     x = np.concatenate([[low], np.clip(finite, low, None), [high]])
     y = np.concatenate([[0.0], heights, heights[-1:] if len(finite) else [0.0]])
@@ -143,7 +147,7 @@ def heat_map(
     """Shares in % `(rows, columns)` in colour, NaN in grey, a text in each; returns the image."""
     shades = mpl.colormaps["cividis"].with_extremes(bad="0.85")
     image = axes.imshow(values, cmap=shades, vmin=0, vmax=100, aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, rotation=20, ha="right", fontsize=8)
+    axes.set_xticks(range(len(columns)), columns, fontsize=7)
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
     for i, j in np.ndindex(values.shape):
         dark = np.isfinite(values[i, j]) and values[i, j] < 50

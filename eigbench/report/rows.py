@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eigbench.runs.case import StabilityCase
+from eigbench.kinds.stability import StabilityCase
 from eigbench.runs.record import Record
 
 RIGHT = 0.01

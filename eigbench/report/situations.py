@@ -46,12 +46,11 @@ SITUATIONS = (
     Situation("closing gaps", "built; the smallest relative gap is below 1e-3 and not 0"),
     Situation("exact ties", "built; eigenvalues repeat: identity, dead channels, repeated zeros"),
     Situation(
-        "real, well conditioned",
-        "covariances of CIFAR-10 features of which float32 knows every eigenvalue to a tenth: "
-        "n·u·κ ≤ 0.1",
+        "well-conditioned covariances",
+        "of CIFAR-10 features; float32 knows every eigenvalue to a tenth: n·u·κ ≤ 0.1",
     ),
-    Situation("real, ill conditioned", "covariances of CIFAR-10 features with n·u·κ > 0.1"),
-    Situation("scaled", "built, times a factor from 1e-5 to 1e5, without ε"),
+    Situation("ill-conditioned covariances", "of CIFAR-10 features with n·u·κ > 0.1"),
+    Situation("scaled matrices", "built, times a factor from 1e-5 to 1e5, without ε"),
 )
 NAMES = tuple(situation.name for situation in SITUATIONS)
 OPEN_GAPS, CLOSING_GAPS, TIES, REAL_WELL, REAL_ILL, SCALED = NAMES

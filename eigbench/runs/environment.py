@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-import eigbench
+from eigbench._version import __version__
 
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy", "matplotlib", "msgspec")
 
@@ -42,7 +42,7 @@ def describe(device: str, seed: int, arguments: list[str] | None = None) -> Sess
     return Session(
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         command=shlex.join(["eigbench", *words]),
-        eigbench=eigbench.__version__,
+        eigbench=__version__,
         python=platform.python_version(),
         packages={name: _version(name) for name in _PACKAGES},
         system=f"{platform.system()} {platform.release()}",

@@ -7,7 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from eigbench.runs.case import Case
+from eigbench.kinds import Case
+from eigbench.kinds.base import DIGITS
 
 SCHEMA = 1
 
@@ -36,10 +37,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def values(self, metric: str) -> list[float]:
         """The raw values of a metric as floats, NaN and infinities included; empty if absent."""
         return [_to_float(value) for value in self.samples.get(metric, [])]
-
-
-DIGITS = 9
-"""Significant digits of a recorded value: as many as tell all numbers of float32 apart."""
 
 
 def number(value: float) -> Number:

@@ -1,22 +1,47 @@
-"""The only loop: what is recorded is skipped, a failing case is caught, each record is kept."""
+"""The only loop: what is recorded is skipped, a failing case is caught, each record is kept.
+
+What measures a case is chosen here too, by the kind of the case.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from eigbench.errors import NotApplicable, RunStopped
-from eigbench.runs.case import Case
+from eigbench.errors import InputError, NotApplicable, RunStopped
+from eigbench.kinds import KINDS, Case
+from eigbench.kinds.base import Tools
 from eigbench.runs.record import SCHEMA, Record, number
 from eigbench.runs.store import Writer
+from eigbench.runs.suite import Suite
 
 Measure = Callable[[Any], tuple[dict[str, list[float]], dict[str, list[str]]]]
 """What measures one case: raw numbers and raw words by metric."""
 
 Executor = Callable[[Callable[[Case], Record], Iterable[Case]], Iterator[Record]]
 """Runs a function over cases and yields records as they come, like the built-in `map`."""
+
+
+def measurer(suite: Suite, plan: Sequence[Case], **tools: Any) -> Measure:
+    """The function that measures each case of `plan`, the cases of `suite`, whatever its kind.
+
+    `tools` are `checkpoints`, `watch` and `traces` of `Tools`: what a training keeps and calls, and
+    where a profile keeps its traces. `InputError` if the suite's matrices or images cannot be had.
+    """
+    planned = {type(case) for case in plan}
+    given = Tools(plan=plan, matrices=suite.matrices, training=suite.training, **tools)
+    measure_by_type = {
+        kind.case: kind.measurer(given) for kind in KINDS.values() if kind.case in planned
+    }
+
+    def measure(case: Case) -> tuple[dict[str, list[float]], dict[str, list[str]]]:
+        if type(case) not in measure_by_type:
+            raise InputError(f"the suite has no case {case.id}")
+        return measure_by_type[type(case)](case)
+
+    return measure
 
 
 def run(

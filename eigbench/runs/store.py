@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
+import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from filelock import FileLock, Timeout
 
-from eigbench.errors import InputError
-from eigbench.methods.registry import remember
-from eigbench.runs.case import SeriesCase
+from eigbench._version import __version__
+from eigbench.errors import InputError, RunStopped
+from eigbench.kinds import Case
+from eigbench.kinds.base import MethodCase
+from eigbench.kinds.profile import ProfileCase
+from eigbench.methods.registry import register_unavailable
 from eigbench.runs.environment import Session
-from eigbench.runs.files import write_whole
 from eigbench.runs.record import SCHEMA, Record, decode, encode
-from eigbench.runs.structure import Suite
-from eigbench.runs.suite import load, to_toml
+from eigbench.runs.suite import Suite, cases, load, to_toml
 
 SUITE, RECORDS, ENVIRONMENT, REPORT = "suite.toml", "records.jsonl", "environment.json", "report.md"
 
@@ -29,12 +35,33 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     sessions: list[Session]
 
 
-class Run(msgspec.Struct, frozen=True):
+class Run(msgspec.Struct, frozen=True, dict=True):
     """Everything that a report is made of."""
 
     suite: Suite
     environment: Environment
     records: list[Record]
+
+    @cached_property
+    def plan(self) -> list[Case]:
+        """Every case of the suite, recorded or not."""
+        recorded: dict[str, set[str]] = {}
+        for case in (record.case for record in self.records):
+            if isinstance(case, MethodCase):
+                recorded.setdefault(case.method, set()).update(case.parameters)
+        # What a method accepts is known by importing it and torch, which takes seconds. Where the
+        # records of a complete run show it, they are the plan.
+        with suppress(InputError):
+            planned = cases(self.suite, lambda method: recorded.get(method, set()))
+            if {case.id for case in planned} <= {record.id for record in self.records}:
+                return planned
+        return cases(self.suite)
+
+    @cached_property
+    def missing(self) -> list[Case]:
+        """The cases that have no record; empty for a run that is complete."""
+        recorded = {record.id for record in self.records}
+        return [case for case in self.plan if case.id not in recorded]
 
 
 class Writer:
@@ -106,8 +133,9 @@ def read_run(folder: Path) -> Run:
     environment = Environment(schema=SCHEMA, sessions=_sessions(folder))
     records, _ = _read_records(folder / RECORDS)
     for case in (record.case for record in records):
-        if not isinstance(case, SeriesCase):
-            remember(case.method, case.parameters)  # before the suite, which names it, is checked
+        if isinstance(case, MethodCase):
+            # Before the suite, which names it, is checked.
+            register_unavailable(case.method, case.parameters)
     return Run(load(folder / SUITE), environment, records)
 
 
@@ -134,17 +162,11 @@ def _require_same(folder: Path, suite: Suite) -> None:
 
 def _require_version(folder: Path) -> None:
     sessions = _sessions(folder)
-    if sessions and sessions[-1].eigbench != (now := _installed()):
+    if sessions and sessions[-1].eigbench != __version__:
         raise InputError(
-            f"{folder} was measured by eigbench {sessions[-1].eigbench}, this is {now}; "
+            f"{folder} was measured by eigbench {sessions[-1].eigbench}, this is {__version__}; "
             "start a new run"
         )
-
-
-def _installed() -> str:
-    from eigbench import __version__
-
-    return __version__
 
 
 def _sessions(folder: Path) -> list[Session]:
@@ -184,3 +206,132 @@ def _recover(path: Path) -> list[Record]:
     if path.exists() and path.stat().st_size > length:
         os.truncate(path, length)
     return records
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)
+
+
+CHECKPOINTS = "checkpoints"
+
+
+class Checkpoints:
+    """One file a case in the folder of a run, while the case is being measured."""
+
+    def __init__(self, run: Path) -> None:
+        self._folder = run / CHECKPOINTS
+
+    def load(self, case_id: str) -> dict[str, Any] | None:
+        """What was saved last, or None; `RunStopped` if the file is damaged."""
+        import torch  # late: takes seconds
+
+        path = self._path(case_id)
+        if not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise RunStopped(
+                f"{path} is damaged ({reason}); remove it, and its trial starts again"
+            ) from error
+        return state
+
+    def save(self, case_id: str, state: dict[str, Any]) -> None:
+        """Replace what was saved before. Tensors, numbers, words, and lists and tables of them.
+
+        `RunStopped` if it cannot be written, as on a full disk.
+        """
+        import torch
+
+        content = io.BytesIO()
+        torch.save(state, content)
+        try:
+            self._folder.mkdir(exist_ok=True)
+            write_whole(self._path(case_id), content.getvalue())
+        except OSError as error:
+            raise RunStopped(
+                f"cannot save {self._path(case_id)}: {error.strerror or error}"
+            ) from error
+
+    def discard(self, case_id: str) -> None:
+        """Remove the checkpoint of a case that is recorded; with the last, the folder."""
+        self._path(case_id).unlink(missing_ok=True)
+        if self._folder.is_dir() and not any(self._folder.iterdir()):
+            self._folder.rmdir()
+
+    def _path(self, case_id: str) -> Path:
+        return self._folder / f"{case_id}.pt"
+
+
+TRACES = "traces"
+ENDING = ".pt.trace.json.gz"
+"""By this the plugin knows a trace; what stands before it, it calls the worker."""
+
+
+class Traces:
+    """One folder a workload, which the plugin calls a run; in it one file a method."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+
+    def keep(self, case: ProfileCase, content: bytes) -> str:
+        """Write a case's trace; returns its path within the run's folder."""
+        path = Path(TRACES) / workload_name(case) / f"{contestant_name(case)}{ENDING}"
+        (self._run / path).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self._run / path, content)
+        return path.as_posix()
+
+
+def workload_name(case: ProfileCase) -> str:
+    """What the cases of a workload have in common, in the letters of a file's name."""
+    size = {"d": case.d, "energy-": case.energy, "batch-": case.batch}
+    words = [f"{name}{value:g}" for name, value in size.items() if value is not None]
+    return "-".join(filter(None, [case.subject, case.layer, *words, case.dtype]))
+
+
+def contestant_name(case: ProfileCase) -> str:
+    """Method, parameters, and whether it is compiled."""
+    words = [f"{name}-{value}" for name, value in case.parameters.items()]
+    return "-".join([case.method, *words, *(["compiled"] if case.compiled else [])])
+
+
+BUNDLED = ("figures", "traces")
+
+_EARLIEST = (1980, 1, 1, 0, 0, 0)  # without the time of day, so that the same files give the same
+
+
+def bundle(folder: Path) -> None:
+    """Replace `figures/` by `figures.zip` and `traces/` by `traces.zip`.
+
+    What is in such a file from an earlier session of the run stays in it, unless it was made again.
+    """
+    for name in BUNDLED:
+        if (folder / name).is_dir():
+            archive = folder / f"{name}.zip"
+            content = {**_unpacked(archive), **_found(folder / name)}
+            write_whole(archive, _packed(content))
+            shutil.rmtree(folder / name)
+
+
+def _found(folder: Path) -> dict[str, bytes]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder.parent).as_posix(): path.read_bytes() for path in files}
+
+
+def _unpacked(archive: Path) -> dict[str, bytes]:
+    if not archive.exists():
+        return {}
+    with zipfile.ZipFile(archive) as opened:
+        return {name: opened.read(name) for name in opened.namelist()}
+
+
+def _packed(content: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(content):
+            archive.writestr(zipfile.ZipInfo(name, _EARLIEST), content[name])
+    return buffer.getvalue()

@@ -2,20 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import tomli_w
 
+from eigbench.axes import AXES, DEVICE, NAME, SEED, SEEDS, THRESHOLD, Axis
 from eigbench.errors import InputError
-from eigbench.runs.axes import AXES, DEVICE, NAME, SEED, SEEDS, THRESHOLD, Axis
-from eigbench.runs.case import Case, ProfileCase
-from eigbench.runs.grids import given, grid_cases, kind_of, required
-from eigbench.runs.structure import Axes, Grid, Suite
-from eigbench.runs.training import changed
+from eigbench.kinds import KINDS, Case
+from eigbench.kinds.base import Matrices, ParameterNames, Span
+from eigbench.kinds.profile import Profiling
+from eigbench.kinds.train import Training, changed
+from eigbench.methods.registry import parameter_names
+
+
+class Axes(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The values that each axis takes. An axis left out takes the suite's values."""
+
+    method: list[str] | None = None
+    d: list[int] | None = None
+    spectrum: list[str] | None = None
+    gap: list[float] | None = None
+    scale: list[float] | None = None
+    dtype: list[str] | None = None
+    epsilon: list[float] | None = None
+    iterations: list[int] | None = None
+    loss: list[str] | None = None
+    start: list[int] | None = None
+    """Seeds of a method's own random numbers, such as power iteration's starts."""
+    ratio: list[float] | None = None
+    model: list[str] | None = None
+    layer: list[str] | None = None
+    components: list[int] | None = None
+    energy: list[float] | None = None
+    truncation: list[str] | None = None
+    subject: list[str] | None = None
+    batch: list[int] | None = None
+    compiled: list[bool] | None = None
+
+
+class Grid(Axes, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One cross product of axes."""
+
+    about: str = ""
+    kind: str | None = None
+    """The suite's own, if it is left out."""
+    seeds: int | None = None
+    """Matrices per case or trials per cell, if not as many as the suite's."""
+    trace: bool = False
+    """Whether the profiles of this grid leave traces."""
+    narrow: list[str] = []
+    """Axes of which this grid has few values. An option keeps those that it names of them; if it
+    names none of them, its own values take their place."""
+    only: list[str] = []
+    """Axes on whose values the question of this grid depends. An option keeps those that it names
+    of them; if it names none of them, the grid is left out."""
+
+
+class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A way to shorten a suite for a machine: fewer trials, and a changed recipe."""
+
+    about: str = ""
+    seeds: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    training: dict[str, Any] = {}
+
+
+class Suite(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What to run. Resolved, it is the whole description: the same suite gives the same cases."""
+
+    name: str
+    kind: str
+    """The kind of case of every grid that names no other: one of `kinds.KINDS`."""
+    title: str = ""
+    seeds: int = 8
+    seed: int = 0
+    device: str = "cpu"
+    threshold: float = 0.05
+    parameters: dict[str, int | float | bool] = {}
+    """Values of methods' own parameters, for every method that has them."""
+    axes: Axes = msgspec.field(default_factory=Axes)
+    grids: list[Grid] = []
+    matrices: Matrices | None = None
+    training: Training | None = None
+    profiling: Profiling = msgspec.field(default_factory=Profiling)
+    compare: str = ""
+    """What a training suite repeats of the paper, such as "figure-2", or "table-2 table-5"."""
+    bundle: bool = False
+    """Whether pictures and traces end up in one file each, for where few files come back."""
+    scale: str = ""
+    """The scale that was applied; a suite with `scales` and none applied is at its own."""
+    scales: dict[str, Scale] = {}
 
 
 def shipped() -> dict[str, Path]:
@@ -57,6 +136,7 @@ def check(suite: Suite) -> Suite:
     for name, axis in (("name", NAME), ("device", DEVICE), ("seeds", SEEDS), ("seed", SEED)):
         _read(name, axis, getattr(suite, name))
     _read("threshold", THRESHOLD, suite.threshold)
+    _require_kind("kind", suite.kind)
     if not suite.grids:
         raise InputError("there are no grids; a suite has one [[grids]] or more")
     _check_axes("axes", suite.axes)
@@ -79,6 +159,7 @@ def check(suite: Suite) -> Suite:
 def _check_grid(place: str, suite: Suite, grid: Grid) -> None:
     _check_axes(place, grid)
     kind = kind_of(suite, grid)
+    _require_kind(f"{place}.kind", kind)
     if kind == "train" and suite.training is None:
         raise InputError(f"{place} trains, but the suite has no [training]")
     if grid.seeds is not None:
@@ -86,7 +167,7 @@ def _check_grid(place: str, suite: Suite, grid: Grid) -> None:
     if grid.trace and kind != "profile":
         raise InputError(f"{place}.trace: only profiles leave traces, and this is of kind {kind}")
     values = {**given(suite.axes), **given(grid)}
-    missing = required(kind, values) - set(values)
+    missing = KINDS[kind].required(values) - set(values)
     if missing:
         raise InputError(f"{place} has no {', '.join(sorted(missing))}")
     for list_name, names in (("narrow", grid.narrow), ("only", grid.only)):
@@ -94,6 +175,11 @@ def _check_grid(place: str, suite: Suite, grid: Grid) -> None:
             if name not in AXES:
                 axes = ", ".join(AXES)
                 raise InputError(f"{place}.{list_name}: {name!r} is no axis; axes are {axes}")
+
+
+def _require_kind(place: str, kind: str) -> None:
+    if kind not in KINDS:
+        raise InputError(f"{place}: {kind!r} is not valid; accepted: {', '.join(KINDS)}")
 
 
 def _check_axes(place: str, axes: Axes) -> None:
@@ -119,7 +205,7 @@ def override(suite: Suite, options: Mapping[str, list[Any]]) -> Suite:
 
 def _overridden(suite: Suite, grid: Grid, options: Mapping[str, list[Any]]) -> Grid | None:
     """One grid, or None where the options leave nothing of what it asks."""
-    if kind_of(suite, grid) == "series":
+    if not KINDS[kind_of(suite, grid)].takes_options:
         return grid
     changes = {}
     for name, values in options.items():
@@ -135,7 +221,7 @@ def at_scale(suite: Suite, name: str) -> Suite:
     """The suite at one of its scales; what the others would be is left out."""
     if name not in suite.scales or suite.training is None:
         known = ", ".join(suite.scales) or "none"
-        raise InputError(f"suite {suite.name!r} has no scale {name!r}; it has: {known}")
+        raise InputError(f"suite {suite.name!r} has no preset {name!r}; it has: {known}")
     scale = suite.scales[name]
     return msgspec.structs.replace(
         suite,
@@ -160,20 +246,56 @@ def _without_none(table: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def cases(suite: Suite) -> list[Case]:
-    """Every case of the suite, in order, each once."""
-    found = [case for grid in suite.grids for case in grid_cases(suite, grid)]
-    taken = {name for case in found for name in getattr(case, "parameters", ())}
+def given(axes: Axes) -> dict[str, list[Any]]:
+    """The axes that have values."""
+    names = Axes.__struct_fields__
+    return {name: getattr(axes, name) for name in names if getattr(axes, name) is not None}
+
+
+def kind_of(suite: Suite, grid: Grid) -> str:
+    """What a grid asks: its own kind, or the suite's."""
+    return grid.kind or suite.kind
+
+
+def seeds_of(suite: Suite, grid: Grid) -> int:
+    """Matrices per case, or trials per cell: the grid's own, or the suite's."""
+    return suite.seeds if grid.seeds is None else grid.seeds
+
+
+def cases(suite: Suite, names: ParameterNames = parameter_names) -> list[Case]:
+    """Every case of the suite, in order, each once.
+
+    `names` gives the parameters that a method accepts; the usual one imports the method, and torch.
+    """
+    found = [case for grid in suite.grids for case in _grid_cases(suite, grid, names)]
+    accepted = {name for case in found for name in getattr(case, "parameters", ())}
     for name in suite.parameters:
-        if name not in taken:
+        if name not in accepted:
             raise InputError(f"parameters (--set): no method here has a parameter {name!r}")
-    if suite.kind == "train":
+    if KINDS[suite.kind].has_trials:
         # Every cell of every grid once before any has its second trial.
         found.sort(key=lambda case: getattr(case, "seed", 0))
     chosen: dict[str, Case] = {}
     for case in found:
-        once = msgspec.structs.replace(case, trace=False) if isinstance(case, ProfileCase) else case
+        question = case.question
         # Of two that differ in this alone, the one that leaves a trace.
-        if once.id not in chosen or case != once:
-            chosen[once.id] = case
+        if question.id not in chosen or case != question:
+            chosen[question.id] = case
     return list(chosen.values())
+
+
+def _grid_cases(suite: Suite, grid: Grid, names: ParameterNames) -> Iterator[Case]:
+    span = Span(
+        values={**given(suite.axes), **given(grid)},
+        parameters=suite.parameters,
+        seeds=seeds_of(suite, grid),
+        seed=suite.seed,
+        device=suite.device,
+        threshold=suite.threshold,
+        trace=grid.trace,
+        matrices=suite.matrices,
+        training=suite.training,
+        profiling=suite.profiling,
+        parameter_names=names,
+    )
+    yield from KINDS[kind_of(suite, grid)].expand(span)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from eigbench.measure.threads import torch_threads
+from eigbench.measure.process import torch_threads
 from eigbench.methods import available
 from tests.benchmarks.bars import Bar, share_of_others, used
 from tests.benchmarks.gate import BASELINE, METHODS, SLOWDOWN, Gate, Verdict

@@ -16,8 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from eigbench.measure.timing import Contestant, Times
-from eigbench.measure.timing import contest as interleave
+from eigbench.measure.timing import Contestant, Times, interleave
 from eigbench.report.stats import (
     RATIO_BETWEEN_RUNS,
     RATIO_SHARE,
@@ -28,7 +27,7 @@ from eigbench.report.stats import (
     decide,
     level,
 )
-from eigbench.runs.files import write_whole
+from eigbench.runs.store import write_whole
 
 BASELINE = Path(__file__).with_name("baseline.json")
 ACCEPT = "nox -s bench -- --accept-baseline"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from eigbench.measure import measurer
+from eigbench.kinds import Case
+from eigbench.kinds.stability import StabilityCase
 from eigbench.runs import store
-from eigbench.runs.case import Case, StabilityCase
 from eigbench.runs.environment import describe
-from eigbench.runs.runner import run
+from eigbench.runs.runner import measurer, run
 from eigbench.runs.suite import cases, load
 from tests.benchmarks.bars import Bar
 from tests.benchmarks.gate import Gate
@@ -29,7 +29,7 @@ SUITE = load(Path(__file__).parents[2] / "suites" / "stability.toml")
 @contextmanager
 def run_and_measure(chosen: list[Case], folder: Path) -> Iterator[tuple[Call, Call]]:
     """These cases through the loop of a run into `folder`, and the same measured alone."""
-    measure = measurer(SUITE)
+    measure = measurer(SUITE, cases(SUITE))
     session = describe("cpu", SUITE.seed)
     with store.open_run(folder, SUITE, session, resume=False) as writer:
 

@@ -40,7 +40,7 @@ start = [0]
 
 NARROW = (
     *("--d", "4", "--gap", "0.1", "--seeds", "2", "--spectrum", "gap", "--loss", "whitening"),
-    *("--eps", "1e-4", "--scale", "1", "--dtype", "float32", "--iterations", "3"),
+    *("--eps", "1e-4", "--matrix-scale", "1", "--dtype", "float32", "--iterations", "3"),
 )
 """Options that leave little of the suite `stability`."""
 

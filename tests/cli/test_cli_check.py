@@ -33,7 +33,7 @@ class Broken(Method):
 @pytest.fixture(autouse=True)
 def _nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_registered", {})
-    monkeypatch.setattr(registry, "_remembered", {})
+    monkeypatch.setattr(registry, "_unavailable", {})
 
 
 @pytest.fixture

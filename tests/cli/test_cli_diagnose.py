@@ -63,7 +63,8 @@ def test_in_a_pipe_there_are_no_colours(identity: str, cwd: Path) -> None:
         (["broken.pt"], "not a valid .pt file"),
         (["identity.npy", "--gradients", "wide.npy"], "shape (3, 4)"),
         (["identity.npy", "--gradients", "nowhere.npy"], "cannot read nowhere.npy"),
-        (["wide.npy"], "must be square"),
+        (["wide.npy"], "wide.npy has shape (3, 4); matrices must be square"),
+        (["two.npz"], "two.npz[wide] has shape (3, 4); matrices must be square"),
         (["identity.npy", "--out", "full"], "not empty"),
         ([], "Missing argument 'FILE'"),
     ],
@@ -75,6 +76,7 @@ def test_wrong_input_is_one_line(
     (cwd / "broken.npy").write_bytes(b"no array")
     (cwd / "broken.pt").write_bytes(b"no archive")
     np.save(cwd / "wide.npy", np.zeros((3, 4)))
+    np.savez(cwd / "two.npz", square=np.eye(2), wide=np.zeros((3, 4)))
     (cwd / "full").mkdir()
     (cwd / "full" / "file").touch()
     assert complaint in call("diagnose", *words).complaint

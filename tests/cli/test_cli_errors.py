@@ -14,7 +14,10 @@ from eigbench.errors import InputError
 from tests.cli.commandline import NARROW, SMALL, Outcome, call, call_apart, contents
 
 WHOLE = "whole numbers from 1"
-LOSSES = "whitening, square-root, subspace, reconstruction, eigenvector, closing-eigenvector"
+LOSSES = (
+    "whitening, whitening-truncated, square-root, subspace, reconstruction, eigenvector, "
+    "closing-eigenvector"
+)
 METHODS = "eigh, svd, pi, hybrid, hybrid-loop"
 SPECTRA = "gap, cluster, geometric, rank-deficient, laplacian, identity, cifar-patches, cifar-conv"
 
@@ -42,8 +45,8 @@ WRONG_VALUES = [
     (["--gap", "1e999"], ["--gap", "'1e999'", "0 ≤ g < 1"]),
     (["--eps", "-1e-9"], ["--eps", "'-1e-9'", "from 0"]),
     (["--eps", "inf"], ["--eps", "'inf'", "from 0"]),
-    (["--scale", "0"], ["--scale", "'0'", "above 0"]),
-    (["--scale", "nan"], ["--scale", "'nan'", "above 0"]),
+    (["--matrix-scale", "0"], ["--matrix-scale", "'0'", "above 0"]),
+    (["--matrix-scale", "nan"], ["--matrix-scale", "'nan'", "above 0"]),
     (["--iterations", "0"], ["--iterations", "'0'", WHOLE]),
     (["--method", "nope"], ["--method", "'nope'", METHODS]),
     (["--method", "EIGH"], ["--method", "'EIGH'", METHODS]),

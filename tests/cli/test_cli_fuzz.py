@@ -17,7 +17,7 @@ from tests.cli.commandline import call
 COMMANDS = ["stability", "run", "report", "methods", "env"]
 OPTIONS = [
     *("--d", "--gap", "--dtype", "--eps", "--method", "--iterations", "--spectrum", "--loss"),
-    *("--scale", "--matrices", "--seeds", "--device", "--out", "--resume", "--quiet", "-q"),
+    *("--matrix-scale", "--matrices", "--seeds", "--device", "--out", "--resume", "--quiet", "-q"),
     *("--no-progress", "--nope", "-x", "--", "-"),
 ]
 VALUES = [

@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eigbench.cli.lists import spread
+from eigbench.cli.axis_options import spread
+from eigbench.cli.options import RunOptions
 from eigbench.errors import InputError
+from eigbench.kinds.invariance import InvarianceCase
+from eigbench.kinds.path import PathCase
+from eigbench.kinds.profile import ProfileCase
+from eigbench.kinds.stability import StabilityCase
 from eigbench.methods import available
-from eigbench.runs.case import InvarianceCase, PathCase, ProfileCase, StabilityCase
-from eigbench.runs.structure import Suite
-from eigbench.runs.suite import cases, find, load, override
+from eigbench.runs.suite import Suite, cases, find, load, override
 from tests.cli.commandline import call
 
 AXES: list[tuple[str, str, list[str], list[Any]]] = [
@@ -28,7 +31,7 @@ AXES: list[tuple[str, str, list[str], list[Any]]] = [
     ("--iterations", "iterations", ["2", "7"], [2, 7]),
     ("--spectrum", "spectrum", ["cluster", "gap"], ["cluster", "gap"]),
     ("--loss", "loss", ["subspace", "whitening"], ["subspace", "whitening"]),
-    ("--scale", "scale", ["1e5", "1"], [1e5, 1.0]),
+    ("--matrix-scale", "scale", ["1e5", "1"], [1e5, 1.0]),
 ]
 
 Spelling = Callable[[str, list[str]], list[str]]
@@ -52,11 +55,10 @@ class Executed:
 
     def __init__(self) -> None:
         self.suite: Suite | None = None
-        self.out: Path | None = None
-        self.options: dict[str, bool] = {}
+        self.options = RunOptions()
 
-    def __call__(self, suite: Suite, out: Path | None, **options: bool) -> None:
-        self.suite, self.out, self.options = suite, out, options
+    def __call__(self, suite: Suite, options: RunOptions) -> None:
+        self.suite, self.options = suite, options
 
 
 @pytest.fixture
@@ -94,8 +96,9 @@ def test_options_that_follow_and_precede_are_options(executed: Executed, spellin
     assert _values(executed.suite, "gap") == [0.3, 1e-3]
     assert executed.suite is not None
     assert executed.suite.seeds == 3
-    assert executed.out == Path("here")
-    assert executed.options == {"resume": True, "quiet": True, "no_progress": True}
+    assert executed.options == RunOptions(
+        out=Path("here"), resume=True, quiet=True, no_progress=True
+    )
 
 
 def test_repetitions_are_removed_by_value_not_by_spelling(executed: Executed) -> None:
@@ -111,7 +114,7 @@ def test_order_is_kept(executed: Executed) -> None:
 
 def test_an_axis_that_is_not_given_keeps_the_suite_values(executed: Executed) -> None:
     assert call("stability", "--d", "4").code == 0
-    assert _values(executed.suite, "gap") == [0.3, 0.1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8, 0.0]
+    assert _values(executed.suite, "gap") == [0.15, 0.1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8, 0.0]
     assert _values(executed.suite, "method") is None  # the suite's own axes decide
 
 
@@ -152,6 +155,14 @@ def test_parameters_of_methods(executed: Executed) -> None:
     assert executed.suite is not None
     assert executed.suite.parameters == {"degree": 7, "eta": 1e-3, "relative": True}
     assert [type(value) for value in executed.suite.parameters.values()] == [int, float, bool]
+
+
+def test_a_suite_from_a_file_takes_parameters_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = Executed()
+    monkeypatch.setattr("eigbench.cli.run.execute", stand_in)
+    assert call("run", "stability", "--set", "degree=7").code == 0
+    assert stand_in.suite is not None
+    assert stand_in.suite.parameters == {"degree": 7}
 
 
 @pytest.mark.parametrize("word", ["degree", "=3", "degree=", "degree=many", "degree=True"])

@@ -6,7 +6,9 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-from eigbench.runs.case import ProfileCase, StabilityCase, TrainCase
+from eigbench.kinds.profile import ProfileCase
+from eigbench.kinds.stability import StabilityCase
+from eigbench.kinds.train import TrainCase
 from eigbench.runs.store import read_run
 from eigbench.runs.suite import cases, find, load
 from tests.cli.commandline import call

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eigbench.runs.case import ProfileCase
+from eigbench.kinds.profile import ProfileCase
 from eigbench.runs.store import read_run
 from tests.cli.commandline import call, contents
 

@@ -269,7 +269,7 @@ def test_a_finished_run_is_not_measured_again(small: Path) -> None:
 
 def test_a_run_of_another_version_is_refused(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert call("run", "small.toml", "--out", "run", "-q").code == 0
-    monkeypatch.setattr("eigbench.__version__", "99.0")
+    monkeypatch.setattr("eigbench.runs.store.__version__", "99.0")
     before = contents(small)
     outcome = call("run", "small.toml", "--out", "run", "--resume")
     assert outcome.code == 2

@@ -181,7 +181,17 @@ def _covariances(count: int, n: int) -> Any:
 
 
 OWN = (
-    *("--method", "eigh", "hybrid", "--iterations", "3", "--loss", "whitening", "--scale", "1"),
+    *(
+        "--method",
+        "eigh",
+        "hybrid",
+        "--iterations",
+        "3",
+        "--loss",
+        "whitening",
+        "--matrix-scale",
+        "1",
+    ),
     *("--eps", "1e-4", "--dtype", "float32"),
 )
 

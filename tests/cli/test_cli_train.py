@@ -90,7 +90,7 @@ def test_a_suite_of_the_paper_runs_on_a_folder(cwd: Path, pictures: Path) -> Non
     )
     (cwd / "table5.toml").write_text(small, "utf-8")
     outcome = call(
-        *("run", "table5.toml", "--scale", "smoke", "--data", str(pictures), "--quiet"),
+        *("run", "table5.toml", "--preset", "smoke", "--data", str(pictures), "--quiet"),
         *("--out", "run"),
     )
     assert outcome.code == 0, outcome
@@ -107,7 +107,7 @@ def test_a_suite_of_the_paper_runs_on_a_folder(cwd: Path, pictures: Path) -> Non
         (("--layer", "ln"), "--layer: 'ln' is not valid; accepted: bn, zca, pca, none"),
         (("--components", "65"), "--components: '65' is not valid"),
         (("--energy", "nan"), "--energy: 'nan' is not valid"),
-        (("--width", "0"), "--width: '0' is not valid; accepted: whole numbers from 1 on"),
+        (("--width", "0"), "--width: '0' is not valid; accepted: whole numbers from 1 to"),
         (("--epochs", "1.5"), "--epochs: '1.5' is not valid"),
         (("--lr", "-1"), "--lr: '-1' is not valid; accepted: numbers above 0"),
         (("--recipe", "old"), "--recipe: 'old' is not valid; accepted: paper, modern"),
@@ -134,8 +134,8 @@ def test_wrong_input_is_one_line_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("paper-table2", "--scale", "big"), "--scale: suite 'paper-table2' has no scale 'big'"),
-        (("stability", "--scale", "short"), "--scale: suite 'stability' has no scale 'short'"),
+        (("paper-table2", "--preset", "big"), "--preset: suite 'paper-table2' has no preset 'big'"),
+        (("stability", "--preset", "short"), "--preset: suite 'stability' has no preset 'short'"),
         (("stability", "--data", "mini"), "--data: suite 'stability' trains nothing"),
     ],
 )

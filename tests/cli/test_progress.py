@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from eigbench.cli.progress import SECONDS_BETWEEN_LINES, PlainLines, progress
-from eigbench.runs.case import SeriesCase
+from eigbench.cli.execute import SECONDS_BETWEEN_LINES, PlainLines, progress
+from eigbench.kinds.series import SeriesCase
 from eigbench.runs.record import SCHEMA, Record
 from tests.cli.commandline import SMALL, start
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from eigbench import compare as comparing
 from eigbench.compare.model import CaseComparison, Comparison, Effect
-from eigbench.runs.case import REFERENCES, Case, ProfileCase, StabilityCase
+from eigbench.kinds import Case
+from eigbench.kinds.profile import REFERENCES, ProfileCase, Profiling
+from eigbench.kinds.stability import StabilityCase
 from eigbench.runs.environment import Session
-from eigbench.runs.profiling import Profiling
 from eigbench.runs.record import SCHEMA, Record, number
 from eigbench.runs.store import open_run
-from eigbench.runs.structure import Axes, Grid, Suite
-from eigbench.runs.suite import cases
+from eigbench.runs.suite import Axes, Grid, Suite, cases
 from tests.runs.making import session, suite
 
 ROUNDS = 51

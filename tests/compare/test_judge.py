@@ -12,8 +12,8 @@ from eigbench.compare import compare
 from eigbench.compare.judge import compare_runs
 from eigbench.compare.model import Comparison
 from eigbench.errors import InputError
+from eigbench.kinds.profile import ProfileCase
 from eigbench.report.stats import RATIO_BETWEEN_RUNS
-from eigbench.runs.case import ProfileCase
 from eigbench.runs.store import Environment, Run
 from eigbench.runs.suite import cases
 from tests.compare.making import Factors, compared, here, profile_suite, profiles, write

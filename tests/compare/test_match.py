@@ -15,7 +15,9 @@ from eigbench.compare.match import (
     same_torch,
     units,
 )
-from eigbench.runs.case import Case, ProfileCase, SeriesCase
+from eigbench.kinds import Case
+from eigbench.kinds.profile import ProfileCase
+from eigbench.kinds.series import SeriesCase
 from eigbench.runs.environment import Session
 from eigbench.runs.record import Record
 from eigbench.runs.store import Environment, Run

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from eigbench.compare.model import Comparison
-from eigbench.runs.case import ProfileCase
+from eigbench.kinds.profile import ProfileCase
 from eigbench.runs.record import Record, number
 from tests.compare.making import (
     Factors,

@@ -17,7 +17,9 @@ from eigbench.compare.match import Pair, Unit
 from eigbench.compare.model import CaseComparison, Comparison
 from eigbench.compare.rules import RULES, Context
 from eigbench.compare.text import to_markdown
-from eigbench.runs.case import InvarianceCase, PathCase, SeriesCase
+from eigbench.kinds.invariance import InvarianceCase
+from eigbench.kinds.path import PathCase
+from eigbench.kinds.series import SeriesCase
 from eigbench.runs.record import Record
 from eigbench.runs.store import Environment, Run
 from eigbench.runs.suite import cases

@@ -16,7 +16,8 @@ import pytest
 from eigbench import compare as comparing
 from eigbench.compare.model import Answer, Comparison, Verdict, to_json
 from eigbench.compare.text import WIDTH, named, shared, to_markdown
-from eigbench.runs.case import Case, ProfileCase
+from eigbench.kinds import Case
+from eigbench.kinds.profile import ProfileCase
 from eigbench.runs.store import read_run
 from eigbench.runs.suite import cases
 from tests.compare.making import (
@@ -178,7 +179,7 @@ def _unit(case: Case) -> Case:
 def test_what_all_share_is_said_once() -> None:
     own = cases(profile_suite(d=[16]))
     assert named(own) == ["torch.linalg.eigh", "eigh", "hybrid"]
-    words = "operation, d = 16, batch 64, fresh inputs, K = 19, float32, cpu"
+    words = "operation, d = 16, batch 64, fresh inputs, K = 19, float32, device cpu"
     assert shared(own) == {"profile": words}
 
 

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from eigbench.compare.model import CaseComparison, Comparison
-from eigbench.runs.case import TrainCase
+from eigbench.kinds.train import TrainCase
 from eigbench.runs.record import Record
 from eigbench.runs.suite import cases
 from tests.compare.making import case_of, compared, effect_of, here

@@ -11,6 +11,7 @@ from torch import Tensor
 from eigbench.methods.base import Eigenpairs, Method, Promise, symmetric_part
 from eigbench.methods.functions import SpectralFunction
 from eigbench.methods.gaps import gaps_above
+from eigbench.methods.hybrid import Hybrid
 from eigbench.methods.pairwise import pairwise_eigh
 
 
@@ -231,3 +232,11 @@ class _Once(torch.autograd.Function):
         A = V.mT @ by_vectors
         core = ((A - A.mT) * (0.5 / gaps_above(values))).triu(1)
         return V @ (core + core.mT + torch.diag_embed(by_values)) @ V.mT
+
+
+@dataclass(frozen=True)
+class OneTermLess(Hybrid):
+    """`hybrid` by name, whose formula has K terms."""
+
+    def eigh(self, M: Tensor) -> Eigenpairs:
+        return pairwise_eigh(M, Hybrid(self.iterations - 1))

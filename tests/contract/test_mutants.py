@@ -26,6 +26,7 @@ BREAKS: list[tuple[str, type[Method]]] = [
     ("functions of M", mutants.OtherFunction),
     ("whitening", mutants.WhitensToTwo),
     ("edges of shape", mutants.NoEmptyBatch),
+    ("own formula", mutants.OneTermLess),
     ("symmetric gradient", mutants.Asymmetric),
     ("precision", mutants.HalfPrecision),
     ("neighbours", mutants.OneNormForTheBatch),

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eigbench.diagnosis.diagnosing import Diagnosis
-from eigbench.diagnosis.findings import Finding, Severity
+from eigbench.diagnosis.diagnose import Diagnosis
+from eigbench.diagnosis.findings import MatrixFinding, Severity
 from eigbench.spectra import Floats, random_orthogonal
 
 
@@ -21,7 +21,7 @@ def with_spectrum(*eigenvalues: float, seed: int = 0) -> Floats:
     return symmetric
 
 
-def finding(found: Diagnosis, words: str) -> Finding:
+def finding(found: Diagnosis, words: str) -> MatrixFinding:
     """The one finding whose title has these words."""
     (one,) = [finding for finding in found.findings if words in finding.title]
     return one

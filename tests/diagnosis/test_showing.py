@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import re
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 import eigbench
-from eigbench.diagnosis.diagnosing import Diagnosis
-from eigbench.diagnosis.terminal import show
+from eigbench.diagnosis.diagnose import Diagnosis
+from eigbench.diagnosis.page import plain, show, to_text
 from tests.diagnosis.making import with_spectrum
 
 
@@ -27,7 +29,7 @@ def found() -> Diagnosis:
 @pytest.mark.parametrize("width", [40, 60, 80])
 def test_no_line_is_longer_than_the_terminal(found: Diagnosis, width: int) -> None:
     buffer = io.StringIO()
-    show(found.document(), Console(file=buffer, width=width))
+    show(found.brief(), Console(file=buffer, width=width))
     lines = buffer.getvalue().splitlines()
     assert max(map(len, lines)) <= width
     assert not any(line.endswith(" ") for line in lines)
@@ -36,7 +38,7 @@ def test_no_line_is_longer_than_the_terminal(found: Diagnosis, width: int) -> No
 
 def test_colours_only_where_there_are_any(found: Diagnosis) -> None:
     buffer = io.StringIO()
-    show(found.document(), Console(file=buffer, width=80, force_terminal=True))
+    show(found.brief(), Console(file=buffer, width=80, force_terminal=True))
     assert "\x1b[" in buffer.getvalue()
 
 
@@ -51,8 +53,11 @@ class Tags(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Open one."""
         self.seen.add(tag)
-        if tag != "img":
-            self.open.append(tag)
+        self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """One that is open and closed at once."""
+        self.seen.add(tag)
 
     def handle_endtag(self, tag: str) -> None:
         """Close the one that was opened last."""
@@ -64,18 +69,44 @@ def test_html_is_whole_and_needs_nothing_from_outside(found: Diagnosis) -> None:
     tags = Tags()
     tags.feed(html)
     assert tags.open == []
-    assert {"section", "table", "img", "details", "code"} <= tags.seen
+    assert {"table", "img", "details", "code"} <= tags.seen
     assert "data:image/png;base64," in html
     assert not re.search(r"(src|href)=\"http", html)
     assert "<script" not in html
 
 
-def test_names_from_a_file_are_escaped(tmp_path: Path) -> None:
-    path = tmp_path / "mine.npz"
-    np.savez(path, **{"<b>": np.eye(2)})  # type: ignore[arg-type]
-    html = eigbench.diagnose(path)._repr_html_()
-    assert "&lt;b&gt;" in html
-    assert "<b>:" not in html
+STRANGE = [
+    "[/a]",
+    "[red]x",
+    r"$\frac{$",
+    "<b>",
+    "a|b",
+    "*c*_d_",
+    "``e`",
+    "# f",
+    "g\nh",
+    "\x1b[31mi",
+]
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_name_from_a_file_is_text_everywhere(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.pt"
+    torch.save({name: torch.eye(2), "other": torch.full((2, 2), torch.nan)}, path)
+    shown = name.replace("\n", " ").replace("\x1b", "")
+    found = eigbench.diagnose(path)
+    assert f"Every method on {shown}\n" in str(found)
+    assert f"\n{shown} (of those that were measured): NaN" in str(found)
+    assert "\x1b" not in str(found)
+    cells = re.findall("<th[^>]*>(.*?)</th>", found._repr_html_())
+    assert f"<code>{escape(shown)}</code>" in cells
+    assert found.write(tmp_path).exists()
+    assert f"{shown}: eigenvalues" in [axes.get_title() for axes in found.plot().axes]
+
+
+def test_text_from_a_library_is_text() -> None:
+    message = "a *b* `c` [d](e) <f> _g_ ~~h~~ &amp; \\i # j"
+    assert to_text(f"## x {plain(message)}") == f"x {message}\n"
 
 
 def test_a_folder_gets_the_report_and_its_picture(found: Diagnosis, tmp_path: Path) -> None:

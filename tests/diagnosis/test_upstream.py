@@ -12,8 +12,7 @@ from safetensors.torch import save_file
 
 import eigbench
 from eigbench.diagnosis.findings import Severity
-from eigbench.diagnosis.trials import Outcome
-from eigbench.diagnosis.uses import YOURS
+from eigbench.diagnosis.trials import YOURS, GradientOutcome
 from eigbench.errors import InputError
 from eigbench.spectra import Floats
 from tests.diagnosis.making import finding, with_spectrum
@@ -41,11 +40,11 @@ def test_the_users_own_gradient_is_measured_against_the_exact_one() -> None:
     assert use.exact is not None
     assert np.allclose(use.exact, truth.numpy(), rtol=1e-12, atol=1e-13)
     for method in ("eigh", "svd", "implicit"):  # whose signs of eigenvectors may differ
-        trial = measured.trial(method, YOURS, "float64")
-        assert trial.outcome is Outcome.RIGHT
-        assert trial.error < 1e-12
-    assert measured.trial("spectral", YOURS, "float64").outcome is Outcome.REFUSED
-    assert measured.trial("subspace", YOURS, "float64").outcome is Outcome.WRONG
+        attempt = measured.attempt(method, YOURS, "float64")
+        assert attempt.outcome is GradientOutcome.RIGHT
+        assert attempt.error < 1e-12
+    assert measured.attempt("spectral", YOURS, "float64").outcome is GradientOutcome.REFUSED
+    assert measured.attempt("subspace", YOURS, "float64").outcome is GradientOutcome.WRONG
 
 
 def test_a_gradient_of_the_function_takes_the_place_of_the_drawn_one() -> None:
@@ -66,7 +65,7 @@ def test_at_a_tie_a_loss_of_single_vectors_has_no_derivative() -> None:
     assert finding(found, "not determined").severity is Severity.FAILS
     (measured,) = found.measured
     assert next(use for use in measured.uses if use.name == YOURS).exact is None
-    assert measured.trial("clip", YOURS, "float64").outcome is Outcome.UNKNOWN
+    assert measured.attempt("clip", YOURS, "float64").outcome is GradientOutcome.UNKNOWN
 
 
 def test_at_a_tie_a_loss_of_the_whole_is_told_from_it() -> None:
@@ -83,7 +82,9 @@ def test_a_gradient_that_is_nan_already_is_not_blamed_on_the_decomposition() -> 
     M = with_spectrum(1, 2, 3)
     found = eigbench.diagnose(M, np.full((3, 3), np.nan))
     assert "before it reached" in found.verdict
-    assert found.measured[0].trial("eigh", "whitening", "float64").outcome is Outcome.RIGHT
+    assert (
+        found.measured[0].attempt("eigh", "whitening", "float64").outcome is GradientOutcome.RIGHT
+    )
 
 
 @pytest.mark.parametrize("ending", ["npz", "pt", "safetensors"])
@@ -100,7 +101,7 @@ def test_gradients_come_from_a_file(tmp_path: Path, ending: str) -> None:
         save_file(tensors, path)
     np.save(tmp_path / "M.npy", M)
     found = eigbench.diagnose(tmp_path / "M.npy", path)
-    assert found.measured[0].trial("eigh", YOURS, "float64").outcome is Outcome.RIGHT
+    assert found.measured[0].attempt("eigh", YOURS, "float64").outcome is GradientOutcome.RIGHT
 
 
 def test_gradients_go_by_the_keys_of_the_matrices(tmp_path: Path) -> None:
@@ -108,9 +109,9 @@ def test_gradients_go_by_the_keys_of_the_matrices(tmp_path: Path) -> None:
     np.savez(tmp_path / "M.npz", one=one, two=two)
     np.savez(tmp_path / "W.npz", one=one * 2, two=two * 3)
     found = eigbench.diagnose(tmp_path / "M.npz", tmp_path / "W.npz")
-    subjects = {subject.label: subject for subject in found.evidence.subjects}
-    assert subjects.keys() == {"one", "two"}
-    given = subjects["two"].upstream.by_function
+    matrices = {matrix.label: matrix for matrix in found.evidence.matrices}
+    assert matrices.keys() == {"one", "two"}
+    given = matrices["two"].upstream.by_function
     assert given is not None
     assert np.array_equal(given, two * 3)
 

@@ -15,11 +15,8 @@ from torch.linalg import eigh
 from torch.utils.checkpoint import checkpoint
 
 import eigbench
-from eigbench.diagnosis.intercepting import OPERATIONS
-from eigbench.diagnosis.journal import Journal
-from eigbench.diagnosis.keeping import CLOSEST, FAILURE, FROM_ABOVE, Keeper
-from eigbench.diagnosis.observing import Observer
-from eigbench.diagnosis.watching import Watch
+from eigbench.diagnosis.interception import OPERATIONS
+from eigbench.diagnosis.watch import CLOSEST, FAILURE, FROM_ABOVE, CallObserver, Watch
 from eigbench.errors import InputError
 from tests.cli.commandline import call
 from tests.diagnosis.making import Network, finding, train, with_spectrum
@@ -71,11 +68,11 @@ def test_a_nan_at_step_3_becomes_a_file_that_diagnose_reads(
 
     found = eigbench.diagnose(watched.folder / FAILURE)
     assert found.facts[0].dtype == "float32"
-    assert torch.equal(torch.tensor(found.evidence.subjects[0].entries), torch.eye(4).double())
+    assert torch.equal(torch.tensor(found.evidence.matrices[0].entries), torch.eye(4).double())
     saved = finding(found, "Saved by eigbench.watch")
-    assert "module `zca` after 3 steps" in saved.found
-    assert "matrix [1] of a batch (2, 4, 4)" in saved.found
-    assert finding(found, "NaN in").code.endswith('matrix_function(M, "inverse-square-root")')
+    assert "module `zca` after 3 steps" in saved.text
+    assert "matrix [1] of a batch (2, 4, 4)" in saved.text
+    assert 'S = eigbench.matrix_function(M, "inverse-square-root")' in finding(found, "NaN in").text
     finding(found, "does not depend on the basis")  # which the saved gradients alone can show
 
     outcome = call("diagnose", str(watched.folder / FAILURE))
@@ -152,7 +149,7 @@ def test_svd_of_a_symmetric_matrix_brings_the_gradients_of_its_eigenpairs(
         backward(loss())
     assert (watched.folder / FROM_ABOVE).exists()
     found = eigbench.diagnose(watched.folder / FROM_ABOVE)
-    upstream = found.evidence.subjects[0].upstream
+    upstream = found.evidence.matrices[0].upstream
     assert upstream.by_eigenvalues is not None
     # ⟨W, V sign(λ)√|λ| Vᵀ⟩ by λ, ascending: v'Wv/(2√|λ|), whatever the kind of call.
     values, V = torch.linalg.eigh(X.detach())
@@ -169,7 +166,7 @@ def test_svd_of_any_matrix_is_diagnosed_by_its_gram_matrix(cwd: Path) -> None:
         backward(left.sum() + right.sum())
     found = eigbench.diagnose(watched.folder / FAILURE)
     assert found.facts[0].label == "XᵀX"
-    assert "squared singular values" in finding(found, "Saved by").means
+    assert "squared singular values" in finding(found, "Saved by").text
 
 
 def test_an_input_that_is_not_finite_is_kept_whether_the_call_raises_or_not(cwd: Path) -> None:
@@ -181,19 +178,19 @@ def test_an_input_that_is_not_finite_is_kept_whether_the_call_raises_or_not(cwd:
         torch.linalg.eigh(batch)
     found = eigbench.diagnose(watched.folder / FAILURE)
     assert "not finite before it is decomposed" in found.verdict
-    assert "matrix [1, 0] of a batch (2, 2, 3, 3)" in finding(found, "Saved by").found
+    assert "matrix [1, 0] of a batch (2, 2, 3, 3)" in finding(found, "Saved by").text
 
 
 def test_a_call_that_raises_names_the_matrix_of_the_batch(cwd: Path) -> None:
     def raising(*_: Any) -> Any:
         raise torch.linalg.LinAlgError("linalg.eigh: (Batch element 1): no")  # type: ignore[attr-defined]
 
-    observer = Observer(Journal(1), Keeper(cwd), lambda: (7, "layer"))
+    observer = CallObserver(cwd, 1, lambda: (7, "layer"))
     with pytest.raises(torch.linalg.LinAlgError):  # type: ignore[attr-defined]
-        observer.call(OPERATIONS[0], raising, (torch.eye(2).repeat(3, 1, 1),), {})
+        observer(OPERATIONS[0], raising, torch.eye(2).repeat(3, 1, 1))
     saved = finding(eigbench.diagnose(cwd / FAILURE), "it raised (linalg.eigh: (Batch element 1)")
-    assert "`layer` after 7 steps" in saved.found
-    assert "matrix [1]" in saved.found
+    assert "`layer` after 7 steps" in saved.text
+    assert "matrix [1]" in saved.text
 
 
 def test_any_exception_still_leaves_a_report(cwd: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from eigbench.layers import PCADenoising2d, ZCAWhitening2d
+from eigbench.layers import PCADenoising2d, ZCAWhitening2d, composable
 from eigbench.layers import chunks as chunking
 from eigbench.layers.statistics import moments
 from tests.layers.making import (
@@ -421,3 +423,52 @@ def test_gamma_and_beta_start_as_in_batch_normalisation() -> None:
     assert layer.bias is not None
     assert torch.equal(layer.weight, reference.weight)
     assert torch.equal(layer.bias, reference.bias)
+
+
+def _released(M: Tensor, starts: Tensor, iterations: int, epsilon: float) -> tuple[Tensor, int]:
+    """S and the rank as the authors' `ZCANormPIunstable` makes them, written out for one group."""
+    S, before = torch.zeros_like(M), math.inf
+    for rank, start in enumerate(starts.mT):
+        v = start
+        for _ in range(iterations):
+            v = M @ v / torch.linalg.vector_norm(M @ v)
+        value = v @ M @ v
+        if rank > 0 and (before < value or value < epsilon):
+            return S, rank
+        S = S + torch.outer(v, v) / value.sqrt()
+        M, before = M - torch.outer(M @ v, v), float(value)
+    return S, len(starts)
+
+
+@pytest.mark.parametrize("epsilon", [1e-4, 0.3])
+@pytest.mark.parametrize("iterations", [1, 2, 19])
+def test_pi_released_truncates_as_the_authors_program(iterations: int, epsilon: float) -> None:
+    """On both paths of the layer."""
+    layer = ZCAWhitening2d(
+        8, 4, method="pi-released", eps=epsilon, iterations=iterations, seed=0
+    ).double()
+    assert layer.truncation == "pi-released"
+    X = images(4).requires_grad_()
+    Y = layer(X)
+    drawn = np.random.default_rng(0).standard_normal((4, 4))
+    starts = torch.tensor(drawn / np.linalg.norm(drawn, axis=0))
+    assert layer.latest is not None
+    for M, S, rank in zip(
+        layer.latest.covariance, layer.latest.map, layer.latest.rank, strict=True
+    ):
+        expected, kept = _released(M, starts, iterations, epsilon)
+        torch.testing.assert_close(S, expected)
+        assert int(rank) == kept
+    weight, bias = torch.ones(8, dtype=torch.float64), torch.zeros(8, dtype=torch.float64)
+    again, _, _ = composable.normalise(X, weight, bias, layer.map_of, 4)
+    torch.testing.assert_close(Y, again)
+    fused_gradient, plain = (torch.autograd.grad(out, X, cotangent(Y))[0] for out in (Y, again))
+    assert relative(fused_gradient, plain) < 1e-9
+
+
+def test_pi_released_starts_afresh_in_each_call_and_needs_a_seed_to_synchronise() -> None:
+    layer = ZCAWhitening2d(8, 4, method="pi-released", iterations=1).double()
+    X = images(4)
+    assert not torch.equal(layer(X), layer(X))
+    with pytest.raises(ValueError, match="give pi-released a seed"):
+        ZCAWhitening2d(8, 4, method="pi-released", sync=True)

@@ -100,7 +100,7 @@ def test_compiled_between_processes(parts: list[Any]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_alone_nothing_changes(name: str) -> None:
-    assert not pooling.in_company()
+    assert not pooling.is_distributed()
     X = images()
     one, other = run(made(name, sync=True), X, cotangent(X)), run(made(name), X, cotangent(X))
     assert all(torch.equal(one[key], other[key]) for key in one)

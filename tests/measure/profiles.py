@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from eigbench.runs.case import ProfileCase
+from eigbench.kinds.profile import ProfileCase
 
 BASE = ProfileCase(
     subject="operation",
@@ -38,7 +38,7 @@ def case(**changes: Any) -> ProfileCase:
 
 def contest_of(**changes: Any) -> list[ProfileCase]:
     """The case beside the references of its subject."""
-    from eigbench.runs.case import REFERENCES
+    from eigbench.kinds.profile import REFERENCES
 
     one = case(**changes)
     references = [case(**{**changes, "method": name, "compiled": False, "trace": False})

@@ -10,9 +10,8 @@ import msgspec
 import torch
 
 from eigbench.data.images import ImageSet
+from eigbench.kinds.train import TrainCase, Training
 from eigbench.measure.trial import ImageSets
-from eigbench.runs.case import TrainCase
-from eigbench.runs.training import Training
 
 BATCH = 8
 BASE = TrainCase(

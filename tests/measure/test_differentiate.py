@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from eigbench.losses import LOSSES, exact_gradient
-from eigbench.measure.differentiate import differentiate
-from eigbench.measure.problem import pose
+from eigbench.measure.differentiate import differentiate, problem_of
 from eigbench.methods.base import Eigenpairs, Method
 from eigbench.methods.functions import InverseSquareRoot
 from eigbench.methods.registry import configured
@@ -90,7 +89,7 @@ def test_pairs_and_gradient_are_of_one_call() -> None:
 
 def test_a_truth_in_numpy_becomes_a_tensor() -> None:
     """The projector of a problem holds NumPy numbers in float64."""
-    problem = pose(case(loss="subspace"), {}, configured("spectral"))
+    problem = problem_of(case(loss="subspace"), {}, configured("spectral"))
     M = torch.tensor(problem.matrices, dtype=torch.float32)
     found = differentiate(
         configured("spectral"), M, problem.function, torch.tensor(problem.W).float()

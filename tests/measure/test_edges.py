@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from eigbench.errors import NotApplicable
+from eigbench.kinds.stability import StabilityCase
 from eigbench.measure.stability import measure_stability
 from eigbench.methods import registry
 from eigbench.methods.base import Eigenpairs, Method, symmetric_part
-from eigbench.runs.case import StabilityCase
 from eigbench.spectra import Floats
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from eigbench.errors import NotApplicable
+from eigbench.kinds.invariance import InvarianceCase
 from eigbench.measure.invariance import measure_invariance
 from eigbench.methods import registry
 from eigbench.methods.base import Eigenpairs, Method
-from eigbench.runs.case import InvarianceCase
 
 
 def case(method: str, **changes: Any) -> InvarianceCase:

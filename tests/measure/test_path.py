@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from eigbench.errors import NotApplicable
-from eigbench.measure.path import POSITIONS, measure_path
+from eigbench.kinds.path import PathCase
+from eigbench.measure.invariance import POSITIONS, measure_path
 from eigbench.methods import get
-from eigbench.runs.case import PathCase
 
 
 def samples(method: str, **changes: Any) -> dict[str, np.ndarray[Any, Any]]:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from eigbench.errors import NotApplicable
+from eigbench.kinds.profile import ProfileCase
 from eigbench.measure.contestants import make
 from eigbench.measure.profile import NoTraces, Profiler
 from eigbench.measure.timing import Contestant
-from eigbench.runs.case import ProfileCase
+from eigbench.methods import available
 from tests.measure.profiles import case, contest_of
 
 
@@ -189,13 +190,41 @@ def test_nothing_is_left_of_a_run_for_the_next() -> None:
     assert all(parameter.grad is None for parameter in step.parameters)
 
 
-def test_the_backward_pass_gives_the_gradient_of_the_input() -> None:
-    contestant = make(case(method="spectral"))
-    inputs = contestant.prepare()
-    (gradient,) = contestant.passes["backward"](contestant.passes["forward"](inputs))
-    assert gradient.shape == inputs[0].shape == (2, 4, 4)
+def _whitened(method: str) -> tuple[Contestant, Tensor, Tensor, Tensor]:
+    """A contestant of ⟨W, M^(−1/2)⟩, its M, what it gives forward, and its gradient."""
+    contestant = make(case(subject="whitening", method=method, dtype="float64"))
+    (M,) = contestant.prepare()
+    inputs, outputs = contestant.passes["forward"]((M,))
+    assert len(outputs) == 1
+    (gradient,) = contestant.passes["backward"]((inputs, outputs))
+    return contestant, M.detach(), outputs[0].detach(), gradient
+
+
+@pytest.mark.parametrize("method", [name for name in available() if name != "cholesky"])
+def test_every_method_whitens_the_same_matrices_by_the_same_function(method: str) -> None:
+    reference = _whitened("torch.linalg.eigh")
+    contestant, M, S, gradient = _whitened(method)
+    assert torch.equal(M, reference[1])
+    assert gradient.shape == M.shape
     assert gradient.isfinite().all()
-    assert contestant.labels == {"operation": "inverse square root"}
+    assert contestant.labels == reference[0].labels == {"operation": "inverse square root"}
+    if method in ("eigh", "svd", "spectral", "hybrid"):
+        torch.testing.assert_close(S @ M @ S, torch.eye(4, dtype=M.dtype).expand_as(M))
+        torch.testing.assert_close(S, reference[2])
+    if method in ("eigh", "svd", "spectral"):
+        torch.testing.assert_close(gradient, reference[3])
+
+
+def test_cholesky_whitens_by_its_own_matrix_and_is_labelled_so() -> None:
+    contestant, M, S, _ = _whitened("cholesky")
+    torch.testing.assert_close(S @ M @ S.mT, torch.eye(4, dtype=M.dtype).expand_as(M))
+    assert contestant.labels == {"operation": "inverse Cholesky factor"}
+
+
+@pytest.mark.parametrize("method", ["spectral", "newton-schulz", "cholesky"])
+def test_what_has_no_gradient_of_eigenpairs_is_not_timed_on_them(method: str) -> None:
+    with pytest.raises(NotApplicable, match=f"eigenpairs of {method} have no gradient"):
+        make(case(method=method))
 
 
 def test_all_contestants_get_the_same_inputs() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from eigbench.kinds.series import COEFFICIENT_TERMS, FIGURE_1_POWERS, SeriesCase
 from eigbench.measure.series import measure_series
-from eigbench.runs.case import COEFFICIENT_TERMS, FIGURE_1_POWERS, SeriesCase
 
 # Wang et al., NeurIPS 2019, Table 1: the least k with q^k ≤ 0.05.
 TABLE_1 = {

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from eigbench.errors import NotApplicable
-from eigbench.measure.problem import pose
+from eigbench.kinds.stability import StabilityCase
+from eigbench.measure.differentiate import problem_of
 from eigbench.measure.stability import measure_stability
 from eigbench.methods import registry
 from eigbench.methods.base import Eigenpairs, Method
 from eigbench.methods.registry import configured
-from eigbench.runs.case import StabilityCase
 
 SEEDS = 12
 
@@ -78,7 +78,7 @@ def test_hybrid_on_the_closing_pair_is_the_series_written_out(gap: float, iterat
 @pytest.mark.parametrize("gap", [0.15, 0.01])
 def test_hybrid_error_over_the_whole_matrix(gap: float) -> None:
     """Each pair's share of the true gradient is off by its own ratio − 1; the diagonal is right."""
-    problem = pose(case(gap=gap), {}, configured("hybrid"))
+    problem = problem_of(case(gap=gap), {}, configured("hybrid"))
     V, values = problem.truth.eigenvectors, problem.truth.eigenvalues
     off = np.zeros((8, 8))
     for i, j in itertools.combinations(range(8), 2):
@@ -111,8 +111,12 @@ def test_hybrid_is_finite_and_inside_its_bound(gap: float, dtype: str) -> None:
 @pytest.mark.parametrize("iterations", [4, 12])
 def test_the_bound_is_that_of_eq_12(iterations: int) -> None:
     """With `∂L/∂V = 2 W V f(λ)` and `∂L/∂λ = f′(λ) diag(VᵀWV)` of the loss written out."""
-    truth = pose(case(), {}, configured("hybrid")).truth
-    W, V, values = pose(case(), {}, configured("hybrid")).W, truth.eigenvectors, truth.eigenvalues
+    truth = problem_of(case(), {}, configured("hybrid")).truth
+    W, V, values = (
+        problem_of(case(), {}, configured("hybrid")).W,
+        truth.eigenvectors,
+        truth.eigenvalues,
+    )
     by_vectors = 2 * W @ V * values[:, None, :] ** -0.5
     by_values = -0.5 * values**-1.5 * np.einsum("bji,bjk,bki->bi", V, W, V)
     expected = 8 * iterations / values[:, 0] * np.linalg.norm(by_vectors, axis=1).max(axis=1)
@@ -241,3 +245,72 @@ def test_the_analytic_rule_is_nan_at_a_tie() -> None:
     assert found["gradient_finite"] == [0.0] * SEEDS
     assert found["forward_finite"] == [1.0] * SEEDS
     assert np.isnan(found["gradient_error"]).all()
+
+
+@pytest.mark.parametrize("method", ["eigh", "spectral", "newton-schulz", "cholesky"])
+@pytest.mark.parametrize("scale", [1e-5, 1.0, 1e5])
+def test_a_gradient_of_the_own_value_is_told_from_one_that_is_not(
+    method: str, scale: float
+) -> None:
+    """Whatever the value is worth, differences see that these gradients belong to it."""
+    found = samples(method, scale=scale, gap=0.01)
+    assert max(found["own_gradient_error"]) < 1e-8
+    if method == "newton-schulz":
+        assert min(found["function_error"]) > 1e-3
+        assert min(found["gradient_error"]) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("method", "own"),
+    [
+        # A Lyapunov equation that the approximate root does not solve.
+        ("mpa-lyapunov", (1e-5, 1e-2)),
+        ("mtp-lyapunov", (1e-2, 1.0)),
+        # Through its own iterations: small, though value and gradient are far from f(M).
+        ("pi", (0.0, 1e-3)),
+    ],
+)
+def test_bias_and_inconsistency_are_measured_apart(method: str, own: tuple[float, float]) -> None:
+    low, high = own
+    for error in samples(method)["own_gradient_error"]:
+        assert low <= error < high
+
+
+@pytest.mark.parametrize("gap", [0.15, 1e-6, 0.0])
+def test_a_value_without_bias_has_the_exact_gradient_s_error(gap: float) -> None:
+    found = samples(gap=gap)
+    assert found["own_gradient_error"] == pytest.approx(found["gradient_error"], rel=1e-6)
+
+
+def test_differences_that_cannot_resolve_the_derivative_are_left_out() -> None:
+    assert "own_gradient_error" in samples("eigh", loss="closing-eigenvector", gap=1e-4)
+    assert "own_gradient_error" not in samples("eigh", loss="closing-eigenvector", gap=1e-8)
+    assert "own_gradient_error" not in samples("eigh", dtype="float32")
+    assert "own_gradient_error" not in samples("eigh", d=9)
+
+
+@pytest.mark.parametrize("gap", [0.15, 1e-6, 0.0])
+def test_truncated_whitening_by_methods_that_are_exact(gap: float) -> None:
+    """One mask for every method; the hybrid is better off than with all pairs."""
+    found = {
+        name: samples(name, loss="whitening-truncated", gap=gap) for name in ("eigh", "hybrid")
+    }
+    assert found["eigh"]["pairs_kept"] == found["hybrid"]["pairs_kept"] == [7.0] * SEEDS
+    assert max(samples("spectral", loss="whitening-truncated", gap=gap)["gradient_error"]) < 1e-12
+    if gap == 0.15:
+        assert max(found["eigh"]["gradient_error"]) < 1e-12
+        whole = samples("hybrid", gap=gap)["gradient_error"]
+        assert np.median(found["hybrid"]["gradient_error"]) < np.median(whole)
+
+
+def test_a_truncation_through_a_tie_does_not_apply() -> None:
+    with pytest.raises(NotApplicable, match="cuts through equal eigenvalues"):
+        samples(spectrum="identity", gap=None, loss="whitening-truncated")
+
+
+def test_eq_10_is_the_hybrid_where_the_loss_does_not_depend_on_the_eigenvalues() -> None:
+    projector = [samples(name, loss="subspace") for name in ("hybrid", "hybrid-eq10")]
+    assert projector[0]["gradient_error"] == projector[1]["gradient_error"]
+    root = [samples(name) for name in ("hybrid", "hybrid-eq10")]
+    for whole, without in zip(*(each["gradient_error"] for each in root), strict=True):
+        assert without > 2 * whole

@@ -12,16 +12,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from eigbench.measure.clock import CudaClock, WallClock, clock_for
 from eigbench.measure.timing import (
     BLOCK_SECONDS,
     FEWEST_ROUNDS,
     LARGEST_BLOCK,
     WARM_UP_RUNS,
     Contestant,
+    CudaClock,
     Outcome,
     Times,
-    contest,
+    WallClock,
+    clock_for,
+    interleave,
 )
 
 UNTIMED = 1 + WARM_UP_RUNS
@@ -86,7 +88,7 @@ def run(
     **options: Any,
 ) -> dict[str, Outcome]:
     options = {"seconds": 1e9, "now": lambda: 0.0, **options}
-    return contest(contestants, machine, rounds, **options)[1]
+    return interleave(contestants, machine, rounds, **options)[1]
 
 
 def times(outcome: Outcome) -> Times:

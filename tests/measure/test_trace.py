@@ -13,8 +13,18 @@ import torch
 from eigbench.measure.anatomy import LONGEST_EVENTS, anatomy
 from eigbench.measure.contestants import make
 from eigbench.measure.timing import Contestant
-from eigbench.measure.trace import Event, Trace, parents, parse, peak_bytes, read, self_seconds
-from eigbench.measure.tracing import TRACED_STEPS, record, record_file
+from eigbench.measure.trace import (
+    TRACED_STEPS,
+    Event,
+    Trace,
+    parents,
+    parse,
+    peak_bytes,
+    read,
+    record,
+    record_file,
+    self_seconds,
+)
 from eigbench.phases import PHASES
 from tests.measure.profiles import case
 
@@ -245,7 +255,7 @@ def test_of_several_runs_the_one_of_median_length_is_shown(
 ) -> None:
     lengths = iter([3.0, 50.0, 1.0, 2.0, 4.0])
     monkeypatch.setattr(
-        "eigbench.measure.tracing._record_once",
+        "eigbench.measure.trace._record_once",
         lambda *_: parse([in_range("pass::forward", 0, next(lengths))]),
     )
     trace = record(make(case()), CPU)

@@ -11,15 +11,12 @@ import torch
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from eigbench.errors import InputError
+from eigbench.kinds.train import TrainCase, Training
 from eigbench.measure import training
-from eigbench.measure.history import BY_STEP
 from eigbench.measure.measurement import Measurement
-from eigbench.measure.optimiser import make_optimiser
 from eigbench.measure.training import measure_training
-from eigbench.measure.trial import Trial, image_sets
+from eigbench.measure.trial import BY_STEP, Trial, image_sets, make_optimiser
 from eigbench.methods.svd import Svd
-from eigbench.runs.case import TrainCase
-from eigbench.runs.training import Training
 from tests.measure import small
 
 # 30 images, of which each class keeps back one or two; batches of 8.
@@ -61,6 +58,15 @@ def test_every_series_has_one_value_a_step_or_an_epoch(layer: str) -> None:
     assert labels["outcome"] == ["finished"]
     assert labels["cause"] == [""]
     assert labels["data"] == ["noise", small.images().sha256, small.images(10).sha256]
+
+
+def test_the_released_power_iteration_trains_without_algorithm_1() -> None:
+    """It keeps what Algorithm 1, which always drops the last pair, does not."""
+    ranks = {}
+    for method in ("pi", "pi-released"):
+        case = small.case(method=method, parameters={"iterations": 19, "seed": 0})
+        ranks[method] = _measure(case).samples["rank_kept"][0]
+    assert ranks["pi"] < ranks["pi-released"]
 
 
 def test_the_numbers_are_those_of_the_seed_alone() -> None:

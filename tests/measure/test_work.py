@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from eigbench.measure.anatomy import PEAK_SAMPLES, flops, matmul_flops_per_second, saved_bytes
 from eigbench.measure.contestants import make
 from eigbench.measure.timing import Contestant
-from eigbench.measure.work import PEAK_SAMPLES, flops, matmul_flops_per_second, saved_bytes
 from tests.measure.profiles import case
 
 

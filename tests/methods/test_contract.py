@@ -21,12 +21,6 @@ ITERATED = ("pi", "hybrid", "hybrid-loop")
 CONVERGED = {name: dict(get(name).converged) for name in ALL}
 """Where a method is as good as its limit, by its own declaration."""
 
-KNOWN = {
-    ("hybrid-loop", "precision"): "its terms cancel where f is steep near 0",
-    ("hybrid-loop", "finite"): "its terms divide by the smallest eigenvalue",
-}
-"""Violations that are known. One that is mended fails its test, and is taken off this list."""
-
 
 def eigh(method: str, **parameters: Any) -> Any:
     return partial(eigbench.eigh, method=method, **(parameters or CONVERGED[method]))
@@ -36,15 +30,7 @@ def eigh(method: str, **parameters: Any) -> Any:
 @pytest.mark.parametrize("method", ALL)
 def test_holds_the_contract(method: str, check: Check) -> None:
     finding = check(Subject.of(method, get(method)))
-    if (method, check.name) in KNOWN:
-        assert finding.state == "violated", "mended: take it off the list"
-    else:
-        assert finding.state != "violated", finding.worst
-
-
-def test_known_violations_are_of_what_there_is() -> None:
-    names = {check.name for check in CHECKS}
-    assert all(method in ALL and check in names for method, check in KNOWN)
+    assert finding.state != "violated", finding.worst
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)

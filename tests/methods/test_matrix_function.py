@@ -149,7 +149,9 @@ def test_empty_batches_and_one_by_one(method: str, name: str) -> None:
     X = torch.tensor([[4.0]], requires_grad=True)
     found = function(X)
     assert found.item() == pytest.approx(0.5)
-    assert torch.autograd.grad(found.sum(), X)[0].item() == pytest.approx(-0.5 * 4**-1.5)
+    # Of one number everything comes through the eigenvalue, which Eq. 10 leaves out.
+    slope = 0 if method == "hybrid-eq10" else -0.5 * 4**-1.5
+    assert torch.autograd.grad(found.sum(), X)[0].item() == pytest.approx(slope)
 
 
 @both()

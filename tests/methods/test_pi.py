@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import eigbench
-from tests.methods.matrices import gradient, relative, separated
+from tests.methods.matrices import gradient, relative, separated, symmetric
 
 
 def eigenvalues(M: Tensor, seed: int | None) -> Tensor:
@@ -75,3 +75,27 @@ def test_fresh_starts_compile_whole() -> None:
     assert torch.isfinite(torch.autograd.grad(found.sum(), M)[0]).all()
     torch.manual_seed(3)
     assert not torch.equal(compiled(M, None), compiled(M, None))
+
+
+def test_the_released_variant_keeps_the_order_in_which_pairs_are_found() -> None:
+    """Two iterations from seed 2 find a larger eigenvalue after a smaller one."""
+    M = symmetric(torch.tensor([0.90, 0.95, 0.97, 1.0], dtype=torch.float64))
+    values, V = eigbench.eigh(M, method="pi-released", iterations=2)
+    ordered, W = eigbench.eigh(M, method="pi", iterations=2)
+    assert not torch.equal(values, ordered)
+    assert torch.equal(values.sort().values, ordered)
+    torch.testing.assert_close((V * values) @ V.mT, (W * ordered) @ W.mT)
+    deflated = M
+    for value, v in zip(values.flip(-1), V.mT.flip(0), strict=True):
+        torch.testing.assert_close(v @ deflated @ v, value)
+        deflated = deflated - torch.outer(deflated @ v, v)
+
+
+def test_the_released_variant_is_pi_where_it_converges() -> None:
+    M = separated(4)
+    for name, reference in zip(
+        eigbench.eigh(M, method="pi-released", iterations=120),
+        eigbench.eigh(M, method="pi", iterations=120),
+        strict=True,
+    ):
+        assert torch.equal(name, reference)

@@ -8,13 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from eigbench.kinds.train import TrainCase, Training
 from eigbench.report import paper
 from eigbench.report.training.cells import gather
 from eigbench.report.training.compared import SHAPES, failures, placed, sections
-from eigbench.runs.case import TrainCase
-from eigbench.runs.structure import Grid, Suite
-from eigbench.runs.suite import at_scale, cases, find, load
-from eigbench.runs.training import Training
+from eigbench.runs.suite import Grid, Suite, at_scale, cases, find, load
 from tests.report import trainings
 from tests.report.trainings import record
 

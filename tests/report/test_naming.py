@@ -7,13 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from eigbench.kinds.train import TrainCase
 from eigbench.report.training.cells import gather
 from eigbench.report.training.curves import panels_of
 from eigbench.report.training.differences import comparisons
 from eigbench.report.training.naming import AXES, PLACE, SHARED, name, place, varied
-from eigbench.runs.case import TrainCase
-from eigbench.runs.structure import Grid
-from eigbench.runs.suite import cases
+from eigbench.runs.suite import Grid, cases
 from tests.report.trainings import record, suite
 
 METHODS = ["svd", "pi", "hybrid", "spectral"]

@@ -11,8 +11,7 @@ from eigbench.report.training.cells import gather
 from eigbench.report.training.scale import sentence, warnings
 from eigbench.runs.record import SCHEMA, Record
 from eigbench.runs.store import Environment, Run
-from eigbench.runs.structure import Grid, Suite
-from eigbench.runs.suite import at_scale, cases, find, load
+from eigbench.runs.suite import Grid, Suite, at_scale, cases, find, load
 from tests.report import trainings
 
 

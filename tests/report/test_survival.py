@@ -7,10 +7,10 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from eigbench.kinds.train import TrainCase
 from eigbench.report.training.cells import Cell, Trial, gather
 from eigbench.report.training.returned import sentences as returned
 from eigbench.report.training.survival import against_reference, sections, sentences
-from eigbench.runs.case import TrainCase
 from eigbench.runs.record import Record
 from eigbench.runs.suite import cases
 from tests.report import trainings

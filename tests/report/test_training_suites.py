@@ -9,8 +9,7 @@ import msgspec
 import pytest
 
 from eigbench.report import write_report
-from eigbench.runs.structure import Suite
-from eigbench.runs.suite import at_scale, cases, find, load
+from eigbench.runs.suite import Suite, at_scale, cases, find, load
 from tests.report import trainings
 
 

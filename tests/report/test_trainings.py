@@ -16,9 +16,9 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from eigbench.kinds.train import TrainCase
 from eigbench.report import write_report
 from eigbench.report.training import figures, sweeps
-from eigbench.runs.case import TrainCase
 from eigbench.runs.record import Record, decode, encode, number
 from tests.report.writing import written
 

@@ -13,13 +13,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from eigbench.runs.case import Case, TrainCase
+from eigbench.kinds import Case
+from eigbench.kinds.train import TrainCase, Training
 from eigbench.runs.environment import Session
 from eigbench.runs.record import SCHEMA, Record, number
 from eigbench.runs.store import open_run
-from eigbench.runs.structure import Axes, Grid, Suite
-from eigbench.runs.suite import cases
-from eigbench.runs.training import Training
+from eigbench.runs.suite import Axes, Grid, Suite, cases
 from tests.runs.making import session
 
 STEPS, EPOCHS = 40, 2

@@ -10,12 +10,11 @@ from typing import Any
 import msgspec
 
 import eigbench
+from eigbench.kinds import Case
 from eigbench.runs import store
-from eigbench.runs.case import Case
 from eigbench.runs.environment import Session
 from eigbench.runs.runner import attempt
-from eigbench.runs.structure import Axes, Grid, Suite
-from eigbench.runs.suite import cases
+from eigbench.runs.suite import Axes, Grid, Suite, cases
 
 Measured = tuple[dict[str, list[float]], dict[str, list[str]]]
 

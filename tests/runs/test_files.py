@@ -1,12 +1,16 @@
-"""A file is there whole or not at all."""
+"""What else lies in the folder of a run: files written whole, checkpoints, archives."""
 
 from __future__ import annotations
 
+import os
+import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
-from eigbench.runs.files import write_whole
+from eigbench.errors import RunStopped
+from eigbench.runs.store import CHECKPOINTS, Checkpoints, bundle, write_whole
 
 
 def test_a_file_is_written_whole_or_not_at_all(
@@ -28,3 +32,121 @@ def test_a_file_is_written_whole_or_not_at_all(
     write_whole(path, b"new")
     assert path.read_bytes() == b"new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+# Checkpoints
+
+STATE = {"step": 3, "weights": {"w": torch.arange(3.0)}, "milestones": [1, 2], "rate": 0.1}
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.load("case") is None
+    checkpoints.save("case", STATE)
+    loaded = Checkpoints(tmp_path).load("case")
+    assert loaded is not None
+    assert torch.equal(loaded.pop("weights")["w"], torch.arange(3.0))
+    assert loaded == {"step": 3, "milestones": [1, 2], "rate": 0.1}
+    assert checkpoints.load("another") is None
+
+
+def test_the_last_one_to_go_takes_the_folder_along(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("a", STATE)
+    checkpoints.save("b", STATE)
+    checkpoints.discard("a")
+    assert [path.name for path in (tmp_path / CHECKPOINTS).iterdir()] == ["b.pt"]
+    checkpoints.discard("b")
+    checkpoints.discard("b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("case", STATE)
+    path = tmp_path / CHECKPOINTS / "case.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(RunStopped, match=r"case\.pt is damaged .*; remove it") as caught:
+        checkpoints.load("case")
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
+    class Command:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {tmp_path / 'executed'}",)
+
+    (tmp_path / CHECKPOINTS).mkdir()
+    torch.save({"step": Command()}, tmp_path / CHECKPOINTS / "case.pt")
+    with pytest.raises(RunStopped, match="damaged"):
+        Checkpoints(tmp_path).load("case")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_save_that_fails_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save("case", STATE)
+
+    def full(self: Path, content: bytes) -> int:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(RunStopped, match=r"cannot save .*: the disk is full"):
+            checkpoints.save("case", {**STATE, "step": 4})
+    loaded = checkpoints.load("case")
+    assert loaded is not None
+    assert loaded["step"] == 3
+
+
+# Archives
+
+
+def write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def unpacked(archive: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(archive) as opened:
+        return {name: opened.read(name) for name in opened.namelist()}
+
+
+def test_folders_become_files_that_unpack_to_them(tmp_path: Path) -> None:
+    write(tmp_path / "records.jsonl", b"records")
+    write(tmp_path / "figures" / "one.png", b"picture")
+    write(tmp_path / "traces" / "workload" / "hybrid.pt.trace.json.gz", b"trace")
+    bundle(tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["figures.zip", "records.jsonl", "traces.zip"]
+    assert unpacked(tmp_path / "figures.zip") == {"figures/one.png": b"picture"}
+    assert unpacked(tmp_path / "traces.zip") == {
+        "traces/workload/hybrid.pt.trace.json.gz": b"trace"
+    }
+
+
+def test_a_later_session_adds_to_what_is_there_and_replaces_what_it_made_again(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "traces" / "a", b"first")
+    write(tmp_path / "traces" / "b", b"first")
+    bundle(tmp_path)
+    write(tmp_path / "traces" / "b", b"second")
+    bundle(tmp_path)
+    assert unpacked(tmp_path / "traces.zip") == {"traces/a": b"first", "traces/b": b"second"}
+
+
+def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write(tmp_path / name / "figures" / "picture.png", b"picture")
+        bundle(tmp_path / name)
+    first, second = ((tmp_path / name / "figures.zip").read_bytes() for name in ("one", "two"))
+    assert first == second
+
+
+def test_a_run_without_them_is_left_as_it_is(tmp_path: Path) -> None:
+    write(tmp_path / "records.jsonl", b"records")
+    bundle(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["records.jsonl"]

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eigbench.runs.case import Case, SeriesCase
+from eigbench.kinds import Case
+from eigbench.kinds.series import SeriesCase
 from eigbench.runs.record import SCHEMA, Record, decode, encode, number
 from eigbench.runs.suite import cases
 from tests.runs import making

@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from eigbench.errors import InputError, NotApplicable
+from eigbench.kinds import Case
 from eigbench.runs import store
-from eigbench.runs.case import Case
 from eigbench.runs.record import SCHEMA, Record
-from eigbench.runs.runner import attempt, run
-from eigbench.runs.suite import cases
+from eigbench.runs.runner import attempt, measurer, run
+from eigbench.runs.suite import Grid, Suite, cases
 from tests.runs import making
 
 SUITE = making.suite()
@@ -147,3 +147,13 @@ def test_a_failing_case_does_not_stop_the_others(tmp_path: Path) -> None:
     records = _run(tmp_path / "run", measuring)
     assert [record.status for record in records] == ["measured", "failed", "measured", "measured"]
     assert [record.reason for record in records] == [None, "RuntimeError: no luck", None, None]
+
+
+def test_a_case_is_measured_by_its_kind() -> None:
+    grid = Grid(ratio=[0.5], dtype=["float32"])
+    series = Suite(name="s", kind="series", grids=[grid])
+    plan = cases(series)
+    samples, _ = measurer(series, plan)(plan[0])
+    assert samples["least_terms"]
+    with pytest.raises(InputError, match=f"the suite has no case {CASES[0].id}"):
+        measurer(series, plan)(CASES[0])

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eigbench.errors import InputError
+from eigbench.kinds.stability import StabilityCase
 from eigbench.runs import store
 from eigbench.runs.record import encode
 from eigbench.runs.runner import attempt, run
@@ -250,7 +252,7 @@ def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_version_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eigbench.__version__", "99.0")
+    monkeypatch.setattr("eigbench.runs.store.__version__", "99.0")
     assert "99.0" in _refusal(folder, resume=True)
 
 
@@ -295,3 +297,35 @@ def test_a_short_write_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         with pytest.raises(OSError, match="short write"):
             writer.append(record)
         assert record.id not in writer.done
+
+
+def test_a_run_knows_what_it_lacks_whatever_its_report_says(tmp_path: Path) -> None:
+    suite = making.suite()
+    making.finish(tmp_path, suite)
+    (tmp_path / store.REPORT).write_text("a report that calls nothing partial")
+    whole = store.read_run(tmp_path)
+    assert whole.plan is whole.plan
+    assert whole.plan == cases(suite)
+    assert whole.missing == []
+    cut = msgspec.structs.replace(whole, records=whole.records[1:])
+    assert cut.missing == [whole.records[0].case]
+    assert msgspec.structs.replace(whole, records=[]).missing == whole.plan
+    # Of a method without any record, too, whose parameters no record shows.
+    only = [
+        r for r in whole.records if isinstance(r.case, StabilityCase) and r.case.method == "eigh"
+    ]
+    of_one = msgspec.structs.replace(whole, records=only)
+    assert of_one.plan == whole.plan
+    assert len(of_one.missing) == len(whole.plan) - len(only)
+
+
+def test_the_plan_of_a_complete_run_asks_for_no_method(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    making.finish(tmp_path, making.suite())
+
+    def refused(name: str) -> object:
+        raise AssertionError(f"{name} was imported")
+
+    monkeypatch.setattr("eigbench.methods.registry.get", refused)
+    assert store.read_run(tmp_path).missing == []

@@ -11,12 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eigbench.axes import AXES, LARGEST_D
 from eigbench.errors import InputError
+from eigbench.kinds.base import Matrices, Parameters
+from eigbench.kinds.series import SeriesCase
+from eigbench.kinds.stability import StabilityCase
 from eigbench.methods.registry import available
-from eigbench.runs.axes import AXES, LARGEST_D
-from eigbench.runs.case import Parameters, SeriesCase, StabilityCase
-from eigbench.runs.structure import Axes, Grid, Matrices, Suite
-from eigbench.runs.suite import cases, check, find, load, override, shipped, to_toml
+from eigbench.runs.suite import (
+    Axes,
+    Grid,
+    Suite,
+    cases,
+    check,
+    find,
+    load,
+    override,
+    shipped,
+    to_toml,
+)
 from tests.runs import making
 
 
@@ -67,7 +79,7 @@ def test_the_stability_suite_varies_every_axis() -> None:
     assert set(taken) == set(AXES) - of_other_kinds
     for name, values in taken.items():
         assert len(values) >= 2, name
-    assert taken["d"] == {2, 3, 4, 8, 16, 32, 64}
+    assert taken["d"] == {2, 4, 8, 16, 32, 64}
     assert taken["method"] == set(available()) & set(taken["method"])
     assert taken["spectrum"] == set(AXES["spectrum"].accepts().split(", "))
     assert taken["loss"] == set(AXES["loss"].accepts().split(", "))
@@ -161,12 +173,12 @@ def test_an_option_leaves_out_a_grid_that_is_about_other_values_only() -> None:
 
 
 def test_the_coefficient_is_not_asked_of_other_sizes() -> None:
-    """The README's first command names sizes: what is about d = 2 or 3 is not measured at them."""
+    """The README's first command names sizes: what is about d = 2 is not measured at them."""
     suite = load(find("stability"))
     whole, chosen = cases(suite), cases(override(suite, {"d": [4, 8, 16, 32, 64]}))
     assert {case.id for case in chosen} < {case.id for case in whole}
     left_out = [case for case in whole if case not in chosen]
-    assert {case.d for case in left_out if isinstance(case, StabilityCase)} == {2, 3}
+    assert {case.d for case in left_out if isinstance(case, StabilityCase)} == {2}
 
 
 def test_only_the_axes_that_are_named_narrow() -> None:

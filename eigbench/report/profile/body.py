@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from eigbench.kinds.profile import ProfileCase
 from eigbench.report.profile import (
     calls,
     cliffs,
@@ -21,9 +22,7 @@ from eigbench.report.profile import (
 from eigbench.report.profile.naming import Names
 from eigbench.report.profile.profiles import gather
 from eigbench.report.profile.verdict import verdict
-from eigbench.runs.case import ProfileCase
 from eigbench.runs.store import Run
-from eigbench.runs.suite import cases
 
 
 class Body:
@@ -31,7 +30,7 @@ class Body:
 
     def __init__(self, run: Run) -> None:
         profiled = any(isinstance(record.case, ProfileCase) for record in run.records)
-        self.profiles = gather(cases(run.suite), run.records) if profiled else []
+        self.profiles = gather(run.plan, run.records) if profiled else []
         self._run = run
         self._names = Names(self.profiles)
         self._cliffs = cliffs.find(self.profiles, self._names)

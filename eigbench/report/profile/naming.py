@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from eigbench.kinds.profile import REFERENCES, ProfileCase
 from eigbench.report.markdown import percent
 from eigbench.report.profile.profiles import Profile, values_of, where
-from eigbench.runs.case import REFERENCES, ProfileCase
 from eigbench.runs.store import Run
 
 EIGENPAIRS = "eigenpairs"
 """The operation of the reference, and of every method that has gradients of eigenvectors."""
 
-SUBJECTS = {"operation": "Operation", "layer": "Layer", "step": "Training step"}
+SUBJECTS = {
+    "operation": "Operation",
+    "whitening": "Whitening",
+    "layer": "Layer",
+    "step": "Training step",
+}
 
 
 class Names:

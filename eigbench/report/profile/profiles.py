@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eigbench.kinds import Case
+from eigbench.kinds.profile import REFERENCES, ProfileCase
 from eigbench.report.profile.estimates import Estimate, estimate
-from eigbench.runs.case import REFERENCES, Case, ProfileCase
 from eigbench.runs.record import Record
 
 Floats = NDArray[np.float64]

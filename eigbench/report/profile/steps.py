@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eigbench.kinds.profile import REFERENCES
 from eigbench.report.markdown import NOTHING, table
 from eigbench.report.profile import writing
 from eigbench.report.profile.naming import Names, place, size
 from eigbench.report.profile.profiles import PASSES, Profile, reference, where, workloads
-from eigbench.runs.case import REFERENCES
 
 MILLI = writing.MILLI
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from eigbench.kinds.train import TrainCase
 from eigbench.report.training import compared, differences, figures, scale, survival, tables
 from eigbench.report.training.cells import gather
 from eigbench.report.training.verdict import verdict
-from eigbench.runs.case import TrainCase
 from eigbench.runs.store import Run
-from eigbench.runs.suite import cases
 
 
 class Body:
@@ -18,7 +17,7 @@ class Body:
     def __init__(self, run: Run) -> None:
         trains = run.suite.training is not None
         trained = any(isinstance(record.case, TrainCase) for record in run.records)
-        planned = cases(run.suite) if trains or trained else []
+        planned = run.plan if trains or trained else []
         self.cells = gather(planned, run.records)
         self._run = run
         self._found = differences.comparisons(self.cells)

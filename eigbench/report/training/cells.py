@@ -9,8 +9,9 @@ from functools import cached_property, reduce
 import numpy as np
 from numpy.typing import NDArray
 
+from eigbench.kinds import Case
+from eigbench.kinds.train import TrainCase
 from eigbench.report.training.spikes import NONE, Spikes, spikes
-from eigbench.runs.case import Case, TrainCase
 from eigbench.runs.record import Record
 
 Floats = NDArray[np.float64]

@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eigbench.kinds.train import TrainCase
 from eigbench.report import paper
 from eigbench.report.markdown import NOTHING, percent, table
 from eigbench.report.paper import Printed
 from eigbench.report.training import writing
 from eigbench.report.training.cells import WITHOUT, Cell
 from eigbench.report.training.naming import AXES, varied, word
-from eigbench.runs.case import TrainCase
 
 Key = tuple[str, Any]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from eigbench.kinds.train import TrainCase
 from eigbench.report.markdown import percent
 from eigbench.report.training.cells import WITHOUT, Cell
-from eigbench.runs.case import TrainCase
 
 SWEPT = ("d", "components", "energy", "iterations")
 """The axes that have an order, as a figure's horizontal axis needs."""

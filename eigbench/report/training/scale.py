@@ -8,8 +8,8 @@ from typing import Any
 from eigbench.report import paper
 from eigbench.report.training.cells import Cell, trials_of
 from eigbench.report.training.naming import values_of
-from eigbench.runs.grids import kind_of, seeds_of
 from eigbench.runs.store import Run
+from eigbench.runs.suite import kind_of, seeds_of
 
 WHOLE = {"cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000)}
 """Training and test images of the sets whose size is known by their name."""

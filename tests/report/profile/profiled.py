@@ -13,12 +13,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from eigbench.runs.case import Case, ProfileCase
-from eigbench.runs.profiling import Profiling
+from eigbench.kinds import Case
+from eigbench.kinds.profile import ProfileCase, Profiling
 from eigbench.runs.record import SCHEMA, Record, number
 from eigbench.runs.store import open_run
-from eigbench.runs.structure import Axes, Grid, Suite
-from eigbench.runs.suite import cases
+from eigbench.runs.suite import Axes, Grid, Suite, cases
 from tests.report.trainings import environment
 
 ROUNDS = 11

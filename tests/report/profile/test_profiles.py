@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from eigbench.kinds.profile import ProfileCase
 from eigbench.report.profile import calls, work
 from eigbench.report.profile.naming import Names, functions_only, over, size, title
 from eigbench.report.profile.profiles import Profile, gather, reference, workloads
-from eigbench.runs.case import ProfileCase
 from eigbench.runs.record import SCHEMA, Record
 from eigbench.runs.store import Environment, Run
 from eigbench.runs.suite import cases

@@ -14,12 +14,11 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from eigbench.kinds.profile import ProfileCase
 from eigbench.report import write_report
 from eigbench.report.profile import breakdown, curves, dots, timeline
-from eigbench.runs.case import ProfileCase
 from eigbench.runs.record import Record, decode, encode, number
-from eigbench.runs.structure import Grid
-from eigbench.runs.suite import cases
+from eigbench.runs.suite import Grid, cases
 from tests.report import trainings
 from tests.report.profile import profiled
 from tests.report.writing import written
@@ -397,7 +396,8 @@ def test_a_run_of_every_kind(tmp_path: Path) -> None:
 
 
 def _any(case: object) -> Record:
-    from eigbench.runs.case import StabilityCase, TrainCase
+    from eigbench.kinds.stability import StabilityCase
+    from eigbench.kinds.train import TrainCase
     from eigbench.runs.record import SCHEMA
 
     if isinstance(case, TrainCase):

@@ -1,0 +1,51 @@
+"""`eigbench methods` and `eigbench env`: what there is, and where a run would be measured."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Annotated
+
+import typer
+
+from eigbench.axes import DEVICE
+from eigbench.cli import options
+from eigbench.errors import InputError
+
+LONGEST_NAME = 24
+
+
+def methods(_plugin: options.Plugin = None) -> None:
+    """List the methods with their parameters and sources."""
+    from rich.console import Console  # late, like torch below
+    from rich.table import Column, Table
+
+    from eigbench.methods.registry import available, get
+
+    titles = ("What it does", "Parameters", "Source")
+    # A name is typed: it stays on one line in a narrow terminal too.
+    longest = max(map(len, available()))
+    name_column = Column("Method", min_width=min(longest, LONGEST_NAME), overflow="fold")
+    table = Table(name_column, *(Column(title, overflow="fold") for title in titles))
+    for name in available():
+        try:
+            method = get(name)
+        except InputError as error:  # a broken package must not hide the other methods
+            table.add_row(name, str(error), "–", "–")
+            continue
+        defaults = ", ".join(f"{field.name}={field.default!r}" for field in fields(method))
+        summary, source = (getattr(method, text, "–") for text in ("summary", "source"))
+        table.add_row(name, summary, defaults or "–", source)
+    Console().print(table)
+
+
+def env(
+    device: Annotated[str, typer.Option(metavar=DEVICE.metavar, help=DEVICE.help)] = "auto",
+) -> None:
+    """Print hardware, versions and threads as JSON, as a run records them."""
+    chosen = options.resolve_device(device)
+    import msgspec  # late, like torch in describe
+
+    from eigbench.runs.environment import describe
+
+    text = msgspec.json.format(msgspec.json.encode(describe(chosen, seed=0)), indent=2)
+    typer.echo(text.decode())

@@ -1,0 +1,333 @@
+"""Every built-in rule again, in 60 digits and by another route: the oracle of `eigbench check`.
+
+Nothing here shares code with `eigbench.methods`. A gradient is compared with its method's own
+formula for what its arithmetic loses; with the exact gradient for what its rule is worth. A method
+need not have a formula: one without is not compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import mpmath
+import numpy as np
+from mpmath import mp, mpf
+
+from eigbench.contract.precise import DIGITS, NoDerivative, Problem, central_differences, problem_of
+from eigbench.methods.base import Method
+from eigbench.methods.functions import SpectralFunction
+from eigbench.spectra import Floats
+
+Parameters = Mapping[str, Any]
+Coefficients = Callable[[Problem, Parameters, int, int], tuple[Any, Any]]
+"""c⁺ and c⁻ of the pair a < b: the eigenvalue of b leads."""
+
+
+def _gradient(problem: Problem, coefficient: Callable[[int, int], tuple[Any, Any]]) -> Any:
+    B = problem.weights
+    at = [problem.function(i, x) for i, x in enumerate(problem.eigenvalues)]
+    core = mp.matrix(problem.n, problem.n)
+    for b in range(problem.n):
+        core[b, b] = B[b, b] * at[b][1]
+        for a in range(b):
+            # A = Vᵀ ∂L/∂V = 2 VᵀWV diag(f)
+            upper, lower = 2 * B[a, b] * at[b][0], 2 * B[b, a] * at[a][0]
+            plus, minus = coefficient(a, b)
+            core[a, b] = core[b, a] = (plus * upper - minus * lower) / 2
+    return problem.rotated(core)
+
+
+def _rule(coefficients: Coefficients) -> Callable[[Problem, Parameters], mpmath.matrix]:
+    def gradient(problem: Problem, parameters: Parameters) -> mpmath.matrix:
+        return _gradient(problem, lambda a, b: coefficients(problem, parameters, a, b))
+
+    return gradient
+
+
+def _twice(value: Any) -> tuple[Any, Any]:
+    return value, value
+
+
+def _gap(problem: Problem, a: int, b: int) -> Any:
+    return problem.eigenvalues[b] - problem.eigenvalues[a]
+
+
+def _pair(problem: Problem, a: int, b: int) -> tuple[Any, Any]:
+    """The leading eigenvalue and the ratio of the other to it, in `M − λmin I` if λmin < 0."""
+    lowest = min(problem.eigenvalues[0], mpf(0))
+    leading = problem.eigenvalues[b] - lowest
+    return leading, (problem.eigenvalues[a] - lowest) / leading if leading else mpf(0)
+
+
+def _analytic(problem: Problem, _: Parameters, a: int, b: int) -> tuple[Any, Any]:
+    return _twice(1 / _gap(problem, a, b))
+
+
+def _series(leading: Any, q: Any, terms: int) -> Any:
+    return sum(q**k for k in range(terms)) / leading if leading else mpf(0)
+
+
+def _hybrid(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple[Any, Any]:
+    leading, q = _pair(problem, a, b)
+    K = parameters["iterations"]
+    return _series(leading, q, K), _series(leading, q, K - 1)
+
+
+def _hybrid_eq10(problem: Problem, parameters: Parameters) -> mpmath.matrix:
+    """With no derivative of f, and so none of the eigenvalues."""
+
+    def constant(place: int, x: Any) -> tuple[Any, Any]:
+        return problem.function(place, x)[0], mpf(0)
+
+    return _rule(_hybrid)(replace(problem, function=constant), parameters)
+
+
+def _taylor(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple[Any, Any]:
+    leading, q = _pair(problem, a, b)
+    return _twice(_series(leading, q, parameters["degree"] + 1))
+
+
+def _pade(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple[Any, Any]:
+    leading, q = _pair(problem, a, b)
+    if not leading:
+        return _twice(mpf(0))
+    N = parameters["degree"]
+    # Q = 1 − (1/N) Σ qʲ; P is the product of Q with the Taylor series, cut off after q^N.
+    denominator = [mpf(1)] + [-mpf(1) / N] * N
+    numerator = [sum(denominator[: k + 1]) for k in range(N + 1)]
+    P, Q = (sum(c * q**k for k, c in enumerate(some)) for some in (numerator, denominator))
+    return _twice(P / Q / leading)
+
+
+def _clip(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple[Any, Any]:
+    gap = _gap(problem, a, b)
+    return _twice(1 / max(gap, mpf(parameters["threshold"])) if gap else mpf(0))
+
+
+def _trunc(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple[Any, Any]:
+    gap, largest = _gap(problem, a, b), mpf(parameters["largest"])
+    return _twice(min(1 / gap, largest) if gap else largest)
+
+
+def _lorentzian(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple[Any, Any]:
+    gap, eta = _gap(problem, a, b), mpf(parameters["eta"])
+    if parameters["relative"]:
+        eta *= max(abs(x) for x in problem.eigenvalues)
+    return _twice(gap / (gap**2 + eta**2))
+
+
+def _subspace(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple[Any, Any]:
+    values, n = problem.eigenvalues, problem.n
+    leading = parameters["leading"]
+    if leading is None:
+        least = n * problem.epsilon * max(abs(x) for x in values)
+        values = [x if abs(x) > least else mpf(0) for x in values]
+        relative = [(values[i + 1] - values[i]) / (abs(values[i + 1]) or 1) for i in range(n - 1)]
+        cut = next(i for i, gap in enumerate(relative) if gap >= max(relative) * mpf("0.999")) + 1
+    else:
+        cut = max(n - leading, 0)
+    return _twice(1 / _gap(problem, a, b) if a < cut <= b else mpf(0))
+
+
+def _implicit(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple[Any, Any]:
+    atol = parameters["atol"] or problem.epsilon ** mpf("0.6")
+    rtol = parameters["rtol"] or problem.epsilon ** mpf("0.4")
+    gap = _gap(problem, a, b)
+    rise = (
+        problem.function(b, problem.eigenvalues[b])[0]
+        - problem.function(a, problem.eigenvalues[a])[0]
+    )
+
+    def seen_from(i: int) -> Any:
+        if gap >= atol + rtol * abs(problem.eigenvalues[i]):
+            return 1 / gap
+        if abs(2 * problem.weights[a, b] * rise) >= atol:
+            raise NoDerivative
+        return mpf(0)
+
+    # The system of the vector b gives A[a, b], that of a gives A[b, a].
+    return seen_from(b), seen_from(a)
+
+
+def _topn(problem: Problem, parameters: Parameters) -> mpmath.matrix:
+    leading = parameters["leading"]
+    dropped = problem.n // 2 if leading is None else max(problem.n - leading, 0)
+    least = min(problem.epsilon, problem.eigenvalues[dropped])
+    replaced = [least if i < dropped else x for i, x in enumerate(problem.eigenvalues)]
+
+    def function(place: int, x: Any) -> tuple[Any, Any]:
+        value, slope = problem.function(place, x)
+        return value, mpf(0) if place < dropped else slope
+
+    kept = replace(problem, eigenvalues=replaced, function=function)
+    return _gradient(kept, lambda a, b: _twice(mpf(0) if b < dropped else 1 / _gap(kept, a, b)))
+
+
+def _spectral(problem: Problem, _: Parameters) -> mpmath.matrix:
+    """Daleckii–Krein by the divided differences as they are defined."""
+    at = [problem.function(i, x) for i, x in enumerate(problem.eigenvalues)]
+    core = problem.weights
+    for i, x in enumerate(problem.eigenvalues):
+        for j, y in enumerate(problem.eigenvalues):
+            if x == y:
+                core[i, j] *= at[i][1] if i == j else (at[i][1] + at[j][1]) / 2
+            else:
+                core[i, j] *= (at[i][0] - at[j][0]) / (x - y)
+    return problem.rotated(core)
+
+
+def _power_iteration(problem: Problem, parameters: Parameters) -> mpmath.matrix:
+    """Eq. 2 of the paper with deflation, from the same starts."""
+    n = problem.n
+    drawn = np.random.default_rng(parameters["seed"]).standard_normal((n, n))
+
+    def value(M: mpmath.matrix) -> mpmath.matrix:
+        found = []
+        for place in range(n):
+            v = mp.matrix(drawn[:, place].tolist())
+            for _ in range(parameters["iterations"]):
+                v = M * v
+                v /= mp.norm(v)
+            eigenvalue = (v.T * M * v)[0]
+            found.append((eigenvalue, v))
+            M = M - (M * v) * v.T
+        found.sort(key=lambda pair: pair[0])
+        parts = [
+            problem.function(place, value)[0] * (v * v.T) for place, (value, v) in enumerate(found)
+        ]
+        return sum(parts[1:], parts[0])
+
+    return central_differences(problem, value)
+
+
+def _newton_schulz(problem: Problem, parameters: Parameters) -> mpmath.matrix:
+    """IterNorm's `P ← (3P − P³A)/2` for the inverse root, and `A P` for the root."""
+
+    def value(M: mpmath.matrix) -> mpmath.matrix:
+        trace = sum(M[i, i] for i in range(problem.n))
+        A, P = M / trace, mp.eye(problem.n)
+        for _ in range(parameters["steps"]):
+            P = (3 * P - P * P * P * A) / mpf(2)
+        root = mp.sqrt(trace)
+        return P / root if problem.inverse else A * P * root
+
+    return central_differences(problem, value)
+
+
+def _cholesky(problem: Problem, _: Parameters) -> mpmath.matrix:
+    """`L⁻¹`, for whitening alone."""
+    return central_differences(problem, lambda M: mp.inverse(mp.cholesky(M)))
+
+
+def _pade_root(Z: mpmath.matrix, *, inverse: bool) -> mpmath.matrix:
+    """[5/5] of √(1 − z), its coefficients from the Taylor series by linear equations."""
+    series = [mp.binomial(mpf(1) / 2, k) * (-1) ** k for k in range(11)]
+    numerator, denominator = mp.pade(series, 5, 5)
+    P, Q = _polynomial(numerator, Z), _polynomial(denominator, Z)
+    return mp.inverse(P) * Q if inverse else mp.inverse(Q) * P
+
+
+def _taylor_root(Z: mpmath.matrix, *, inverse: bool) -> mpmath.matrix:
+    power = mpf(-1 if inverse else 1) / 2
+    return _polynomial([mp.binomial(power, k) * (-1) ** k for k in range(11)], Z)
+
+
+def _polynomial(coefficients: list[Any], Z: mpmath.matrix) -> mpmath.matrix:
+    power, total = mp.eye(Z.rows), mp.zeros(Z.rows)
+    for coefficient in coefficients:
+        total += coefficient * power
+        power = power * Z
+    return total
+
+
+def _lyapunov(root: Callable[..., mpmath.matrix]) -> Callable[[Problem, Parameters], mpmath.matrix]:
+    def gradient(problem: Problem, parameters: Parameters) -> mpmath.matrix:
+        inverse = problem.inverse
+        norm = mp.mnorm(problem.M, "f")
+        R = root(mp.eye(problem.n) - problem.M / norm, inverse=inverse)
+        R = R / mp.sqrt(norm) if inverse else R * mp.sqrt(norm)
+        right = -R * R * problem.W * R * R if inverse else problem.W
+        return _solve(R, right, parameters["sign_steps"])
+
+    return gradient
+
+
+def _solve(R: mpmath.matrix, right: mpmath.matrix, steps: int) -> mpmath.matrix:
+    """Newton–Schulz on the whole of `[[R, right], [0, −R]]`; half of its corner."""
+    n = R.rows
+    X = mp.zeros(2 * n)
+    X[:n, :n], X[:n, n:], X[n:, n:] = R, right, -R
+    X /= mp.mnorm(R, "f")
+    for _ in range(steps):
+        X = (3 * X - X * X * X) / mpf(2)
+    return X[:n, n:] / 2
+
+
+Formula = Callable[[Problem, Parameters], mpmath.matrix]
+
+FORMULAS: dict[str, Formula] = {
+    "eigh": _rule(_analytic),
+    "svd": _rule(_analytic),
+    "svd-released": _rule(_analytic),
+    "hybrid": _rule(_hybrid),
+    "hybrid-eq10": _hybrid_eq10,
+    "hybrid-loop": _rule(_hybrid),
+    "taylor": _rule(_taylor),
+    "pade": _rule(_pade),
+    "clip": _rule(_clip),
+    "trunc": _rule(_trunc),
+    "lorentzian": _rule(_lorentzian),
+    "lorentzian-relative": _rule(_lorentzian),
+    "implicit": _rule(_implicit),
+    "subspace": _rule(_subspace),
+    "topn": _topn,
+    "spectral": _spectral,
+    "cholesky": _cholesky,
+    "pi": _power_iteration,
+    "pi-released": _power_iteration,
+    "newton-schulz": _newton_schulz,
+    "svd-newton": _newton_schulz,
+    "mpa-lyapunov": _lyapunov(_pade_root),
+    "mtp-lyapunov": _lyapunov(_taylor_root),
+}
+"""By method."""
+
+
+def formula_gradients(
+    method: Method,
+    matrices: Floats,
+    weights: Floats,
+    function: SpectralFunction,
+    epsilon: float,
+) -> Floats | None:
+    """`∂⟨W, f(M)⟩/∂M` `(seeds, n, n)` by the method's own formula, rounded to float64.
+
+    The `matrices` `(seeds, n, n)` are taken as they are, whatever precision they were rounded to;
+    `epsilon` is the machine epsilon of that precision, which some rules use. NaN where the formula
+    divides by zero, or says that there is no derivative. None if the method has no formula or
+    the function is not known here.
+    """
+    formula = FORMULAS.get(method.name)
+    if formula is None:
+        return None
+    parameters = {field.name: getattr(method, field.name) for field in fields(method)}
+    with mp.workdps(DIGITS):
+        problems = [
+            problem_of(M, W, function, seed, epsilon)
+            for seed, (M, W) in enumerate(zip(matrices, weights, strict=True))
+        ]
+        known = [problem for problem in problems if problem is not None]
+        if not known or len(known) < len(problems):
+            return None
+        return np.stack([_evaluated(formula, problem, parameters) for problem in known])
+
+
+def _evaluated(formula: Formula, problem: Problem, parameters: Mapping[str, Any]) -> Floats:
+    try:
+        G = formula(problem, parameters)
+    except (ZeroDivisionError, NoDerivative):
+        return np.full((problem.n, problem.n), np.nan)
+    rounded: Floats = np.array([[float(x) for x in row] for row in ((G + G.T) / 2).tolist()])
+    return rounded

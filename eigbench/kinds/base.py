@@ -1,0 +1,152 @@
+"""What a kind of case is: the question it asks, the grid it spans, and what measures it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from eigbench.errors import InputError
+
+if TYPE_CHECKING:
+    from eigbench.kinds.profile import Profiling
+    from eigbench.kinds.train import Training
+    from eigbench.measure.differentiate import UserMatrices
+    from eigbench.measure.measurement import Measurement
+    from eigbench.measure.profile import Traces
+    from eigbench.measure.training import Checkpoints, Watch
+
+Parameters = dict[str, int | float | bool | None]
+"""A method's parameters by name. Those that it has by default are left out."""
+
+DIGITS = 9
+"""Significant digits of a recorded value: as many as tell all numbers of float32 apart."""
+
+Values = Mapping[str, Sequence[Any]]
+"""The values of each axis, by its name."""
+
+ParameterNames = Callable[[str], Collection[str]]
+"""The names of the parameters that a method accepts."""
+
+
+class CaseBase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One frozen point of a suite's grid, with an id that depends on nothing but its content."""
+
+    @property
+    def id(self) -> str:
+        """Sixteen hexadecimal digits, the same on every machine."""
+        content = msgspec.json.encode(self, order="deterministic")
+        return hashlib.sha256(content).hexdigest()[:16]
+
+    @property
+    def question(self) -> Self:
+        """The case without what changes no result: a suite asks each question once."""
+        return self
+
+
+class MethodCase(CaseBase, frozen=True, kw_only=True):
+    """A case that is about one method."""
+
+    # Every kind declares these itself, because the order of its fields is part of its ids.
+    if TYPE_CHECKING:
+        method: str
+        parameters: Parameters
+
+    @property
+    def iterations(self) -> int | None:
+        """K, for a method that has it."""
+        K = self.parameters.get("iterations")
+        return None if K is None else int(K)
+
+
+class Matrices(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The user's own matrices, as the resolved suite remembers them."""
+
+    file: str
+    sha256: str
+    count: dict[str, int]
+    """How many there are of each size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """One grid of a suite, with all that the suite shares: from it a kind makes its cases."""
+
+    values: Values
+    """By axis: the grid's own, or the suite's."""
+    parameters: Mapping[str, int | float | bool]
+    """Values of methods' own parameters, for every method that has them."""
+    seeds: int
+    """Matrices per case, or trials per cell."""
+    seed: int
+    device: str
+    threshold: float
+    """The relative error that the paper's series may have."""
+    trace: bool
+    matrices: Matrices | None
+    training: Training | None
+    profiling: Profiling
+    parameter_names: ParameterNames
+
+    def accepted_parameters(self, method: str, **parameters: Any) -> Parameters:
+        """Those of these parameters, and of the suite's, that the method accepts."""
+        names = self.parameter_names(method)
+        given = {**parameters, **self.parameters}
+        return {name: value for name, value in given.items() if name in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What measuring a plan needs besides its cases, and where it keeps things on the way."""
+
+    plan: Sequence[CaseBase]
+    matrices: Matrices | None = None
+    training: Training | None = None
+    checkpoints: Checkpoints | None = None
+    """Where a training keeps its state; None if nowhere."""
+    watch: Watch | None = None
+    """What a training calls after every step."""
+    traces: Traces | None = None
+    """Where a profile keeps its trace; None if nowhere."""
+
+    @cached_property
+    def user_matrices(self) -> UserMatrices:
+        """The user's matrices by size; `InputError` if the file has changed since it was named."""
+        if self.matrices is None:
+            return {}
+        from eigbench.data.matrices import load_matrices  # late: NumPy
+
+        loaded = load_matrices(Path(self.matrices.file))
+        if loaded.sha256 != self.matrices.sha256:
+            raise InputError(f"{self.matrices.file} has changed since this run was started")
+        return loaded.by_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of case. To add one is to write its file, and to name it in `kinds/__init__.py`."""
+
+    case: type[CaseBase]
+    required: Callable[[Values], frozenset[str]]
+    """The axes without which a grid of these values has no cases."""
+    expand: Callable[[Span], Iterator[Any]]
+    """The cases of one grid, in order."""
+    measurer: Callable[[Tools], Callable[[Any], Measurement]]
+    """The function that measures a case, raw values by metric. Imports what it needs when called.
+
+    `InputError` if the matrices or images of the suite cannot be had.
+    """
+    has_trials: bool = False
+    """Whether a case is one trial of several: each cell has its first before any its second."""
+    takes_options: bool = True
+    """Whether options of the command line replace the axes of its grids."""
+
+    @property
+    def name(self) -> str:
+        """As a suite and a record have it."""
+        return str(self.case.__struct_config__.tag)

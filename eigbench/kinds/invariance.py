@@ -1,0 +1,61 @@
+"""Invariance: whether a gradient changes with what must not change it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from eigbench.kinds.base import Kind, MethodCase, Parameters, Span, Tools, Values
+from eigbench.kinds.stability import StabilityCase
+from eigbench.kinds.stability import expand as stability_cases
+
+if TYPE_CHECKING:
+    from eigbench.measure.measurement import Measurement
+
+
+class InvarianceCase(MethodCase, tag="invariance", tag_field="kind", frozen=True, kw_only=True):
+    """What must not change a gradient: neighbours in the batch, precision, number of threads."""
+
+    method: str
+    parameters: Parameters
+    d: int
+    spectrum: str
+    gap: float | None
+    dtype: str
+    epsilon: float
+    loss: str
+    seeds: int
+    seed: int
+    device: str
+
+    @property
+    def stability(self) -> StabilityCase:
+        """The stability case that asks the same problem."""
+        return StabilityCase(**msgspec.structs.asdict(self), scale=1.0)
+
+
+def _required(_values: Values) -> frozenset[str]:
+    return frozenset(
+        {"method", "d", "spectrum", "gap", "dtype", "epsilon", "iterations", "loss", "start"}
+    )
+
+
+def _expand(span: Span) -> Iterator[InvarianceCase]:
+    """The problems of stability cases at their own scale, asked something else."""
+    names = InvarianceCase.__struct_fields__
+    unscaled = dataclasses.replace(span, values={**span.values, "scale": [1.0]})
+    for case in stability_cases(unscaled):
+        yield InvarianceCase(**{name: getattr(case, name) for name in names})
+
+
+def _measurer(tools: Tools) -> Callable[[InvarianceCase], Measurement]:
+    from eigbench.measure.invariance import measure_invariance
+
+    user = tools.user_matrices
+    return lambda case: measure_invariance(case, user)
+
+
+INVARIANCE = Kind(case=InvarianceCase, required=_required, expand=_expand, measurer=_measurer)

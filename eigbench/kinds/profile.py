@@ -1,0 +1,143 @@
+"""Profile: what a method costs in time, memory and work, beside what one would use without it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import msgspec
+
+from eigbench.kinds.base import Kind, MethodCase, Parameters, Span, Tools, Values
+
+if TYPE_CHECKING:
+    from eigbench.measure.measurement import Measurement
+
+REFERENCES = {
+    "operation": ("torch.linalg.eigh",),
+    "whitening": ("torch.linalg.eigh",),
+    "layer": ("bn", "none"),
+    "step": ("bn", "none"),
+}
+"""By subject; the first is what ratios are taken to."""
+
+
+class Profiling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long the workloads of a suite are timed, and on what inputs."""
+
+    rounds: Annotated[int, msgspec.Meta(ge=1)] = 51
+    """The most rounds, in each of which every contestant is timed once."""
+    seconds: Annotated[float, msgspec.Meta(gt=0)] = 5.0
+    """A workload that takes longer has fewer rounds."""
+    inputs: Literal["fresh", "cached"] = "fresh"
+
+
+class ProfileCase(MethodCase, tag="profile", tag_field="kind", frozen=True, kw_only=True):
+    """The time, memory and work of one method, or of a reference, in one workload."""
+
+    subject: str
+    """"operation", the bare decomposition; "whitening", ⟨W, M^(−1/2)⟩; "layer"; or "step", which is
+    a training step of ResNet18."""
+    method: str
+    """A method; or a reference: "torch.linalg.eigh", "bn" or "none"."""
+    parameters: Parameters
+    layer: str | None
+    """What the workload compares with its references: "zca" or "pca"; None for matrices."""
+    d: int | None
+    """Matrix size; channels of a group (zca)."""
+    energy: float | None
+    """Share of the variance kept (pca)."""
+    batch: int
+    """Matrices; or images of a layer or a step."""
+    dtype: str
+    compiled: bool
+    inputs: str
+    """"fresh" for each run, or "cached": the same tensors again and again."""
+    rounds: int
+    seconds: float
+    """After so long a workload is timed for a few rounds at least, and no more."""
+    trace: bool
+    seed: int
+    device: str
+
+    @property
+    def question(self) -> Self:
+        """The case without its trace."""
+        return msgspec.structs.replace(self, trace=False)
+
+    @property
+    def workload(self) -> Self:
+        """What the cases that are timed in turn have in common."""
+        return msgspec.structs.replace(self, method="", parameters={}, compiled=False, trace=False)
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the case is what the methods of its workload are compared with."""
+        return self.method in (*REFERENCES["operation"], *REFERENCES["layer"])
+
+
+_REQUIRED = frozenset({"subject", "batch", "dtype", "method", "iterations", "compiled"})
+_REQUIRED_BY_SUBJECT = {
+    "operation": {"d"},
+    "whitening": {"d"},
+    "layer": {"layer", "d", "energy"},
+    "step": {"layer", "d", "energy"},
+}
+"""What a grid needs besides."""
+
+
+def _required(values: Values) -> frozenset[str]:
+    subjects = values.get("subject", ())
+    return _REQUIRED.union(*(_REQUIRED_BY_SUBJECT.get(subject, ()) for subject in subjects))
+
+
+def _expand(span: Span) -> Iterator[ProfileCase]:
+    """Workload by workload; in each the references come first."""
+    shared: dict[str, Any] = {
+        **msgspec.structs.asdict(span.profiling),
+        "trace": span.trace,
+        "seed": span.seed,
+        "device": span.device,
+    }
+    for shape in _workloads(span.values):
+        for method, parameters, compiled in _contestants(shape["subject"], span):
+            yield ProfileCase(
+                method=method, parameters=parameters, compiled=compiled, **shape, **shared
+            )
+
+
+def _workloads(values: Values) -> Iterator[dict[str, Any]]:
+    for subject, dtype in itertools.product(values["subject"], values["dtype"]):
+        for size, batch in itertools.product(_sizes(subject, values), values["batch"]):
+            yield {"subject": subject, "dtype": dtype, "batch": batch, **size}
+
+
+def _sizes(subject: str, values: Values) -> Iterator[dict[str, Any]]:
+    if subject in ("operation", "whitening"):
+        yield from ({"layer": None, "d": d, "energy": None} for d in values["d"])
+        return
+    for layer in values["layer"]:
+        if layer == "zca":
+            yield from ({"layer": layer, "d": d, "energy": None} for d in values["d"])
+        elif layer == "pca":
+            yield from ({"layer": layer, "d": None, "energy": e} for e in values["energy"])
+
+
+def _contestants(subject: str, span: Span) -> Iterator[tuple[str, Parameters, bool]]:
+    """Method, parameters, and whether it is compiled."""
+    for reference in REFERENCES[subject]:
+        yield reference, {}, False
+    names = ("compiled", "iterations", "method")
+    for compiled, iterations, method in itertools.product(*(span.values[name] for name in names)):
+        parameters = span.accepted_parameters(method, iterations=iterations)
+        yield method, parameters, compiled
+
+
+def _measurer(tools: Tools) -> Callable[[ProfileCase], Measurement]:
+    from eigbench.measure.profile import NoTraces, Profiler
+
+    planned = [case for case in tools.plan if isinstance(case, ProfileCase)]
+    return Profiler(planned, tools.traces or NoTraces())
+
+
+PROFILE = Kind(case=ProfileCase, required=_required, expand=_expand, measurer=_measurer)

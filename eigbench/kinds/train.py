@@ -1,0 +1,239 @@
+"""Train: a network from scratch with a decomposition in it, to its end or to where it breaks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import msgspec
+
+from eigbench.architectures import STEM_CHANNELS
+from eigbench.errors import InputError
+from eigbench.kinds.base import Kind, MethodCase, Parameters, Span, Tools, Values
+
+if TYPE_CHECKING:
+    from eigbench.measure.measurement import Measurement
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Data and recipe that all trainings of a suite share.
+
+    The defaults are those of the paper's released program.
+    """
+
+    data: str = "mini"
+    """"mini", the set that ships with the package; "cifar10", "cifar100"; or a folder of images."""
+    train_images: Count | None = None
+    test_images: Count | None = None
+    width: Count = 64
+    epochs: Count = 350
+    steps: Count | None = None
+    batch: Annotated[int, msgspec.Meta(ge=2)] = 128
+    learning_rate: Positive = 0.1
+    schedule: Literal["steps", "one-cycle", "constant"] = "steps"
+    """"steps": a tenth after each 2/7 of the run, which is every 100 of the paper's 350 epochs."""
+    momentum: Share = 0.9
+    nesterov: bool = False
+    weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 5e-4
+    label_smoothing: Share = 0.0
+    augment: bool = True
+    precision: Literal["float32", "float64", "bfloat16"] = "float32"
+    deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {
+        "learning_rate": 0.1,
+        "schedule": "steps",
+        "momentum": 0.9,
+        "nesterov": False,
+        "weight_decay": 5e-4,
+        "label_smoothing": 0.0,
+    },
+    "modern": {
+        "learning_rate": 0.2,
+        "schedule": "one-cycle",
+        "momentum": 0.9,
+        "nesterov": True,
+        "weight_decay": 5e-4,
+        "label_smoothing": 0.1,
+    },
+}
+"""How to train; "modern" also takes bfloat16 where there is CUDA."""
+
+
+def changed(training: Training, changes: Mapping[str, Any]) -> Training:
+    """The training with some settings changed; `InputError` for an unknown or wrong one."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    try:
+        return msgspec.convert({**msgspec.to_builtins(training), **given}, Training)
+    except msgspec.ValidationError as error:
+        raise InputError(f"training: {error}") from error
+
+
+def data_name(source: str) -> str:
+    """What a data set is called in a case: its own name, or the folder's."""
+    return "cifar10-mini" if source == "mini" else Path(source).resolve().name
+
+
+class TrainCase(MethodCase, tag="train", tag_field="kind", frozen=True, kw_only=True):
+    """One training from scratch: one layer, one method, one seed, one recipe."""
+
+    layer: str
+    """"zca", "pca", "bn" (batch normalisation) or "none": after the first convolution."""
+    method: str
+    """How the layer differentiates its decomposition; "bn" or "none" where there is none."""
+    parameters: Parameters
+    d: int | None
+    """Channels of a group (zca)."""
+    components: int | None
+    """Eigenvectors kept (pca)."""
+    energy: float | None
+    """Share of the variance kept (pca)."""
+    epsilon: float | None
+    truncation: str | None
+    """Rule of truncation (zca); None is the method's own."""
+    model: str
+    width: int
+    """Channels of the first stage of blocks; the paper's network has 64."""
+    data: str
+    """The name of the image set; its record holds a hash of the pixels."""
+    train_images: int | None
+    """How many training images are used, validation included; None is all."""
+    test_images: int | None
+    epochs: int
+    steps: int | None
+    """Stop after so many steps, if the epochs have not ended before."""
+    batch: int
+    learning_rate: float
+    schedule: str
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    label_smoothing: float
+    augment: bool
+    precision: str
+    deterministic: bool
+    seed: int
+    device: str
+
+    @property
+    def cell(self) -> Self:
+        """The case without its seed: what the trials of one cell of a table have in common."""
+        return msgspec.structs.replace(self, seed=0)
+
+
+_DECOMPOSING = frozenset({"method", "epsilon", "iterations"})
+_REQUIRED_BY_LAYER = {"zca": _DECOMPOSING | {"d"}, "pca": _DECOMPOSING}
+"""What a grid needs besides, for the layers that decompose."""
+
+
+def _required(values: Values) -> frozenset[str]:
+    layers = values.get("layer", ())
+    needed = (_REQUIRED_BY_LAYER.get(layer, frozenset()) for layer in layers)
+    return frozenset({"model", "layer"}).union(*needed)
+
+
+def _expand(span: Span) -> Iterator[TrainCase]:
+    """The trials of one grid: every cell once, then every cell again with the next seed."""
+    training = span.training
+    if training is None:
+        return
+    shared = {
+        name: getattr(training, name) for name in Training.__struct_fields__ if name != "data"
+    }
+    if training.deterministic and span.device != "cpu":
+        # torch has no deterministic cumulated sum on CUDA, which Algorithm 1's energy is.
+        raise InputError(
+            f"deterministic (--deterministic): not on {span.device}, where some kernels are not; "
+            "use cpu"
+        )
+    data = data_name(training.data)
+    cells = list(_cells(span))
+    for seed, cell in itertools.product(range(span.seed, span.seed + span.seeds), cells):
+        yield TrainCase(**cell, **shared, data=data, seed=seed, device=span.device)
+
+
+def _cells(span: Span) -> Iterator[dict[str, Any]]:
+    """What varies between the cells of a grid. Axes that a layer does not have are left out."""
+    absent = dict.fromkeys(("d", "components", "energy", "truncation", "epsilon"))
+    for model, layer in itertools.product(span.values["model"], span.values["layer"]):
+        shared = {**absent, "model": model, "layer": layer}
+        if layer in ("zca", "pca"):
+            yield from ({**shared, **cell} for cell in _decomposing(layer, span))
+        else:
+            yield {**shared, "method": layer, "parameters": {}}
+
+
+def _decomposing(layer: str, span: Span) -> Iterator[dict[str, Any]]:
+    values = span.values
+    sizes = list(_whitened(values) if layer == "zca" else _denoised(values))
+    names = ("epsilon", "iterations", "method")
+    for size, *point in itertools.product(sizes, *(values[name] for name in names)):
+        epsilon, iterations, method = point
+        if not epsilon > 0:
+            raise InputError(
+                f"epsilon (--eps): {epsilon:g} is not valid; a layer needs one above 0"
+            )
+        parameters = span.accepted_parameters(method, iterations=iterations)
+        yield {**size, "epsilon": epsilon, "method": method, "parameters": parameters}
+
+
+def _whitened(values: Values) -> Iterator[dict[str, Any]]:
+    """Groups of channels, and how their eigenpairs are truncated."""
+    for d, truncation in itertools.product(values["d"], values.get("truncation", [None])):
+        if STEM_CHANNELS % d:
+            fitting = [n for n in range(1, STEM_CHANNELS + 1) if STEM_CHANNELS % n == 0]
+            raise InputError(
+                f"d (--d): {d} does not divide the {STEM_CHANNELS} channels after the first "
+                f"convolution; these do: {', '.join(map(str, fitting))}"
+            )
+        yield {"d": d, "truncation": truncation}
+
+
+def _denoised(values: Values) -> Iterator[dict[str, Any]]:
+    """What is kept: a number of eigenvectors, or a share of the variance."""
+    kept = [{name: value} for name in ("components", "energy") for value in values.get(name, [])]
+    if not kept:
+        raise InputError("components, energy: layer pca needs values of one of them")
+    yield from kept
+
+
+class NoCheckpoints:
+    """Keeps nothing: a trial that is interrupted starts again."""
+
+    def load(self, case_id: str) -> dict[str, Any] | None:  # noqa: ARG002
+        """Nothing."""
+        return None
+
+    def save(self, case_id: str, state: dict[str, Any]) -> None:
+        """Forget it."""
+
+
+def _unwatched(_case: TrainCase, _step: int, _steps: int, _loss: float) -> None:
+    pass
+
+
+def _measurer(tools: Tools) -> Callable[[TrainCase], Measurement]:
+    from eigbench.measure.training import measure_training
+    from eigbench.measure.trial import image_sets
+
+    assert tools.training is not None  # noqa: S101  # without it there is no such case
+    images = image_sets(tools.training)
+    checkpoints, watch = tools.checkpoints or NoCheckpoints(), tools.watch or _unwatched
+    return lambda case: measure_training(case, images, checkpoints, watch)
+
+
+TRAIN = Kind(
+    case=TrainCase, required=_required, expand=_expand, measurer=_measurer, has_trials=True
+)

@@ -1,0 +1,248 @@
+"""How methods are judged: by situation, never pooled; the worst situation decides.
+
+Success is a finite gradient. How right it is, is a distribution, of which the shares within 1, 10
+and 100 % and the median are shown; its direction is the cosine to the exact gradient. A method is
+recommended for a loss if no class of matrices (one size, spectrum, gap and scale) fails as a whole,
+and if in its worst situation nearly all gradients are within 10 %.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from eigbench.report import situations
+from eigbench.report.frame import RIGHT, metric, values_of
+from eigbench.report.stats import Decision, Interval, decide, share_difference
+
+SOUND = 0.1
+"""A gradient that is off by more than this fails; a recommended method is nearly always within."""
+NEARLY_ALL = 0.9
+"""The share of a situation that must be within `SOUND` for a recommendation."""
+CLASS = ("d", "spectrum", "gap", "scale")
+"""Matrices that differ in their random seed alone."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """A kind of loss that people have, and the loss that stands for it."""
+
+    loss: str
+    depends_on: str
+    whitening_matrix: bool = False
+    """Whether a method may whiten by another matrix than `M^(−1/2)`."""
+
+
+USES = (
+    Use("whitening", "M^(−1/2): ZCA whitening"),
+    Use("whitening", "any W with W M Wᵀ = I: whitening", whitening_matrix=True),
+    Use("whitening-truncated", "M^(−1/2) of the pairs that Algorithm 1 keeps"),
+    Use("square-root", "M^(1/2): second-order pooling"),
+    Use("subspace", "the leading subspace, cut at the widest gap: PCA"),
+    Use("eigenvector", "one eigenvector, separated from all others"),
+    Use("closing-eigenvector", "one eigenvector of the closest pair"),
+)
+
+
+def judged(frame: pl.DataFrame) -> pl.DataFrame:
+    """A row a loss, precision, situation and contestant, in order.
+
+    Columns: `n` matrices; the shares `right`, `sound` (within 10 %), `same_size` (within 100 %) and
+    `finite`; the median `error`, infinite where half are not finite; the median `cosine` of the
+    finite gradients; `failing`, the number of classes that fail as a whole; `worst_class`, one of
+    them in words.
+    """
+    keys = ["loss", "dtype", "situation", "contestant"]
+    if frame.is_empty() or "situation" not in frame.columns:
+        return pl.DataFrame(schema=dict.fromkeys([*keys, "method"], pl.String))
+    inside = frame.filter(pl.col("situation").is_not_null())
+    shares = inside.group_by(keys, maintain_order=True).agg(
+        pl.len().alias("n"),
+        pl.col("method").first(),
+        pl.col("right").mean(),
+        (pl.col("error") <= SOUND).mean().alias("sound"),
+        (pl.col("error") <= 1).mean().alias("same_size"),
+        pl.col("finite").mean(),
+        pl.col("right").sum().alias("right_count"),
+        pl.col("finite").sum().alias("finite_count"),
+        pl.col("error").median(),
+        metric(inside, "gradient_cosine").fill_nan(None).filter(pl.col("finite")).median()
+        .alias("cosine"),
+    )  # fmt: skip
+    classes = (
+        inside.group_by(*keys, *CLASS, maintain_order=True)
+        .agg((pl.col("error") > SOUND).all().alias("fails"))
+        .group_by(keys, maintain_order=True)
+        .agg(pl.col("fails").sum().alias("failing"), pl.len().alias("classes"))
+    )
+    order = pl.Enum(situations.NAMES)
+    return shares.join(classes, on=keys, how="left", maintain_order="left").sort(
+        "loss", "dtype", pl.col("situation").cast(order), maintain_order=True
+    )
+
+
+def whitens_otherwise(frame: pl.DataFrame) -> set[str]:
+    """Contestants that whiten by another matrix than `M^(−1/2)`."""
+    if "whitens_by" not in frame.columns:
+        return set()
+    return set(values_of(frame.filter(pl.col("whitens_by").is_not_null()), "contestant"))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a contestant does in a loss: in its worst situation, and over all of them."""
+
+    contestant: str
+    rows: Sequence[dict[str, Any]]
+    """Of `judged`, one a situation."""
+
+    @property
+    def worst(self) -> dict[str, Any]:
+        """The situation with the least share within 1 %; of equal ones the one least sound."""
+        return min(self.rows, key=lambda row: (row["right"], row["sound"]))
+
+    @property
+    def failing(self) -> int:
+        """How many classes of matrices fail as a whole."""
+        return sum(row["failing"] for row in self.rows)
+
+    @property
+    def dependable(self) -> bool:
+        """Whether no class fails, and nearly all gradients of every situation are sound."""
+        return not self.failing and min(row["sound"] for row in self.rows) >= NEARLY_ALL
+
+    @property
+    def misleading(self) -> dict[str, Any] | None:
+        """The first situation in which most gradients are not finite, or point away; else None."""
+        return next(
+            (
+                row
+                for row in self.rows
+                if row["finite"] < 0.5 or (row["cosine"] is not None and row["cosine"] < 0)
+            ),
+            None,
+        )
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What the numbers recommend for one use, in one precision."""
+
+    use: Use
+    dtype: str
+    recommended: Sequence[Standing]
+    """Dependable, not shown to be less often right than another, and not shown to be slower."""
+    slower: Sequence[Standing]
+    """Likewise, but shown to be slower than one of those."""
+    less_right: Sequence[Standing]
+    """Dependable, and shown to be less often right in some situation."""
+    avoid: Sequence[Standing]
+    """Most gradients of some situation are not finite, or point away."""
+    others: Sequence[Standing]
+
+    @property
+    def best(self) -> Standing:
+        """The contestant with the best worst situation, recommended or not."""
+        everyone = [*self.recommended, *self.slower, *self.less_right, *self.others, *self.avoid]
+        return max(everyone, key=lambda one: (one.dependable, one.worst["right"]))
+
+    @property
+    def matrices(self) -> int:
+        """How many matrices each method was measured on."""
+        return sum(row["n"] for row in self.best.rows)
+
+
+def advise(
+    frame: pl.DataFrame, dtype: str, is_slower: Mapping[tuple[str, str], bool]
+) -> list[Advice]:
+    """The recommendations of a run: one for each use of which it has the loss.
+
+    `frame` holds rows on which contestants can be compared; `is_slower[a, b]` says whether a was
+    shown to take more time than b.
+    """
+    table = judged(frame.filter(pl.col("dtype") == dtype)) if len(frame) else judged(frame)
+    otherwise = whitens_otherwise(frame)
+    found = []
+    for use in USES:
+        own = table.filter(pl.col("loss") == use.loss)
+        names = values_of(own, "contestant")
+        if use.whitening_matrix and not otherwise & set(names):
+            continue
+        if use.loss == "whitening" and not use.whitening_matrix:
+            names = [name for name in names if name not in otherwise]
+        standings = [
+            Standing(name, own.filter(pl.col("contestant") == name).to_dicts()) for name in names
+        ]
+        # One that was not measured everywhere, as a reference is, has no worst situation.
+        most = max((len(one.rows) for one in standings), default=0)
+        whole = [one for one in standings if len(one.rows) == most]
+        if len(whole) > 1:
+            found.append(_advice(use, dtype, whole, is_slower))
+    return found
+
+
+def _advice(
+    use: Use, dtype: str, standings: Sequence[Standing], is_slower: Mapping[tuple[str, str], bool]
+) -> Advice:
+    dependable = [one for one in standings if one.dependable]
+    worse = _less_right(dependable)
+    best = [one for one in dependable if one.contestant not in worse]
+    slower = [
+        one
+        for one in best
+        if any(is_slower.get((one.contestant, other.contestant), False) for other in best)
+    ]
+    avoid = [one for one in standings if not one.dependable and one.misleading]
+    return Advice(
+        use=use,
+        dtype=dtype,
+        recommended=[one for one in best if one not in slower],
+        slower=slower,
+        less_right=[one for one in dependable if one.contestant in worse],
+        avoid=avoid,
+        others=[one for one in standings if not one.dependable and one not in avoid],
+    )
+
+
+def _less_right(standings: Sequence[Standing]) -> set[str]:
+    """Those shown to be right less often than another in some situation."""
+    pairs = list(itertools.permutations(standings, 2))
+    asked = [
+        (one, difference(mine, theirs))
+        for one, other in pairs
+        for mine, theirs in zip(one.rows, other.rows, strict=True)
+    ]
+    decisions = decide([interval for _, interval in asked])
+    return {
+        one.contestant
+        for (one, _), decision in zip(asked, decisions, strict=True)
+        if decision.answer == "lower"
+    }
+
+
+def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> Interval:
+    """The share of right gradients of one row of `judged` less that of another."""
+    mine, theirs = ((row["right_count"], row["n"]) for row in (one, other))
+    return share_difference([(mine, theirs)])
+
+
+def against(table: pl.DataFrame, contestant: str, reference: str) -> dict[str, Decision]:
+    """By situation: whether a contestant is right more or less often than a reference.
+
+    `table` is `judged` of one loss and precision.
+    """
+    mine, theirs = (
+        {row["situation"]: row for row in table.filter(pl.col("contestant") == name).to_dicts()}
+        for name in (contestant, reference)
+    )
+    shared = [name for name in mine if name in theirs]
+    decisions = decide([difference(mine[name], theirs[name]) for name in shared])
+    return dict(zip(shared, decisions, strict=True))
+
+
+THRESHOLDS = (RIGHT, SOUND, 1.0)
+"""The errors at which shares are shown."""

@@ -1,0 +1,113 @@
+"""Frames: a row a matrix, nothing is forgotten; situations; who is compared with whom."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import polars as pl
+import pytest
+
+from eigbench.report import situations
+from eigbench.report.frame import comparable, tidy, values_of
+from tests.report.making import frames_of, lost, stability
+
+
+def test_a_case_that_failed_keeps_a_row_a_matrix_and_is_infinitely_wrong() -> None:
+    frame = frames_of([stability(), stability("failed", d=8)]).stability
+    failed = frame.filter(pl.col("status") == "failed")
+    assert len(frame) == 4
+    assert failed["error"].to_list() == [math.inf, math.inf]
+    assert not failed["finite"].any()
+    assert not failed["right"].any()
+    assert failed["condition_number"].null_count() == 2
+
+
+def test_nan_is_wrong_and_right_is_one_per_cent() -> None:
+    samples = {"gradient_error": [math.nan, 0.0100, 0.0101]}
+    frame = frames_of([stability(samples=samples, seeds=3)]).stability
+    assert frame["error"].to_list() == [math.inf, 0.01, 0.0101]
+    assert frame["right"].to_list() == [False, True, False]
+
+
+def test_a_finite_gradient_outside_the_bound_is_no_failure() -> None:
+    """Eq. 12 bounds the series methods; the exact gradient may be outside."""
+    outside = {"inside_bound": [0.0, 0.0], "gradient_norm": [100.0, 100.0]}
+    frame = frames_of([stability(samples=outside)]).stability
+    assert frame["finite"].all()
+    assert frame["right"].all()
+
+
+def test_a_single_value_stands_in_every_row_and_a_short_one_ends_in_nulls() -> None:
+    record = stability(samples={"one": [5.0], "short": [1.0, 2.0]}, seeds=3)
+    frame = tidy([record])
+    assert frame["one"].to_list() == [5.0, 5.0, 5.0]
+    assert frame["short"].to_list() == [1.0, 2.0, None]
+
+
+def test_other_k_is_another_contestant_and_other_starts_are_left_out() -> None:
+    records = [
+        stability(method="pi", parameters={"iterations": 19, "seed": 0}),
+        stability(method="pi", parameters={"iterations": 100, "seed": 0}),
+        stability(method="pi", parameters={"iterations": 19, "seed": 1}),
+    ]
+    frames = frames_of(records)
+    assert values_of(frames.stability, "contestant") == ["pi", "pi, K = 100"]
+    assert values_of(frames.usual, "contestant") == ["pi"]
+    assert len(frames.every_stability) == 6
+    assert len(frames.usual) == 2
+
+
+def test_contestants_are_compared_on_the_matrices_of_all() -> None:
+    records = [stability(method=m, d=d) for m in ("eigh", "hybrid") for d in range(4, 14)]
+    records += [stability(method="svd", d=d) for d in range(4, 13)]  # nine of ten
+    records += [stability(method="hybrid-loop", d=4)]  # a reference
+    kept, rest = comparable(frames_of(records).usual)
+    assert rest == ["hybrid-loop"]
+    assert set(kept["d"]) == set(range(4, 13))
+    assert kept.group_by("contestant").len()["len"].unique().to_list() == [18]
+
+
+@pytest.mark.parametrize(
+    ("axes", "samples", "situation"),
+    [
+        ({"gap": 0.1}, {}, situations.OPEN_GAPS),
+        ({"gap": 1e-3}, {"smallest_relative_gap": [9.8e-4] * 2}, situations.OPEN_GAPS),
+        ({"gap": 1e-4}, {}, situations.CLOSING_GAPS),
+        ({"gap": 0.0}, {}, situations.TIES),
+        ({"spectrum": "identity", "gap": None}, {"smallest_relative_gap": [0.0] * 2},
+         situations.TIES),
+        ({"spectrum": "cifar-conv", "gap": None}, {"condition_number": [1e4] * 2},
+         situations.REAL_WELL),
+        ({"spectrum": "cifar-conv", "gap": None, "d": 64},
+         {"condition_number": [1e5] * 2, "smallest_relative_gap": [0.0] * 2},
+         situations.REAL_ILL),
+        ({"scale": 1e5, "epsilon": 0.0}, {}, situations.SCALED),
+        ({"epsilon": 1e-6}, {}, None),
+        ({"spectrum": "file", "gap": None}, {"condition_number": [1e9] * 2}, situations.REAL_ILL),
+        ({"spectrum": "file", "gap": None}, {}, situations.OPEN_GAPS),
+    ],
+)  # fmt: skip
+def test_situations(axes: dict[str, Any], samples: dict[str, Any], situation: str | None) -> None:
+    frame = frames_of([stability(samples=samples, **axes)]).stability
+    assert frame["situation"].to_list() == [situation] * 2
+
+
+def test_the_situation_of_a_failed_case_is_that_of_its_matrices() -> None:
+    tied = {"smallest_relative_gap": [0.0, 0.0]}
+    records = [stability(gap=0.0, samples=tied), stability("failed", gap=0.0, method="svd")]
+    frame = frames_of(records).stability
+    assert frame["situation"].to_list() == [situations.TIES] * 4
+
+
+def test_small_matrices_are_judged_only_where_there_are_no_larger_ones() -> None:
+    small = stability(d=2)
+    assert frames_of([small]).stability["situation"].null_count() == 0
+    both = frames_of([small, stability(d=8)]).stability
+    assert both.filter(pl.col("d") == 2)["situation"].null_count() == 2
+
+
+def test_lost_gradients_are_not_finite() -> None:
+    frame = frames_of([lost()]).stability
+    assert not frame["finite"].any()
+    assert frame["error"].to_list() == [math.inf, math.inf]

@@ -1,0 +1,119 @@
+"""What a stability report says of made-up runs: its opening, its advice, its chapters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eigbench.report.chapters import stability as chapter
+from eigbench.report.render import Part
+from eigbench.runs.record import Record
+from tests.report.making import frames_of, lost, stability
+
+OPEN, TIES = 0.1, 0.0
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
+def everywhere(method: str, **axes: Any) -> list[Record]:
+    return [stability(method=method, d=d, gap=gap, **axes) for gap in (OPEN, TIES) for d in (4, 8)]
+
+
+def svd() -> list[Record]:
+    """Right while gaps are open, lost at ties."""
+    return [stability(method="svd", d=d) for d in (4, 8)] + [
+        lost(method="svd", d=d, gap=TIES) for d in (4, 8)
+    ]
+
+
+def part(folder: Path, records: list[Record]) -> Part:
+    found = chapter.part(frames_of(records, folder))
+    assert found is not None
+    return found
+
+
+def titled(found: Part, beginning: str) -> str:
+    return next(c.body for c in found.chapters if c.title.startswith(beginning))
+
+
+def test_the_opening_says_what_each_method_does(tmp_path: Path) -> None:
+    away = {"gradient_error": [2.0, 2.0], "gradient_cosine": [-0.3, -0.3]}
+    found = part(tmp_path, [*svd(), *everywhere("hybrid", samples=away), *everywhere("spectral")])
+    assert (tmp_path / "figures" / "situations.png").is_file()
+    assert "| exact ties (4) " in found.head
+    assert "**0 %** (NaN 100 %), not finite, –" in found.head
+    sentences = " ".join(found.summary)
+    assert "svd: within 1 % of the exact gradient on every matrix of: open gaps" in sentences
+    assert "; not finite in 100 % of 4 (exact ties)." in sentences
+    assert "it points away from the exact gradient: open gaps, median cosine −0.30" in sentences
+    assert "spectral: within 1 % of the exact gradient on every matrix; always finite." in sentences
+    assert "For M^(−1/2): ZCA whitening use spectral." in found.summary
+
+
+def test_success_is_finite_and_the_bound_is_only_a_claim(tmp_path: Path) -> None:
+    """The exact gradient outside nK/λmin was counted as a failure once."""
+    outside = {"inside_bound": [0.0, 0.0], "exact_gradient_norm": [99.0, 99.0],
+               "gradient_norm": [99.0, 99.0]}  # fmt: skip
+    records = [*everywhere("spectral", samples=outside),
+               *everywhere("hybrid", samples={"exact_gradient_norm": [99.0, 99.0]})]  # fmt: skip
+    found = part(tmp_path, records)
+    assert "bound" not in found.head
+    assert "NaN" not in found.head
+    assert "use spectral" in " ".join(found.summary)
+    claims = titled(found, "The claims")
+    assert "The bound" in claims
+    row = next(line for line in claims.splitlines() if line.startswith("| whitening | open gaps"))
+    assert row.split("|")[4].strip() == "100 %"  # the hybrid is inside
+    assert row.split("|")[7].strip() == "100 %"  # the exact gradient is not
+
+
+def test_pictures_show_the_cases_that_their_titles_name(tmp_path: Path) -> None:
+    """A grid of 2×2 matrices for one coefficient pushed whitening out of its own picture once."""
+    gaps = (0.9, 0.5, 0.1, 1e-2, 1e-3, 1e-4, 1e-6, 1e-8, 1e-10, 1e-12)
+    pair = [stability(method=m, d=2, gap=g, loss="closing-eigenvector", dtype="float64",
+                      epsilon=0.0) for m in ("svd", "spectral") for g in gaps]  # fmt: skip
+    found = part(tmp_path, [*svd(), *everywhere("spectral"), *pair])
+    assert "Loss `whitening`, float32" in found.head
+    assert "| open gaps (4) " in found.head
+    heat = titled(found, "Every method in every situation")
+    assert "<summary>whitening</summary>" in heat
+    assert "closing-eigenvector" not in heat
+    by_gap = titled(found, "As one gap closes")
+    assert "**whitening, float32**" in by_gap
+    assert "1e-10" not in by_gap
+    assert "1e-10" in titled(found, "The coefficient of one pair")
+
+
+def test_the_literal_loop_is_said_to_fail_where_it_does(tmp_path: Path) -> None:
+    loop = [lost(method="hybrid-loop", d=4, gap=TIES), stability(method="hybrid-loop", d=4)]
+    records = [*everywhere("hybrid"), *everywhere("spectral"), *loop]
+    text = titled(part(tmp_path, records), "The literal loop")
+    assert "not finite on 2 of them" in text
+    assert "the same 4 matrices" in text
+
+
+def test_truncated_whitening_has_its_own_chapter(tmp_path: Path) -> None:
+    truncated = [*everywhere("hybrid", loss="whitening-truncated"),
+                 *everywhere("svd", loss="whitening-truncated")]  # fmt: skip
+    found = part(tmp_path, [*svd(), *everywhere("hybrid"), *truncated])
+    assert "see *With the truncation of Algorithm 1*" in found.head
+    assert "| open gaps (4) " in titled(found, "With the truncation of Algorithm 1")
+
+
+def test_another_k_stands_beside_the_usual_one(tmp_path: Path) -> None:
+    more = everywhere("pi", parameters={"iterations": 100, "seed": 0})
+    usual = everywhere("pi", parameters={"iterations": 19, "seed": 0})
+    found = part(tmp_path, [*usual, *more, *everywhere("spectral")])
+    assert "`pi, K = 100`" in titled(found, "Power iteration with more steps")
+    assert "K = 100" not in found.head
+
+
+@pytest.mark.parametrize("size", [4, 16])
+def test_the_head_stays_short(tmp_path: Path, size: int) -> None:
+    methods = ["svd", "pi", "hybrid", "spectral", *(f"method-{i}" for i in range(size))]
+    found = part(tmp_path, [record for m in methods for record in everywhere(m)])
+    assert len(found.head.encode()) < 12_000
+    assert "| SVD " in found.head
+    assert "method-0" not in found.head.split("## What to use")[0]
