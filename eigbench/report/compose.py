@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from eigbench.report import claims, failures, figures, series, tables
+from eigbench.report.chapters.profile import part as profile_part
 from eigbench.report.field.body import Body as FieldBody
-from eigbench.report.profile.body import Body as ProfileBody
+from eigbench.report.frame import Frames
 from eigbench.report.rows import Row, comparable, comparable_by_loss, stability_rows
 from eigbench.report.training.body import Body as TrainingBody
 from eigbench.report.verdict import verdict
@@ -28,14 +29,17 @@ def compose(run: Run, folder: Path) -> tuple[str, str]:
     rows = stability_rows(run.records)
     field = FieldBody(run)
     series_records = [r for r in run.records if isinstance(r.case, SeriesCase)]
-    training, profile = TrainingBody(run), ProfileBody(run)
+    training, profile = TrainingBody(run), profile_part(Frames(run, folder))
     stability = [
         *field.verdict(),
         *verdict(rows, field.measured.iterations),
         *series.verdict(series_records),
     ]
     sentences = _own_kind_first(
-        run, train=training.verdict(), stability=stability, profile=profile.verdict()
+        run,
+        train=training.verdict(),
+        stability=stability,
+        profile=list(profile.summary) if profile else [],
     )
     parts = _own_kind_first(
         run,
@@ -46,12 +50,12 @@ def compose(run: Run, folder: Path) -> tuple[str, str]:
             *field.sections(folder),
             *series.sections(series_records, folder),
         ],
-        profile=profile.sections(folder),
+        profile=[profile.head, *(one.text for one in profile.chapters)] if profile else [],
     )
     sections = [
         f"# {run.suite.title or run.suite.name}",
         *training.opening(),
-        *profile.opening(),
+        *(f"> {line}" for line in (profile.banner if profile else [])),
         *_partial(run),
         *_packed(run),
         *_set(run),

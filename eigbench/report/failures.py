@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from eigbench.report import costs
 from eigbench.report.markdown import NOTHING, axis_value, table
-from eigbench.report.profile import naming
 from eigbench.report.rows import Row, stability_rows
 from eigbench.report.training.naming import PLACE, word
 from eigbench.runs.case import InvarianceCase, PathCase, ProfileCase, SeriesCase, TrainCase
@@ -90,7 +90,8 @@ def _example(found: list[tuple[Record, int]]) -> str:
         return f"{', '.join(words)}, seed {case.seed} (`{case.id}`)"
     if isinstance(case, ProfileCase):
         compiled = ", compiled" if case.compiled else ""
-        return f"{naming.title(case)}{compiled} (`{case.id}`)"
+        place = f"{costs.what(case)}, {costs.size(case)}, {case.dtype}, batch {case.batch}"
+        return f"{place}{compiled} (`{case.id}`)"
     if isinstance(case, PathCase):
         return f"a path through a crossing, d = {case.d}, {case.loss}, {case.dtype} (`{case.id}`)"
     gap = "" if case.gap is None else f", gap {axis_value(case.gap)}"

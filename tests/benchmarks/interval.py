@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eigbench.report.profile.estimates import median_rank
+from scipy.stats import binom
 
 
 def median_interval(samples: Sequence[float], confidence: float = 0.99) -> tuple[float, float]:
@@ -18,5 +18,5 @@ def median_interval(samples: Sequence[float], confidence: float = 0.99) -> tuple
     if not samples:
         raise ValueError("an interval takes one sample or more")
     ordered, n = sorted(samples), len(samples)
-    rank = max(median_rank(n, confidence), 1)
+    rank = max(int(binom.ppf((1 - confidence) / 2, n, 0.5)), 1)
     return ordered[rank - 1], ordered[n - rank]

@@ -14,8 +14,8 @@ from eigbench.report import write_report
 from eigbench.report.field import pareto, promises, uses
 from eigbench.report.field.measured import Measured
 from eigbench.report.field.uses import USES, Standing, answers, leaders, standings
-from eigbench.report.profile.estimates import Estimate
 from eigbench.report.rows import differ
+from eigbench.report.stats import Interval
 from eigbench.runs.environment import describe
 from eigbench.runs.runner import run as run_cases
 from eigbench.runs.store import Run, open_run, read_run
@@ -126,11 +126,11 @@ def test_the_report_answers_every_question(run: Run, tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Timed:
-    ratio: Estimate = field(default_factory=lambda: Estimate(1.0, 0.9, 1.1))
+    ratio: Interval = field(default_factory=lambda: Interval(1.0, 0.9, 1.1))
 
 
 def standing(method: str, right: float, finite: float = 1.0, time: float = 1.0) -> Standing:
-    timed: Any = Timed(Estimate(time, 0.9 * time, 1.1 * time))
+    timed: Any = Timed(Interval(time, 0.9 * time, 1.1 * time))
     return Standing(method, by_case(right), by_case(finite), timed)
 
 

@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eigbench.report.profile.profiles import Profile, gather
+from eigbench.report.costs import Costs
+from eigbench.report.frame import Frames
 from eigbench.report.rows import Floats, Row, pooled, stability_rows, usual
-from eigbench.runs.case import InvarianceCase, PathCase, StabilityCase
+from eigbench.report.stats import Interval
+from eigbench.runs.case import InvarianceCase, PathCase, ProfileCase, StabilityCase
 from eigbench.runs.record import Record
 from eigbench.runs.store import Run
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A case, and its time over that of its reference."""
+
+    case: ProfileCase
+    ratio: Interval | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +75,16 @@ class Measured:
         return self._of(InvarianceCase)
 
     @cached_property
-    def profiles(self) -> list[Profile]:
+    def profiles(self) -> list[Timed]:
         """Of operations, timed against their reference."""
-        profiles = gather((), self.run.records)
-        return [p for p in profiles if p.case.subject == "operation" and not p.case.compiled]
+        costs = Costs(Frames(self.run, Path()))
+        return [
+            Timed(case, costs.ratios[key])
+            for key, record in costs.records.items()
+            if isinstance(case := record.case, ProfileCase)
+            and case.subject == "operation"
+            and not case.compiled
+        ]
 
     def promised(self, method: str) -> set[str]:
         """What a method says of itself, as far as its records remember it."""

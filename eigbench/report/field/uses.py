@@ -7,9 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from eigbench.report.field.measured import Measured, finite_gradients
+from eigbench.report.field.measured import Measured, Timed, finite_gradients
 from eigbench.report.markdown import NOTHING, percent, table
-from eigbench.report.profile.profiles import Profile
 from eigbench.report.rows import RIGHT, Floats, Row, by_case, comparable, differ, values_of, where
 
 LARGEST_OF_FORMULAS = 3
@@ -66,7 +65,7 @@ class Standing:
     right_by_case: Floats
     """Share of seeds that are right, by case."""
     finite_by_case: Floats
-    time: Profile | None
+    time: Timed | None
     """How long a forward and backward pass takes, if that was measured."""
 
     @property
@@ -83,7 +82,7 @@ class Standing:
     def ratio(self) -> float:
         """Median time of a forward and backward pass over that of `torch.linalg.eigh`."""
         estimate = self.time.ratio if self.time else None
-        return estimate.middle if estimate else math.nan
+        return estimate.value if estimate else math.nan
 
 
 def rows_of(measured: Measured, use: Use) -> list[Row]:
