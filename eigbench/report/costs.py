@@ -49,7 +49,7 @@ _LABELS = {
 
 @dataclass(frozen=True, eq=False)
 class Costs:
-    """The profiles of a run; each part is computed when it is first asked for."""
+    """The profiles of a run that has some; each part is computed when it is first asked for."""
 
     frames: Frames
 
@@ -74,8 +74,6 @@ class Costs:
         `ratio`, what is counted once (all NaN without), and labels.
         """
         rows = [self._row(key, case) for key, case in self.cases.items()]
-        if not rows:
-            return pl.DataFrame()
         methods = list(dict.fromkeys(row["method"] for row in rows))
         workloads = list(dict.fromkeys(row["workload"] for row in rows))
         subjects = [*SUBJECTS, *dict.fromkeys(row["subject"] for row in rows)]
@@ -118,8 +116,6 @@ class Costs:
     @cached_property
     def timed(self) -> pl.DataFrame:
         """The rows with a time, one a workload and contestant: a case may be traced besides."""
-        if self.profiles.is_empty():
-            return self.profiles
         known = self.profiles.filter(pl.col("time").is_finite())
         return known.unique(["workload", "contestant"], keep="first", maintain_order=True)
 

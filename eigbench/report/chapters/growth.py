@@ -45,8 +45,6 @@ CLOSE = 1.25
 
 def chapters(costs: Costs) -> list[Chapter]:
     """The chapter, if anything was timed at several sizes."""
-    if costs.timed.is_empty():
-        return []
     pictures = [
         found for (what,), own in costs.timed.group_by("what", maintain_order=True)
         for axis in OTHER if (found := _picture(costs, str(what), own, axis))
@@ -77,18 +75,10 @@ def lines(costs: Costs, axis: str) -> Iterator[tuple[dict[str, Any], str, Points
 # Exponents.
 
 
-@dataclass(frozen=True)
-class Exponent:
-    """The slope of log time over log size, its interval, and the sizes that it is fitted to."""
+def exponent(points: Points) -> tuple[Interval, list[int]] | None:
+    """The slope of log time over log size, and the upper sizes, which it is fitted to.
 
-    value: float
-    low: float
-    high: float
-    sizes: tuple[int, ...]
-
-
-def exponent(points: Points) -> Exponent | None:
-    """The power law of the upper sizes; None if they are fewer than `LEAST_SIZES`.
+    None if these are fewer than `LEAST_SIZES`.
 
     The upper sizes are those from which on every time is at least `OVERHEAD` times that of the
     smallest size, where a method pays for its calls and not for its work. The interval is that of
@@ -106,7 +96,7 @@ def exponent(points: Points) -> Exponent | None:
     )
     reach = float(scipy_stats.t.ppf((1 + CONFIDENCE) / 2, len(upper) - 2)) * float(fit.stderr)
     slope = float(fit.slope)
-    return Exponent(slope, slope - reach, slope + reach, tuple(size for size, _ in upper))
+    return Interval(slope, slope - reach, slope + reach), [size for size, _ in upper]
 
 
 def _exponents(costs: Costs) -> str:
@@ -114,14 +104,14 @@ def _exponents(costs: Costs) -> str:
     body = []
     for axis, other in OTHER.items():
         for place, name, points in lines(costs, axis):
-            one = exponent(points)
-            if one is None or not one.high - one.value <= WIDE:
+            one, sizes = exponent(points) or (None, [])
+            if one is None or not one.reach <= WIDE:
                 continue
-            digits = 2 if one.high - one.value < FINE else 1
+            digits = 2 if one.reach < FINE else 1
             value, low, high = (fixed(end, digits) for end in (one.value, one.low, one.high))
             where = f"{place['what']}, {place['dtype']}, {word(other, place[other])}"
-            sizes = f"{one.sizes[0]} to {one.sizes[-1]}"
-            body.append([where, label(axis), name, value, f"{low} to {high}", sizes])
+            fitted = f"{sizes[0]} to {sizes[-1]}"
+            body.append([where, label(axis), name, value, f"{low} to {high}", fitted])
     heads = ["where", "size", "method", "exponent", "95 % interval", "fitted to"]
     return table(heads, body) if body else ""
 
@@ -173,8 +163,6 @@ def jumps(points: Points, power: int) -> Iterator[tuple[int, int, float]]:
 
 def cliffs(costs: Costs) -> list[Cliff]:
     """Every cliff in d and in the batch, contestant by contestant."""
-    if costs.timed.is_empty():
-        return []
     return [
         Cliff(name, place["what"], f"{place['dtype']}, {word(OTHER[axis], place[OTHER[axis]])}",
               axis, *jump)

@@ -29,6 +29,7 @@ from eigbench.report.plots import SMALL_SET, panels, save
 from eigbench.report.render import Chapter, Part, both, render, table
 from eigbench.report.stats import NOISY, Interval
 from eigbench.runs.case import REFERENCES, ProfileCase
+from eigbench.runs.environment import Session
 
 MILLI = 1e3
 EIGENPAIRS = "eigenpairs"
@@ -74,9 +75,9 @@ def function_times(frames: Frames) -> pl.DataFrame:
         "batch": pl.Int64, "ratio": pl.Float64, "low": pl.Float64, "high": pl.Float64,
         "noisy": pl.Boolean, "n_rounds": pl.Int64,
     }  # fmt: skip
-    costs = Costs(frames)
-    if costs.timed.is_empty():
+    if not frames.records(ProfileCase):
         return pl.DataFrame(schema=schema)
+    costs = Costs(frames)
     own = costs.timed.filter(~pl.col("reference"), ~pl.col("compiled"), pl.col("ratio").is_finite())
     subject = next((one for one in SUBJECTS[:2] if one in own["subject"]), "")
     own = own.filter(subject=subject)
@@ -96,44 +97,42 @@ def function_times(frames: Frames) -> pl.DataFrame:
 
 
 def _head(costs: Costs, sentences: Sequence[str]) -> str:
-    compared = costs.timed.filter(~pl.col("reference"), pl.col("ratio").is_finite()) \
-        if costs.timed.height else costs.timed  # fmt: skip
-    picture, left_out = _picture(costs, compared) if compared.height else ("", "")
+    compared = costs.timed.filter(~pl.col("reference"), pl.col("ratio").is_finite())
+    picture, left_out = _picture(costs, compared) if compared.height else ("", [])
     return render(
         "profile-head",
         sentences="\n".join(sentences),
         picture=picture,
         left_out=left_out,
         table=_ratios(costs, compared) if compared.height else "",
-        functions=functions_only(compared) if compared.height else [],
+        functions=functions_only(compared),
     )
 
 
 def _sentences(costs: Costs) -> str:
     timed = costs.timed
     together = pl.when(subject="step").then("subject").otherwise("what")
-    found = [] if timed.is_empty() else [
+    found = [
         _said(costs, own) for _, own in timed.group_by(together, maintain_order=True)
         if not own["reference"].all()
     ]  # fmt: skip
-    sessions = costs.frames.run.environment.sessions
-    ratios = [costs.ratios[key] for key in timed.filter(~pl.col("reference"))["id"]] if len(timed) \
-        else []  # fmt: skip
+    times = [one for key in timed["id"] if (one := costs.times[key])]
+    ratios = [one for key in timed.filter(~pl.col("reference"))["id"] if (one := costs.ratios[key])]
+    statuses = costs.profiles["status"].value_counts(sort=True).iter_rows()
     return render(
         "profile-sentences",
         modules=[one for one in found if one["subject"] in ("layer", "step")],
         functions=[one for one in found if one["subject"] not in ("layer", "step")],
         cliffs=growth.largest_cliffs(costs),
         machines=list(dict.fromkeys(
-            (s.device, s.processor, s.torch_threads, s.logical_cores) for s in sessions)),
-        rounds=span(map(float, timed["rounds"]), axis_value) if len(timed) else "",
-        times=len(timed),
-        noisy_times=sum(one.noisy for key in timed["id"] if (one := costs.times[key]))
-        if len(timed) else 0,
-        ratios=sum(one is not None for one in ratios),
-        noisy_ratios=sum(one.noisy for one in ratios if one),
+            (s.device, s.processor, s.torch_threads, s.logical_cores) for s in _sessions(costs))),
+        rounds=span(map(float, timed["rounds"]), axis_value),
+        times=len(times),
+        noisy_times=sum(one.noisy for one in times),
+        ratios=len(ratios),
+        noisy_ratios=sum(one.noisy for one in ratios),
         limit=NOISY,
-        lost=_counts(costs),
+        lost=[(status, number) for status, number in statuses if status != "measured"],
         total=costs.profiles.height,
         undissected=costs.profiles["anatomy_failed"].count(),
     )  # fmt: skip
@@ -160,33 +159,21 @@ def _said(costs: Costs, own: pl.DataFrame) -> dict[str, Any]:
         "untestable": answers.count("cannot be shown"),
         "unshown": answers.count("not shown"),
         "contests": found.contests,
-        "fastest": _counted(found.fastest),
-        "slowest": _counted(found.slowest),
+        "fastest": found.fastest.most_common(),
+        "slowest": found.slowest.most_common(),
         "apart": found.apart,
     }
 
 
-def _counted(counts: dict[str, int]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda pair: -pair[1])
-
-
 def setting(rows: pl.DataFrame) -> str:
     """What rows range over, such as "float32; d = 4 to 256; batch 1 to 256"."""
-    ends = {axis: values_of(rows, axis) for axis in ("d", "energy", "batch")}
-    words = [", ".join(values_of(rows, "dtype"))]
+    d, energy, batch = (values_of(rows, axis) for axis in ("d", "energy", "batch"))
+    sizes = [f"d = {span(map(float, d), axis_value)}"] if d else []
+    sizes += [f"{span(energy, percentage)} kept"] if energy else []
     if rows["layer"].n_unique() > 1:
-        return "; ".join([*words, *of_costs.sizes_of(rows),
-                          f"batch {span(map(float, ends['batch']), axis_value)}"])  # fmt: skip
-    if ends["d"]:
-        words.append(f"d = {span(map(float, ends['d']), axis_value)}")
-    if ends["energy"]:
-        words.append(f"{span(ends['energy'], percentage)} kept")
-    return "; ".join([*words, f"batch {span(map(float, ends['batch']), axis_value)}"])
-
-
-def _counts(costs: Costs) -> list[tuple[str, int]]:
-    counts = costs.profiles["status"].value_counts(sort=True).iter_rows()
-    return [(status, number) for status, number in counts if status != "measured"]
+        sizes = of_costs.sizes_of(rows)
+    dtypes = ", ".join(values_of(rows, "dtype"))
+    return "; ".join([dtypes, *sizes, f"batch {span(map(float, batch), axis_value)}"])
 
 
 def functions_only(rows: pl.DataFrame) -> list[tuple[str, list[str]]]:
@@ -418,10 +405,16 @@ def _first(titles: Iterable[str], most: int = 3) -> str:
     return "; ".join([*known[:most], *more])
 
 
+def _sessions(costs: Costs) -> list[Session]:
+    """The sessions in which something was timed."""
+    used = set(costs.timed["session"])
+    return [s for i, s in enumerate(costs.frames.run.environment.sessions) if i in used]
+
+
 def _machines(costs: Costs) -> list[str]:
     """A line if the times were taken on machines, or by versions, that differ."""
-    used = set(costs.timed["session"]) if costs.timed.height else set()
-    sessions = [s for i, s in enumerate(costs.frames.run.environment.sessions) if i in used]
-    places = sorted({(s.device, s.processor, s.torch_threads, s.packages.get("torch", ""))
-                     for s in sessions})  # fmt: skip
+    places = sorted({
+        (s.device, s.processor, s.torch_threads, s.packages.get("torch", ""))
+        for s in _sessions(costs)
+    })  # fmt: skip
     return [render("profile-machines", places=places)] if len(places) > 1 else []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -67,8 +66,12 @@ def test_a_run_is_forward_backward_and_update() -> None:
     time = profiled.costs(profiled.record(case, **passes)).times[case.id]
     assert time is not None
     assert time.value == 7
-    for change in ({"update_seconds": [4.0, 4.0]}, {"backward_seconds": []}):
-        broken: dict[str, Any] = {**passes, **change}
+    changes: list[dict[str, list[float]]] = [
+        {"update_seconds": [4.0, 4.0]},
+        {"backward_seconds": []},
+    ]
+    for change in changes:
+        broken = {**passes, **change}
         assert profiled.costs(profiled.record(case, **broken)).times[case.id] is None
 
 

@@ -26,10 +26,15 @@ def points(*times: float, sizes: tuple[int, ...] = SIZES) -> growth.Points:
     return [(size, at(time)) for size, time in zip(sizes, times, strict=True)]
 
 
+def fitted(some: growth.Points) -> tuple[Interval, list[int]]:
+    found = growth.exponent(some)
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize("power", [1.0, 2.0, 3.0])
 def test_an_exact_power_is_found(power: float) -> None:
-    found = growth.exponent(points(*(1e-9 * size**power for size in SIZES)))
-    assert found is not None
+    found, _ = fitted(points(*(1e-9 * size**power for size in SIZES)))
     assert found.value == pytest.approx(power, abs=1e-9)
     assert found.low == pytest.approx(power, abs=1e-6)
     assert found.high == pytest.approx(power, abs=1e-6)
@@ -39,18 +44,16 @@ def test_overhead_is_left_out() -> None:
     """1 + (d/32)³: at least twice the time of d = 4 from d = 33 on, not at 32."""
     times = [1 + (size / 32) ** 3 for size in SIZES]
     assert times[3] < 2 * times[0] < times[4]
-    found = growth.exponent(points(*times))
-    assert found is not None
-    assert found.sizes == (33, 64, 128)
+    found, sizes = fitted(points(*times))
+    assert sizes == [33, 64, 128]
     assert 2.5 < found.value < 3
     everything = np.polyfit(np.log(SIZES), np.log(times), 1)[0]
     assert everything < 1.5
 
 
 def test_a_dip_back_to_overhead_starts_the_upper_sizes_anew() -> None:
-    found = growth.exponent(points(1, 4, 9, 1.5, 4, 8, 16, sizes=(1, 2, 3, 4, 8, 16, 32)))
-    assert found is not None
-    assert found.sizes == (8, 16, 32)
+    found, sizes = fitted(points(1, 4, 9, 1.5, 4, 8, 16, sizes=(1, 2, 3, 4, 8, 16, 32)))
+    assert sizes == [8, 16, 32]
     assert found.value == pytest.approx(1.0)
 
 
@@ -58,12 +61,11 @@ def test_the_interval_is_students() -> None:
     """By hand: (0, 0), (1, 1), (2, 3) have slope 3/2, its error √(1/12), and t = 12.706."""
     e = np.e
     times = (1.0, 1.0, e, e**3)  # the first is dropped: it is the smallest itself
-    found = growth.exponent([(1, at(0.1))] + [
+    found, sizes = fitted([(1, at(0.1))] + [
         (size, at(time)) for size, time in zip((10, 100, 1000), times[1:], strict=True)
     ])  # fmt: skip
-    assert found is not None
     unit = np.log(10)
-    assert found.sizes == (10, 100, 1000)
+    assert sizes == [10, 100, 1000]
     assert found.value == pytest.approx(1.5 / unit)
     assert found.high - found.value == pytest.approx(12.7062 * (1 / 12) ** 0.5 / unit, rel=1e-4)
     assert found.value - found.low == pytest.approx(found.high - found.value)
