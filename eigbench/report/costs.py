@@ -19,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from eigbench.report import stats
-from eigbench.report.frame import Frames
+from eigbench.report.frame import Frames, values_of
 from eigbench.report.numbers import NOTHING, percentage
 from eigbench.report.plots import style
 from eigbench.report.render import table
@@ -302,22 +302,15 @@ def fullest(rows: pl.DataFrame, most: int) -> pl.DataFrame:
 
     Of several with as many, the first precision and its largest batch.
     """
-    measured = rows.filter(status="measured")
-    if measured.is_empty():
-        return measured
-    counts = measured.group_by("dtype", "batch", maintain_order=True).agg(
-        pl.col("size").n_unique().alias("sizes")
-    )
-    dtypes = counts["dtype"].unique(maintain_order=True).to_list()
-    best = max(
-        counts.iter_rows(named=True),
-        key=lambda row: (row["sizes"], -dtypes.index(row["dtype"]), row["batch"]),
-    )
-    own = measured.filter(dtype=best["dtype"], batch=best["batch"])
-    sizes = sizes_of(own)
+    dtypes = values_of(rows, "dtype")
+    groups = [own for _, own in rows.filter(status="measured").group_by(
+        "dtype", "batch", maintain_order=True)]  # fmt: skip
+    best = max(groups, default=rows.clear(), key=lambda own: (
+        own["size"].n_unique(), -dtypes.index(own["dtype"][0]), own["batch"][0]))  # fmt: skip
+    sizes = sizes_of(best)
     if len(sizes) > most:
         sizes = [sizes[round(i * (len(sizes) - 1) / (most - 1))] for i in range(most)]
-    return own.filter(pl.col("size").is_in(sizes))
+    return best.filter(pl.col("size").is_in(sizes))
 
 
 def sizes_of(rows: pl.DataFrame) -> list[str]:
@@ -357,9 +350,10 @@ def by_size(rows: pl.DataFrame, cell: Callable[[dict[str, Any]], str]) -> str:
     columns = [(one, batch) for one in sizes_of(rows) for batch in batches if (one, batch) in said]
     body = [[label, *(found.get((label, *column), NOTHING) for column in columns)]
             for label in contestants(rows)]  # fmt: skip
-    bare = len(batches) == 1 and rows["layer"].is_null().all()
+    several = rows["batch"].n_unique() > 1
+    bare = not several and rows["layer"].is_null().all()
     heads = [
-        f"{one}, batch {batch}" if len(batches) > 1 else one.removeprefix("d = " * bare)
+        f"{one}, batch {batch}" if several else one.removeprefix("d = " * bare)
         for one, batch in columns
     ]
     kept = [row for row in body if set(row[1:]) != {NOTHING}]

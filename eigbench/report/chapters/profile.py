@@ -181,7 +181,7 @@ def functions_only(rows: pl.DataFrame) -> list[tuple[str, list[str]]]:
     own = rows.filter(pl.col("operation").is_not_null() & (pl.col("operation") != EIGENPAIRS)
                       & (pl.col("subject") == "operation"))  # fmt: skip
     return [
-        (operation, [f"`{name}`" for name in some["contestant"].unique(maintain_order=True)])
+        (operation, [f"`{name}`" for name in some["method"].unique(maintain_order=True)])
         for (operation,), some in own.group_by("operation", maintain_order=True)
     ]
 

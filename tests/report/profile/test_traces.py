@@ -76,6 +76,13 @@ def test_what_is_counted_is_shown_at_the_fullest_batch_and_at_six_sizes() -> Non
     assert row[1:] == head[1:]
 
 
+def test_a_column_names_its_batch_where_others_were_planned() -> None:
+    """Of several batches one alone was measured: the title says "by batch", the column which."""
+    planned = [profile_case(d=8, batch=batch) for batch in (1, 4)]
+    costs = Costs(profiled.frames([profiled.record(planned[1])], planned))
+    assert "d = 8, batch 4 |" in by_size(costs.profiles, lambda _: "1")
+
+
 def test_the_rate_is_work_over_time() -> None:
     """17·16³ operations in 1.3·(10 µs + 4.096 µs), of a peak of 50 GFLOP/s."""
     case, compiled = profile_case(), profile_case(compiled=True)
