@@ -70,7 +70,7 @@ def _environment() -> jinja2.Environment:
               numbers.counted, numbers.plural, numbers.fixed, names.word, names.words,
               names.listed, names.label, both)  # fmt: skip
     environment.filters.update({function.__name__: function for function in public})
-    environment.globals.update(details=details)
+    environment.globals.update(details=details, figure=figure)
     return environment
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 
 from eigbench.kinds import Case
 from eigbench.kinds.profile import ProfileCase, Profiling
+from eigbench.report.costs import Costs
+from eigbench.report.frame import Frames
 from eigbench.runs.record import SCHEMA, Record, number
-from eigbench.runs.store import open_run
+from eigbench.runs.store import Environment, Run, open_run
 from eigbench.runs.suite import Axes, Grid, Suite, cases
 from tests.report.trainings import environment
 
@@ -173,6 +176,21 @@ def profile_case(**changes: Any) -> ProfileCase:
         "seed": 0, "device": "cpu",
     }  # fmt: skip
     return ProfileCase(**{**wanted, **changes})
+
+
+def frames(
+    records: Sequence[Record], planned: Sequence[Case] = (), folder: Path = Path()
+) -> Frames:
+    """Frames of these records alone, in which nothing else is planned but what is named."""
+    environment_ = Environment(schema=SCHEMA, sessions=[environment()])
+    made = Frames(Run(suite=suite(), records=list(records), environment=environment_), folder)
+    made.__dict__["planned"] = list(planned)  # a cached property
+    return made
+
+
+def costs(*records: Record) -> Costs:
+    """The costs of these records alone."""
+    return Costs(frames(records))
 
 
 def write(folder: Path, of: Suite, records: list[Record]) -> None:

@@ -1,0 +1,29 @@
+"""What the tests of profiles share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from eigbench.report.chapters import growth, profile, traces
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """For tests of the text: figures are made and not written. Those that were."""
+    made: list[str] = []
+
+    def discard(figure: Figure, _folder: Path, name: str) -> str:
+        for axes in figure.axes:
+            assert axes.get_ylabel() or not axes.get_visible(), name
+        assert any(axes.get_xlabel() for axes in figure.axes), name
+        made.append(name)
+        plt.close(figure)
+        return f"figures/{name}.png"
+
+    for module in (profile, growth, traces):
+        monkeypatch.setattr(module, "save", discard)
+    return made

@@ -1,0 +1,324 @@
+"""What a report says of cost: a recorded run word for word, and every run that can be cut of it."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+import pytest
+
+from eigbench.kinds.profile import ProfileCase
+from eigbench.report.chapters import profile
+from eigbench.report.frame import Frames
+from eigbench.report.render import Part
+from eigbench.runs.record import Record, decode, number
+from eigbench.runs.store import Run, read_run
+from eigbench.runs.suite import cases
+from tests.report.profile import profiled
+
+GOLDEN = Path(__file__).parents[1] / "golden-profile"
+Change = Callable[[Record], Record | None]
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return read_run(GOLDEN / "run")
+
+
+def part_of(run: Run, change: Change = lambda record: record, folder: Path = Path()) -> Part:
+    """The part of the run with each record changed, or left out."""
+    kept = [one for one in map(change, run.records) if one is not None]
+    found = profile.part(Frames(msgspec.structs.replace(run, records=kept), folder))
+    assert found is not None
+    return found
+
+
+def text_of(part: Part) -> str:
+    return "\n\n".join([*part.banner, part.head, *(chapter.text for chapter in part.chapters)])
+
+
+def profile_of(record: Record) -> ProfileCase:
+    assert isinstance(record.case, ProfileCase)
+    return record.case
+
+
+def cells(text: str, row: str) -> list[str]:
+    """The first row of a table that starts so."""
+    line = next(line for line in text.splitlines() if re.match(rf"\| {re.escape(row)} +\|", line))
+    return [cell.strip() for cell in line.split("|")[2:-1]]
+
+
+def test_the_part_is_the_golden_one(run: Run, tmp_path: Path) -> None:
+    """After a wanted change: `python -m tests.report.profile.test_part`, and read what it wrote."""
+    text = text_of(part_of(run, folder=tmp_path)) + "\n"
+    assert text == (GOLDEN / "part.md").read_text("utf-8")
+    made = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
+    assert set(re.findall(r"\]\(figures/([^)]+)\)", text)) == set(made)
+    part_of(run, folder=tmp_path)
+    assert made == {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
+
+
+def test_the_records_are_those_of_the_formula() -> None:
+    made = [profiled.record(case) for case in cases(profiled.suite())]
+    lines = (GOLDEN / "run" / "records.jsonl").read_bytes().splitlines(keepends=True)
+    for one, line in zip(made, lines, strict=True):
+        read = decode(line)
+        assert (read.id, read.status, read.labels) == (one.id, one.status, one.labels)
+        for metric, values in one.samples.items():
+            assert read.values(metric) == pytest.approx([float(v) for v in values], rel=1e-5)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_order_of_the_records_does_not_matter(run: Run) -> None:
+    shuffled = list(run.records)
+    random.Random(1).shuffle(shuffled)
+    assert text_of(part_of(msgspec.structs.replace(run, records=shuffled))) == text_of(part_of(run))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_head_says_what_each_method_costs(run: Run) -> None:
+    part = part_of(run)
+    modules, functions, _, measured = part.summary
+    assert (
+        "In a ZCA layer (float32; d = 4 to 16; batch 128; 2 workloads) the methods take" in modules
+    )
+    assert "1.30 to 4.00 × the time of bn (4 ratios)" in modules
+    assert "Fastest: hybrid in 2 of 2; slowest: pi in 2 of 2." in modules
+    assert "17 workloads" in functions
+    assert "(46 ratios, 1 noisy)" in functions
+    assert "cpu with 1 thread" in measured
+    assert "1 of 82 median times" in measured
+    assert "Of 88 profiles 4 skipped, 2 failed" in measured
+    assert cells(part.head, "eigh")[0] == "1.02 (1.02–1.02)" + "; n = 13"
+    assert "no gradient of eigenvectors" in part.head
+    assert len(part.head) < 12_000
+    assert "**hybrid** takes 0.800 × the time of the same method not compiled" in text_of(part)
+    assert "The paper prints 1.27 × for PCA with K = 2" in text_of(part)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_noisy_median_is_marked_and_stays_in_the_range(run: Run) -> None:
+    """Twelve times the reference in one workload, give or take a half: the range has it."""
+
+    def change(record: Record) -> Record:
+        case = profile_of(record)
+        if (case.method, case.dtype) != profiled.NOISY or record.status != "measured":
+            return record
+        samples = {name: [number(3 * float(v)) for v in values] if name in
+                   ("forward_seconds", "backward_seconds") else values
+                   for name, values in record.samples.items()}  # fmt: skip
+        return msgspec.structs.replace(record, samples=samples)
+
+    part = part_of(run, change)
+    assert cells(part.head, "pi")[0] == "4.00 (4.00–4.00) to ≈12 (7–17); n = 11, 1 noisy"
+    assert "1.02 to ≈12 × the time" in part.summary[1]
+    assert "left out" not in text_of(part)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_no_difference_is_not_a_difference(run: Run) -> None:
+    """Layers that scatter around `bn`, of which none is faster than another."""
+
+    def change(record: Record) -> Record | None:
+        case = profile_of(record)
+        if case.subject != "layer":
+            return None
+        if case.is_reference:
+            return record
+        wobble = profiled.factors(spread=0.05)[:: 1 if case.method == "pi" else -1]
+        samples = dict(record.samples)
+        for name in ("forward", "backward"):
+            beside = record.values(f"reference_{name}_seconds")
+            samples[f"{name}_seconds"] = [
+                number(a * float(b)) for a, b in zip(beside, wobble, strict=True)
+            ]
+        return msgspec.structs.replace(record, samples=samples)
+
+    part = part_of(run, change)
+    assert "no method is shown to differ from bn (4 ratios; " in part.summary[0]
+    assert "Fastest" not in text_of(part)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_no_layer_is_never_called_none(run: Run) -> None:
+    """`none` is a contestant, and a word: "least none" can mean either."""
+    text = text_of(part_of(run))
+    assert cells(text, "no layer")
+    assert not re.search(
+        r"\bnone\b", re.sub(r"`[^`]*`", "", text).replace("where none is named", "")
+    )
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_profiler_that_failed_is_seen(run: Run) -> None:
+    def change(record: Record) -> Record:
+        if profile_of(record).subject != "step" or record.status != "measured":
+            return record
+        labels = {**record.labels, "anatomy_failed": ["RuntimeError: no CUPTI"]}
+        return msgspec.structs.replace(record, labels=labels)
+
+    part = part_of(run, change)
+    number_of = sum(profile_of(r).subject == "step" for r in run.records)
+    assert f"The profiler failed in {number_of} cases." in part.summary[-1]
+    chapter = part.chapters[-1]
+    assert not chapter.folded
+    assert "RuntimeError: no CUPTI" in chapter.body
+    assert "ZCA training step, d = 16" in chapter.body
+    assert "rofiler failed" not in text_of(part_of(run))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_too_few_rounds_support_nothing(run: Run) -> None:
+    def change(record: Record) -> Record:
+        cut = {name: values[:5] if name.endswith("seconds") else values
+               for name, values in record.samples.items()}  # fmt: skip
+        return msgspec.structs.replace(record, samples=cut)
+
+    part = part_of(run, change)
+    assert "82 of 82 median times" in part.summary[-1]
+    assert "so few rounds cannot show a difference" in part.summary[0]
+    assert "Fastest" not in text_of(part)
+    assert "Cliffs" not in text_of(part)
+    assert cells(part.head, "hybrid, compiled")[0] == "≈1.0; n = 1"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_failed_skipped_and_planned_cases_have_a_place_and_a_reason(run: Run) -> None:
+    text = text_of(part_of(run))
+    operation = text.split("Times: bare decomposition")[1]
+    assert cells(operation, "pi")[4] == "failed"
+    lost = text.split("Cases without a time, or without a trace</summary>")[1]
+    assert cells(lost, "failed")[:3] == ["OutOfMemoryError: 3 GiB were asked for", "2", "pi"]
+    assert cells(lost, "skipped")[:2] == ["the method does not take float16", "4"]
+    assert "### float16" not in text
+    few = part_of(run, lambda one: one if run.records.index(one) < 11 else None)
+    assert "Of 88 profiles 77 not measured yet" in few.summary[-1]
+    assert cells(text_of(few), "planned")[1] == "77"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_records_of_any_subset_have_a_part(run: Run) -> None:
+    draw = random.Random(0)
+    assert profile.part(Frames(msgspec.structs.replace(run, records=[]), Path())) is None
+    for size in (1, 1, 1, 2, 2, 3, 5, 8, 13, 30):
+        kept = draw.sample(range(len(run.records)), size)
+        some = {run.records[position].id for position in kept}
+        assert part_of(run, lambda one, some=some: one if one.id in some else None).summary  # type: ignore[misc]
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 0.0, -1.0, 1e-300])
+def test_one_number_everywhere(run: Run, value: float) -> None:
+    def change(record: Record) -> Record:
+        same = {name: [number(value)] * len(values) for name, values in record.samples.items()}
+        return msgspec.structs.replace(record, samples=same)
+
+    text = text_of(part_of(run, change))
+    assert not re.search(r"\b(nan|inf)\b", text.lower())
+
+
+SAMPLED = [profiled.record(case) for case in cases(profiled.suite())]
+METRICS = sorted({name for record in SAMPLED for name in record.samples})
+LABELS = sorted({name for record in SAMPLED for name in record.labels})
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("absent", [*METRICS, *LABELS])
+def test_any_metric_or_label_may_be_absent(run: Run, absent: str) -> None:
+    def change(record: Record) -> Record:
+        samples = {name: values for name, values in record.samples.items() if name != absent}
+        labels = {name: words for name, words in record.labels.items() if name != absent}
+        return msgspec.structs.replace(record, samples=samples, labels=labels)
+
+    assert part_of(run, change).summary
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_was_not_measured_is_not_said(run: Run) -> None:
+    """Times alone: no word of memory, of work, or of traces."""
+    kept = ("forward_seconds", "backward_seconds", "update_seconds")
+
+    def change(record: Record) -> Record:
+        samples = {name: values for name, values in record.samples.items() if name in kept}
+        labels = {"clock": ["wall"]} if record.labels else {}
+        return msgspec.structs.replace(record, samples=samples, labels=labels)
+
+    part = part_of(run, change)
+    titles = [chapter.title for chapter in part.chapters]
+    assert not {"Memory, operators and floating-point work", "Where the time goes"} & set(titles)
+    assert "First calls" not in text_of(part)
+    assert "no times of torch.linalg.eigh in the same rounds are recorded" in part.summary[1]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_nothing_measured(run: Run) -> None:
+    part = part_of(run, lambda one: msgspec.structs.replace(
+        one, status="failed", reason="RuntimeError: none", samples={}, labels={}))  # fmt: skip
+    assert part.summary == ["Of 88 profiles 88 failed. Reasons: "
+                            "Cases without a time, or without a trace."]  # fmt: skip
+    assert "RuntimeError: none" in text_of(part)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_cuda_counts_have_their_tables(run: Run) -> None:
+    def change(record: Record) -> Record:
+        counts = {"kernels": [41.0], "synchronisations": [2.0]}
+        labels = {**record.labels, "clock": ["cuda events"]}
+        return msgspec.structs.replace(record, samples={**record.samples, **counts}, labels=labels)
+
+    text = text_of(part_of(run, change))
+    assert "clock: CUDA events" in text
+    assert ": kernels**" in text
+    assert ": times the host waited**" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_traces_have_their_command(run: Run) -> None:
+    text = text_of(part_of(run))
+    assert "```\ntensorboard --logdir traces\n```" in text
+    listed = re.findall(r"`(traces/[^`]+)`", text)
+    assert len(listed) == 4
+    assert all(name.endswith(".pt.trace.json.gz") for name in listed)
+    packed = msgspec.structs.replace(run, suite=msgspec.structs.replace(run.suite, bundle=True))
+    unpacked = "```\npython -m zipfile -e traces.zip .\ntensorboard --logdir traces\n```"
+    assert unpacked in text_of(part_of(packed))
+
+
+def test_a_whitening_has_its_panels_its_column_and_its_chapter_first(
+    run: Run, undrawn: list[str]
+) -> None:
+    added = []
+    for one in run.records:
+        if profile_of(one).subject == "operation":
+            case = msgspec.structs.replace(profile_of(one), subject="whitening")
+            labels = {**one.labels, "contest": [case.workload.id]}
+            added.append(msgspec.structs.replace(one, id=case.id, case=case, labels=labels))
+    part = part_of(msgspec.structs.replace(run, records=[*run.records, *added]))
+    header = next(line for line in part.head.splitlines() if line.startswith("| method"))
+    assert header.split("|")[2].strip().startswith("function M^(−1/2), × `torch.linalg.eigh`")
+    assert part.chapters[0].title == "Times: function M^(−1/2)"
+    assert "For the function M^(−1/2)" in part.summary[1]
+    assert "profile-whitening-by-d" in undrawn
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_different_machines_are_named_at_the_top(run: Run) -> None:
+    first = run.environment.sessions[0]
+    other = msgspec.structs.replace(first, processor="another")
+    environment = msgspec.structs.replace(run.environment, sessions=[first, other])
+    two = msgspec.structs.replace(run, environment=environment)
+    assert part_of(two).banner == []
+    half = iter(range(1000))
+    mixed = part_of(two, lambda one: msgspec.structs.replace(one, session=next(half) % 2))
+    assert "**Different machines.**" in mixed.banner[0]
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as pictures:
+        written = text_of(part_of(read_run(GOLDEN / "run"), folder=Path(pictures)))
+    (GOLDEN / "part.md").write_text(written + "\n", "utf-8")
