@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from eigbench.report import claims, failures, figures, series, tables
+from eigbench.report.chapters import training as trainings
 from eigbench.report.field.body import Body as FieldBody
+from eigbench.report.frame import Frames
 from eigbench.report.profile.body import Body as ProfileBody
 from eigbench.report.rows import Row, comparable, comparable_by_loss, stability_rows
-from eigbench.report.training.body import Body as TrainingBody
 from eigbench.report.verdict import verdict
 from eigbench.runs.case import ProfileCase, SeriesCase
 from eigbench.runs.record import Record
@@ -28,18 +29,22 @@ def compose(run: Run, folder: Path) -> tuple[str, str]:
     rows = stability_rows(run.records)
     field = FieldBody(run)
     series_records = [r for r in run.records if isinstance(r.case, SeriesCase)]
-    training, profile = TrainingBody(run), ProfileBody(run)
+    profile = ProfileBody(run)
+    training = trainings.part(Frames(run, folder))
     stability = [
         *field.verdict(),
         *verdict(rows, field.measured.iterations),
         *series.verdict(series_records),
     ]
     sentences = _own_kind_first(
-        run, train=training.verdict(), stability=stability, profile=profile.verdict()
+        run,
+        train=[*training.summary] if training else [],
+        stability=stability,
+        profile=profile.verdict(),
     )
     parts = _own_kind_first(
         run,
-        train=training.sections(folder),
+        train=[training.head, *(one.text for one in training.chapters)] if training else [],
         stability=[
             *field.opening(),
             *(_stability(run, rows, field.measured.iterations, folder) if rows else []),
@@ -50,7 +55,7 @@ def compose(run: Run, folder: Path) -> tuple[str, str]:
     )
     sections = [
         f"# {run.suite.title or run.suite.name}",
-        *training.opening(),
+        *(training.banner if training else []),
         *profile.opening(),
         *_partial(run),
         *_packed(run),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from eigbench.report.chapters.trials import PLACE
 from eigbench.report.markdown import NOTHING, axis_value, table
+from eigbench.report.names import word
 from eigbench.report.profile import naming
 from eigbench.report.rows import Row, stability_rows
-from eigbench.report.training.naming import PLACE, word
 from eigbench.runs.case import InvarianceCase, PathCase, ProfileCase, SeriesCase, TrainCase
 from eigbench.runs.record import Record
 

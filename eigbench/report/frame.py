@@ -178,6 +178,8 @@ def _block(records: list[Record]) -> pl.DataFrame:
         ]
         columns[name] = pl.Series(values, dtype=pl.Float64)
     for name in dict.fromkeys(label for record in records for label in record.labels):
+        if name in cases_of[0]:  # the images of a training: their name is a field, and stays one
+            continue
         words = [
             word
             for record, length in zip(records, lengths, strict=True)

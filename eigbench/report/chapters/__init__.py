@@ -1,0 +1,1 @@
+"""The chapters of reports: pure functions from frames to facts, tables and pictures."""
