@@ -191,7 +191,7 @@ def _block(records: list[Record]) -> pl.DataFrame:
 
 def _rows(record: Record) -> int:
     if record.samples:
-        return max(map(len, record.samples.values()))
+        return max(1, *map(len, record.samples.values()))  # one that broke at once has a row too
     return getattr(record.case, "seeds", 1) if record.status == "failed" else 1
 
 

@@ -8,7 +8,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from eigbench.report.training import figures, sweeps
+from eigbench.report.chapters import training_figures
 
 
 @pytest.fixture
@@ -19,5 +19,4 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
         plt.close(figure)
         return f"figures/{name}.png"
 
-    for module in (figures, sweeps):
-        monkeypatch.setattr(module, "save", discard)
+    monkeypatch.setattr(training_figures, "save", discard)

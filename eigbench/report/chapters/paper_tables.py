@@ -372,7 +372,8 @@ def title(frames: Frames, cells: pl.DataFrame) -> str:
     named = both(SHAPES[name].title.split(":")[0] for name in names)
     if is_papers(frames, cells):
         return named
-    return f"{named}’s grid at {_steps(cells)} steps a trial"
+    steps = _steps(cells)
+    return f"{named}’s grid" + (f" at {steps} steps a trial" if steps != NOTHING else "")
 
 
 def settings_chapter(frames: Frames, cells: pl.DataFrame) -> Chapter:

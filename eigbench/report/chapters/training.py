@@ -190,7 +190,7 @@ def _beaten(cells: pl.DataFrame, axes: Sequence[str]) -> list[Row]:
         pl.len(), (pl.col("finished") == pl.col("started")).all().alias("safe")
     )
     names = safe.filter((pl.col("len") == 2) & pl.col("safe"))["condition"]
-    none = begun.filter(pl.col("condition").is_in(names) & (pl.col("finished") == 0))
+    none = begun.filter(pl.col("condition").is_in(names.to_list()) & (pl.col("finished") == 0))
     for name in values_of(none, "contestant"):
         own = none.filter(pl.col("contestant") == name)
         where = places(own, cells.filter("decomposes"), axes)
@@ -351,7 +351,6 @@ def _errors(frames: Frames, cells: pl.DataFrame) -> list[Chapter]:
         picture=picture,
         differences=_differences(cells),
         testable=TESTABLE,
-        most=max(len(errors) for errors in cells["errors"].to_list()),
     )
     return [Chapter("Test error", body)]
 

@@ -71,7 +71,7 @@ def steps_of(frames: Frames) -> pl.DataFrame:
         before = pl.col(norm).rolling_median(WINDOW, min_samples=LEAST).shift(1).over("id")
         frame = frame.with_columns((pl.col(norm) / before).fill_nan(0.0).alias(name))
     places = trials_of(frames).select("id", "contestant", "condition", "decomposes")
-    return frame.join(places, on="id", how="left", maintain_order="left")
+    return places.join(frame, on="id", how="inner", maintain_order="left_right")
 
 
 def trials_of(frames: Frames) -> pl.DataFrame:
