@@ -247,7 +247,7 @@ def test_a_test_that_cannot_succeed_is_said_once(seeds: int, least: str | None) 
 def test_survival_without_failure_bounds_the_rate() -> None:
     head = made(finished).head
     assert re.search(r"\| hybrid +\| 6 of 6 .* 240 \| 0 \(below 1 in 80 steps\)", head)
-    assert "failures rarer than 1 in 80 steps cannot be seen" in head
+    assert "Failures rarer than 1 in 80 steps cannot be seen" in head
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -429,6 +429,14 @@ def test_cells_that_only_a_parameter_tells_apart_stay_apart() -> None:
     found = trials.cells_of(trials.trials_of(frames))
     names = found.filter(pl.col("method") == "hybrid")["contestant"].to_list()
     assert {"hybrid, K = 19", "hybrid, K = 9"} == set(names)
+
+
+def test_the_guide_names_every_metric_of_a_training() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "guide.md").read_text("utf-8")
+    records = read_run(GOLDEN / "run").records
+    names = {name for one in records for name in (*one.samples, *one.labels)}
+    assert len(names) == 18
+    assert [name for name in sorted(names) if f"`{name}`" not in text] == []
 
 
 # The committed samples.

@@ -95,6 +95,8 @@ ANSWERS = ("reproduced", "not reproduced", "inconclusive")
 class Outcome:
     """What became of one success rate that the paper prints: one of `ANSWERS`, and why."""
 
+    table: str
+    """Such as "Table 2"."""
     row: str
     axis: str | None
     column: Any
@@ -118,7 +120,7 @@ def _outcomes(shape: Shape, cells: pl.DataFrame) -> list[Outcome]:
             continue
         successes = round(printed.success / 100 * shape.trials)
         found.append(Outcome(
-            key[0], shape.columns, key[1],
+            shape.title.split(":")[0], key[0], shape.columns, key[1],
             f"{percent(printed.success / 100)}, {successes} of {shape.trials}",
             cell, *judge(cell, (successes, shape.trials)),
         ))  # fmt: skip

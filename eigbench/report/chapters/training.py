@@ -25,6 +25,7 @@ from eigbench.report.chapters.trials import (
     cells_of,
     chance,
     contestants_of,
+    name_of,
     pairs,
     places,
     steps_of,
@@ -236,18 +237,22 @@ def _hopeless(cells: pl.DataFrame, axes: Sequence[str]) -> Row | None:
 
 
 def _grouped(found: Sequence[Outcome]) -> list[Row]:
-    """The printed success rates with the same answer for the same reason, by method."""
-    grouped: dict[tuple[str, str], list[Outcome]] = {}
+    """The printed success rates with the same answer for the same reason, by table and method."""
+    grouped: dict[tuple[str, str], dict[tuple[str, str], list[Outcome]]] = {}
     for one in sorted(found, key=lambda one: ANSWERS.index(one.answer)):
-        grouped.setdefault((one.answer, one.reason), []).append(one)
+        group = grouped.setdefault((one.answer, one.reason), {})
+        group.setdefault((one.table, one.row), []).append(one)
+    several = len({one.table for one in found}) > 1
     rows = []
-    for (answer, reason), own in grouped.items():
-        names = dict.fromkeys(one.row for one in own)
-        places = {name: [one.column for one in own if one.row == name] for name in names}
-        where = [name + (f" ({listed(own[0].axis, at)})" if own[0].axis else "")
-                 for name, at in places.items()]  # fmt: skip
-        failed = own[0].cell["diverged"] > 0
-        rows.append({"answer": answer, "reason": reason, "where": where, "failed": failed})
+    for (answer, reason), group in grouped.items():
+        where = []
+        for (paper_table, name), own in group.items():
+            axis, columns = own[0].axis, [one.column for one in own]
+            at = [*([paper_table] if several else []), *([listed(axis, columns)] if axis else [])]
+            where.append(name + (f" ({'; '.join(at)})" if at else ""))
+        cell = own[0].cell
+        rows.append({"answer": answer, "reason": reason, "where": where,
+                     "failed": cell["diverged"], "raised": cell["exceptions"]})  # fmt: skip
     return rows
 
 
@@ -286,7 +291,7 @@ def _loss(frames: Frames, steps: pl.DataFrame, cells: pl.DataFrame) -> list[Chap
     picture = training_figures.training_loss(frames, steps, cells)
     if not picture:
         return []
-    flat = [f"{row['contestant']}, {row['condition']} ({row['not_learned']} of {row['finished']})"
+    flat = [f"{name_of(row)} ({row['not_learned']} of {row['finished']})"
             for row in cells.to_dicts() if row["not_learned"]]  # fmt: skip
     body = render("training-loss", picture=picture, flat=flat, last=LAST)
     return [Chapter("Training loss", body)]
@@ -372,7 +377,7 @@ def _differences(cells: pl.DataFrame) -> str:
         for one, other in rows
     ])  # fmt: skip
     body = [
-        [f"{one['contestant']}, {one['condition']}", other["contestant"],
+        [name_of(one), other["contestant"],
          f"{len(one['errors'])}, {len(other['errors'])}",
          _points(decision.found), decision.answer, scientific(decision.adjusted)]
         for (one, other), decision in zip(rows, decisions, strict=True)
@@ -396,7 +401,7 @@ def _every_cell(cells: pl.DataFrame) -> Chapter:
         none = "skipped" if one["skipped"] else "not measured"
         rows.append([
             one["contestant"],
-            one["condition"] if one["decomposes"] else NOTHING,
+            one["condition"] or NOTHING,
             f"{one['finished']} of {one['started']}" if one["started"] else none,
             str(one["planned_trials"]),
             f"{one['total_steps']:,}",
@@ -418,7 +423,7 @@ def _ends(trials: pl.DataFrame) -> list[Chapter]:
     why = pl.col("why").fill_null("not recorded")
     causes = lost.group_by("contestant", why, maintain_order=True).agg(pl.len())
     rows = [
-        [f"{one['contestant']}, {one['condition']}", str(one["seed"]), one["outcome"],
+        [name_of(one), str(one["seed"]), one["outcome"],
          one["why"] or "not recorded",
          NOTHING if one["begun"] is None else f"{one['begun']:.0f} of {one['planned'] or 0:.0f}",
          *(NOTHING if one[name] is None else scientific(one[name])
@@ -465,19 +470,19 @@ def _spectra(cells: pl.DataFrame) -> list[Chapter]:
 
 def _times(cells: pl.DataFrame) -> list[Chapter]:
     """Step times, if those of batch normalisation agree between its own trials."""
-    bn = cells.filter(pl.col("layer") == "bn")
-    times = [time for row in bn["step_times"].to_list() for time in row]
-    spread = max(times) / min(times) if len(times) > 1 and min(times) > 0 else None
-    steady = spread is not None and spread <= STEADY and len(bn) == 1
+    repeated = [own for own in cells.filter(pl.col("layer") == "bn")["step_times"].to_list()
+                if len(own) > 1 and min(own) > 0]  # fmt: skip
+    spread = max((max(own) / min(own) for own in repeated), default=None)
     rows = []
-    for name in values_of(cells, "contestant") if steady else []:
-        own = [time for row in cells.filter(pl.col("contestant") == name)["step_times"].to_list()
-               for time in row]  # fmt: skip
-        if own:
-            rows.append([name, f"{len(own)}", f"{1000 * np.median(own):.3g}",
-                         f"{1000 * min(own):.3g}–{1000 * max(own):.3g}"])  # fmt: skip
+    if spread is not None and spread <= STEADY:
+        by = ["contestant", *(["model"] if cells["model"].n_unique() > 1 else [])]
+        timed = cells.explode("step_times").filter(pl.col("step_times").is_not_null())
+        for names, group in timed.group_by(by, maintain_order=True):
+            times = 1000 * group["step_times"].to_numpy()
+            rows.append([", ".join(map(str, names)), f"{len(times)}", f"{np.median(times):.3g}",
+                         f"{times.min():.3g}–{times.max():.3g}"])  # fmt: skip
     found = table(["method", "trials", "median step, ms", "least to largest"], rows) if rows else ""
-    body = render("training-times", table=found, spread=spread, steady=STEADY, trials=len(times))
+    body = render("training-times", table=found, spread=spread, steady=STEADY)
     return [Chapter("Step times", body)]
 
 

@@ -159,7 +159,7 @@ def _named(frame: pl.DataFrame) -> pl.DataFrame:
         several = len(sets[row["method"]]) > 1
         contestants.append(row["method"] + (_parameters(row["parameters"]) if several else ""))
         at = axes if row["decomposes"] else [a for a in axes if a in ("model", *SHARED)]
-        conditions.append(words(row, at) or "the methods' own settings")
+        conditions.append(words(row, at))
     return frame.with_columns(
         contestant=pl.Series(contestants, dtype=pl.String),
         condition=pl.Series(conditions, dtype=pl.String),
@@ -169,6 +169,11 @@ def _named(frame: pl.DataFrame) -> pl.DataFrame:
 def _parameters(text: str) -> str:
     named = {"iterations": "K"}
     return "".join(f", {named.get(k, k)} = {v}" for k, v in json.loads(text).items())
+
+
+def name_of(row: dict[str, Any]) -> str:
+    """A cell or a trial in words, such as "hybrid, d = 4"."""
+    return ", ".join(filter(None, (row["contestant"], row["condition"])))
 
 
 def axes_of(trials: pl.DataFrame) -> list[str]:

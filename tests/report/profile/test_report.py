@@ -393,7 +393,7 @@ def test_a_run_of_every_kind(tmp_path: Path) -> None:
     said = text.split("## Verdict\n\n")[1].split("\n# ")[0].split("\n\n")
     assert said[::2] == [title.replace("# ", "**") + "**" for title in titles[1:]]
     assert "Operation, forward and backward" in said[1]
-    assert "Every trial finished" in said[3]
+    assert "Every trial of every method finished" in said[3]
 
 
 def _any(case: object) -> Record:
