@@ -318,7 +318,8 @@ def test_a_spike_is_what_its_definition_says(norms: list[float]) -> None:
     one = cases(suite())[0]
     samples = {"loss": [2.0] * len(norms), "gradient_norm": norms}
     trial = msgspec.structs.replace(record(one), samples={k: list(v) for k, v in samples.items()})
-    found = trials.steps_of(frames_of(suite(), [trial]))["net_ratio"].to_list()
+    frames = frames_of(suite(), [trial])
+    found = trials.steps_of(frames, trials.trials_of(frames))["net_ratio"].to_list()
     expected = [
         None if step < 5 else norm / statistics.median(norms[max(0, step - 50) : step])
         for step, norm in enumerate(norms)

@@ -63,7 +63,7 @@ def part(frames: Frames) -> Part | None:
     trials = trials_of(frames) if trains else pl.DataFrame()
     if trials.is_empty():
         return None
-    cells, contestants, steps = cells_of(trials), contestants_of(trials), steps_of(frames)
+    cells, contestants, steps = cells_of(trials), contestants_of(trials), steps_of(frames, trials)
     found = paper_tables.outcomes(frames.run.suite.compare, cells)
     sentences = _sentences(trials, cells, contestants, found)
     head = render(

@@ -54,7 +54,7 @@ _METRICS = (
 )  # fmt: skip
 
 
-def steps_of(frames: Frames) -> pl.DataFrame:
+def steps_of(frames: Frames, trials: pl.DataFrame) -> pl.DataFrame:
     """A row a trial and step, with nulls for what is not finite, spikes, `contestant`, `condition`.
 
     `recorded` says whether the step has a loss, finite or not. `layer_ratio` and `net_ratio` are a
@@ -70,7 +70,7 @@ def steps_of(frames: Frames) -> pl.DataFrame:
     for name, norm in (("layer_ratio", "layer_gradient_norm"), ("net_ratio", "gradient_norm")):
         before = pl.col(norm).rolling_median(WINDOW, min_samples=LEAST).shift(1).over("id")
         frame = frame.with_columns((pl.col(norm) / before).fill_nan(0.0).alias(name))
-    places = trials_of(frames).select("id", "contestant", "condition", "decomposes")
+    places = trials.select("id", "contestant", "condition", "decomposes")
     return places.join(frame, on="id", how="inner", maintain_order="left_right")
 
 
