@@ -174,6 +174,8 @@ def _block(records: list[Record]) -> pl.DataFrame:
         ]
         columns[name] = pl.Series(values, dtype=pl.Float64)
     for name in dict.fromkeys(label for record in records for label in record.labels):
+        if name in cases_of[0]:  # the images of a training: their name is a field, and stays one
+            continue
         words = [
             word
             for record, length in zip(records, lengths, strict=True)
@@ -185,7 +187,7 @@ def _block(records: list[Record]) -> pl.DataFrame:
 
 def _rows(record: Record) -> int:
     if record.samples:
-        return max(map(len, record.samples.values()))
+        return max(1, *map(len, record.samples.values()))  # one that broke at once has a row too
     return getattr(record.case, "seeds", 1) if record.status == "failed" else 1
 
 
@@ -219,14 +221,16 @@ def values_of(frame: pl.DataFrame, axis: str) -> list[Any]:
 def comparable(frame: pl.DataFrame, by: str = "contestant") -> tuple[pl.DataFrame, list[str]]:
     """The rows of the points that all contestants share, and who was left out.
 
-    A contestant that was measured at fewer than nine in ten of the points, as a reference is, does
-    not narrow the comparison: it is left out.
+    A contestant that was measured at fewer than nine in ten of as many points as most of them, as a
+    reference is, does not narrow the comparison: it is left out.
     """
     if frame.is_empty():
         return frame, []
     keys = [key for key in POINT if key in frame.columns]
     counts = frame.group_by(by, maintain_order=True).len()
-    enough = counts.filter(pl.col("len") >= 0.9 * pl.col("len").max())[by].to_list()
+    sizes = counts.group_by("len", maintain_order=True).agg(pl.len().alias("methods"))
+    usual = sizes.sort("methods", "len", descending=True)["len"][0]
+    enough = counts.filter(pl.col("len") >= 0.9 * usual)[by].to_list()
     rest = [name for name in values_of(frame, by) if name not in enough]
     kept = frame.filter(pl.col(by).is_in(enough))
     shared = (

@@ -25,7 +25,7 @@ def word(axis: str, value: Any) -> str:
     """One value of an axis as it is written in a sentence, such as "d = 4"."""
     if value is None:
         return ""
-    if axis in KNOWN:
+    if axis in KNOWN and not (isinstance(value, str) and KNOWN[axis].metavar != "NAME"):
         return KNOWN[axis].write(value)
     return axis_value(value) if axis in _OTHERS else f"{axis} {axis_value(value)}"
 

@@ -148,6 +148,19 @@ def fixed(value: float, decimals: int, *, signed: bool = False) -> str:
     return sign + text
 
 
+def rate(one: Interval) -> str:
+    """A hazard with its interval, such as "1 in 20 steps (1 in 9 to 1 in 50)".
+
+    Without a failure it is what the hazard is below.
+    """
+    if not math.isfinite(one.value):
+        return NOTHING
+    if one.value == 0:
+        return f"0 (below 1 in {math.floor(1 / one.high):,} steps)"
+    often, usual, seldom = (f"{1 / value:,.0f}" for value in (one.high, one.value, one.low))
+    return f"1 in {usual} steps (1 in {often} to 1 in {seldom})"
+
+
 def plural(number: int, noun: str) -> str:
     """Such as "1 trial" or "3 trials"."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -123,3 +123,13 @@ TABLE_5: Cells = {
     ("hybrid", None): Printed(4.63, 0.11, 4.58),
 }
 """By method; the rows are called BN, PCA(PI), PCA(SVD) and PCA(Ours)."""
+
+STEPS = EPOCHS * -(-IMAGES // BATCH)
+"""Steps of a training; no step more is known to have been survived by one that "succeeded"."""
+
+RANK_BELOW = {0.85: 7, 0.99: 15, 0.995: 31}
+"""§3.2: after the first convolution, "e remains smaller than" this "most of the time" when so much
+of the variance is kept."""
+RANK_ABOUT = {0.999: 16}
+"""§3.2: "the optimum is reached for e = 16, which preserves approximately 99.9 % of the
+variance"."""

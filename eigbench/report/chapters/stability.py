@@ -13,6 +13,7 @@ import polars as pl
 from eigbench.report import judgement, situations
 from eigbench.report.chapters import accuracy, claims, properties
 from eigbench.report.chapters.profile import function_times
+from eigbench.report.costs import Costs
 from eigbench.report.frame import Frames, comparable, values_of
 from eigbench.report.judgement import Advice, Standing, advise, against, judged
 from eigbench.report.numbers import (
@@ -46,7 +47,7 @@ def part(frames: Frames) -> Part | None:
     loss, dtype = _main(frame)
     main = judged(frame).filter((pl.col("loss") == loss) & (pl.col("dtype") == dtype))
     shown = _shown(values_of(main, "contestant"))
-    advice = advise(frame, dtype, _slower(times))
+    advice = advise(frame, dtype, _slower(frames))
     sentences = _sentences(judged(frame), loss, dtype, shown, times)
     head = render(
         "stability",
@@ -169,22 +170,23 @@ def _timed(times: pl.DataFrame) -> str:
     return f"{what}, forward and backward, d = {sizes}, batch {batches}"
 
 
-def _slower(times: pl.DataFrame) -> dict[tuple[str, str], bool]:
-    """Whether one method takes more time than another in every workload that both were timed in.
-
-    By intervals of their ratios to the same reference that do not overlap.
-    """
-    if times.is_empty():
+def _slower(frames: Frames) -> dict[tuple[str, str], bool]:
+    """Whether one method is shown to take more time than another in every workload of both."""
+    costs = Costs(frames)
+    timed = costs.timed
+    if timed.is_empty():
         return {}
+    subject = "whitening" if "whitening" in values_of(timed, "subject") else "operation"
+    own = timed.filter((pl.col("subject") == subject) & ~pl.col("reference"))
     by_method = {
-        name: {(row["d"], row["batch"]): row for row in own.to_dicts()}
-        for (name,), own in times.group_by("method", maintain_order=True)
+        str(name): dict(rows.select("workload", "id").iter_rows())
+        for (name,), rows in own.group_by("contestant", maintain_order=True)
     }
     found = {}
     for (one, mine), (other, theirs) in itertools.permutations(by_method.items(), 2):
-        shared = mine.keys() & theirs.keys()
-        found[str(one), str(other)] = bool(shared) and all(
-            mine[key]["low"] > theirs[key]["high"] for key in shared
+        shared = [workload for workload in mine if workload in theirs]
+        found[one, other] = bool(shared) and all(
+            costs.is_slower(mine[workload], theirs[workload]) for workload in shared
         )
     return found
 

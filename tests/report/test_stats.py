@@ -1,0 +1,360 @@
+"""Intervals, tests and the rule of when a difference is shown, each against another way to them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from eigbench.report.stats import (
+    Interval,
+    Level,
+    adjust,
+    between_runs,
+    decide,
+    discordant,
+    fisher,
+    hazard,
+    least_fisher,
+    level,
+    mean_difference,
+    median,
+    middle,
+    paired,
+    share,
+    share_difference,
+    survival,
+)
+
+Share = tuple[int, int]
+Z = 1.959963984540054
+"""The 97.5 % point of the normal distribution."""
+
+shares = st.integers(1, 5).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+values = st.lists(st.floats(-3, 3), min_size=2, max_size=10, unique=True)
+
+
+# Shares.
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 1), (2, 2), (7, 15), (15, 15), (1, 5)])
+def test_a_share_has_the_interval_of_wilson(successes: int, trials: int) -> None:
+    """Its definition: the shares p with |p̂ − p| ≤ z √(p(1 − p)/n)."""
+    found = share(successes, trials)
+    for end in (found.low, found.high):
+        inside = abs(successes / trials - end) - Z * math.sqrt(end * (1 - end) / trials)
+        assert inside == pytest.approx(0, abs=1e-9)
+
+
+def test_a_share_of_no_trials_says_nothing() -> None:
+    found = share(0, 0)
+    assert math.isnan(found.value)
+    assert (found.low, found.high) == (0, 1)
+
+
+def test_fisher_counts_tables() -> None:
+    """3 of 3 against 0 of 3: one table of C(6, 3) = 20 on each side is as extreme."""
+    assert fisher([((3, 3), (0, 3))]) == pytest.approx(2 / 20)
+    assert fisher([((2, 3), (2, 3))]) == pytest.approx(1)
+    assert fisher([]) == 1
+
+
+@given(shares, shares)
+def test_fisher_of_one_stratum_is_that_of_scipy(one: Share, other: Share) -> None:
+    table = [[successes, trials - successes] for successes, trials in (one, other)]
+    assert fisher([(one, other)]) == pytest.approx(float(scipy_stats.fisher_exact(table).pvalue))
+
+
+@given(st.lists(st.tuples(shares, shares), min_size=1, max_size=2))
+def test_fisher_of_strata_counts_every_assignment(strata: list[tuple[Share, Share]]) -> None:
+    """Each stratum's trials dealt out to the two sides in every way, all ways as likely."""
+    dealt = []
+    for (successes, trials), (others, other_trials) in strata:
+        total = successes + others
+        marks = [1] * total + [0] * (trials + other_trials - total)
+        dealt.append([sum(own) for own in combinations(marks, trials)])
+    ways = Counter(sum(sums) for sums in product(*dealt))
+    observed = ways[sum(successes for (successes, _), _ in strata)]
+    extreme = sum(count for count in ways.values() if count <= observed)
+    assert fisher(strata) == pytest.approx(extreme / ways.total())
+
+
+def test_what_differs_between_strata_is_no_difference_between_the_shares() -> None:
+    """Nothing in either condition; added up, 1 of 4 against 3 of 4."""
+    assert fisher([((0, 3), (0, 1)), ((1, 1), (3, 3))]) == 1
+
+
+@pytest.mark.parametrize(("trials", "least"), [(2, 1 / 3), (3, 0.1), (4, 2 / 70)])
+def test_the_least_p_of_so_many_trials(trials: int, least: float) -> None:
+    assert least_fisher([(trials, trials)]) == pytest.approx(least)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "low", "high"),
+    # R. G. Newcombe, 1998, Table II: rows (a) to (h), method 10.
+    [
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((6, 7), (2, 7), 0.0582, 0.8062),
+        ((5, 56), (0, 29), -0.0381, 0.1926),
+        ((0, 10), (0, 20), -0.1611, 0.2775),
+        ((0, 10), (0, 10), -0.2775, 0.2775),
+        ((10, 10), (0, 20), 0.6791, 1.0),
+        ((10, 10), (0, 10), 0.6075, 1.0),
+    ],
+)
+def test_a_difference_of_shares_has_the_interval_of_newcombe(
+    one: Share, other: Share, low: float, high: float
+) -> None:
+    found = share_difference([(one, other)])
+    assert found.low == pytest.approx(low, abs=6e-5)
+    assert found.high == pytest.approx(high, abs=6e-5)
+
+
+@given(st.integers(0, 12), st.integers(0, 12))
+def test_discordant_pairs_are_tosses_of_a_coin(lost: int, gained: int) -> None:
+    """Twice the probability of as few of the rarer kind, counted; at most 1."""
+    total = lost + gained
+    tail = sum(math.comb(total, k) for k in range(min(lost, gained) + 1)) / 2**total
+    assert discordant(lost, gained) == pytest.approx(min(1.0, 2 * tail))
+
+
+# Hazards and survival.
+
+
+@pytest.mark.parametrize("steps", [1, 84, 252, 136_850])
+def test_the_hazard_without_a_failure_is_the_rule_of_three(steps: int) -> None:
+    """So large that no failure in all the steps has a probability of 5 %."""
+    found = hazard(0, steps)
+    assert (1 - found.high) ** steps == pytest.approx(0.05)
+    assert found.value == found.low == 0
+    if steps > 50:
+        assert found.high == pytest.approx(3 / steps, rel=0.02)
+
+
+def test_the_hazard_with_failures_is_exact() -> None:
+    """At either end, as many failures or more (or fewer) have a probability of 2.5 %."""
+    found = hazard(3, 100)
+    assert found.value == 0.03
+    assert scipy_stats.binom(100, found.low).sf(2) == pytest.approx(0.025)
+    assert scipy_stats.binom(100, found.high).cdf(3) == pytest.approx(0.025)
+    assert math.isnan(hazard(0, 0).value)
+
+
+def test_survival_by_hand() -> None:
+    """Five trials: failures at 2 and 4; one last seen at 3, two at 5.
+
+    5 are at risk at 2, so 4/5 survive; 3 at 4, as one was lost from sight, so 4/5 · 2/3.
+    """
+    found = survival([2, 3, 4, 5, 5], [True, False, True, False, False])
+    at = dict(zip(found.steps, found.share, strict=True))
+    assert at[2] == pytest.approx(4 / 5)
+    assert at[4] == pytest.approx(8 / 15)
+    assert at[5] == pytest.approx(8 / 15)
+    assert dict(zip(found.steps, found.at_risk, strict=True)) == {2: 5, 3: 4, 4: 3, 5: 2}
+    # Greenwood at 4 on the scale log(−log S): 1/(5·4) + 1/(3·2), over (log S)².
+    deviation = math.sqrt(1 / 20 + 1 / 6) / abs(math.log(8 / 15))
+    low = math.exp(-math.exp(math.log(-math.log(8 / 15)) + Z * deviation))
+    assert found.low[list(found.steps).index(4)] == pytest.approx(low)
+
+
+# Medians and means.
+
+
+def test_a_median_has_the_interval_of_the_sign_test() -> None:
+    """Of 10 values in order, the 2nd to the 9th: 2 · 11/1024 is below 5 %."""
+    found = median(range(1, 11))
+    assert found is not None
+    assert (found.value, found.low, found.high) == (5.5, 2, 9)
+    few = median([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert few is not None
+    assert math.isnan(few.low)
+    assert median([math.nan, math.inf, -1.0]) is None
+
+
+def test_a_median_that_could_be_missing_is_infinite() -> None:
+    assert middle([1.0, math.nan, math.nan]) == math.inf
+    assert middle([1.0, 2.0, math.nan]) == 2
+    assert math.isnan(middle([]))
+
+
+@given(values, values)
+def test_a_difference_of_means_is_welch_of_scipy(one: list[float], other: list[float]) -> None:
+    if min(np.ptp(one), np.ptp(other)) < 1e-3:  # scipy warns of cancellation there
+        return
+    theirs = scipy_stats.ttest_ind(one, other, equal_var=False)
+    interval = theirs.confidence_interval(0.95)
+    by_means = mean_difference(np.array(one), np.array(other))
+    levels = [level(np.array(numbers)) for numbers in (other, one)]
+    assert by_means is not None
+    assert levels[0] is not None
+    assert levels[1] is not None
+    for found in (by_means, between_runs([levels[0]], [levels[1]], 0)):
+        assert found.p == pytest.approx(theirs.pvalue, abs=1e-9)
+        assert found.low == pytest.approx(interval.low, rel=1e-6, abs=1e-9)
+        assert found.high == pytest.approx(interval.high, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [([0.5], [0.4, 0.5]), ([0.5, 0.5], [0.9, 0.9]), ([0.5, math.nan], [0.4, 0.5]), ([], [])],
+)
+def test_no_means_are_tested_without_spread_or_values(one: list[float], other: list[float]) -> None:
+    assert mean_difference(np.array(one), np.array(other)) is None
+
+
+def test_spread_on_one_side_is_enough() -> None:
+    assert mean_difference(np.array([0.9, 0.9]), np.array([0.4, 0.5])) is not None
+
+
+@given(values)
+def test_paired_differences_are_scipys_t_test(numbers: list[float]) -> None:
+    if np.ptp(numbers) < 1e-3:
+        return
+    found = paired(np.array(numbers))
+    assert found is not None
+    theirs = scipy_stats.ttest_1samp(numbers, 0)
+    interval = theirs.confidence_interval(0.95)
+    assert found.p == pytest.approx(theirs.pvalue, abs=1e-9)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=1e-9)
+
+
+@pytest.mark.parametrize("numbers", [[], [1.0], [0.5, 0.5, 0.5]])
+def test_pairs_without_spread_are_not_tested(numbers: list[float]) -> None:
+    assert paired(np.array(numbers)) is None
+
+
+# The rule.
+
+
+@given(st.lists(st.floats(0, 1), max_size=9))
+def test_the_correction_is_benjamini_and_hochbergs(p_values: list[float]) -> None:
+    """Their rule at any level: all up to the largest k with p(k) ≤ k·level/m are shown."""
+    raised = adjust(p_values)
+    for shown_below in (0.01, 0.05, 0.2, 0.5):
+        ordered = sorted(p_values)
+        last = max(
+            (p for k, p in enumerate(ordered, 1) if p <= k * shown_below / len(p_values)),
+            default=-1.0,
+        )
+        for p, q in zip(p_values, raised, strict=True):
+            if abs(q - shown_below) > 1e-12:
+                assert (q < shown_below) is (p <= last)
+
+
+def test_one_rule_decides() -> None:
+    found = [
+        Interval(0.5, p=0.01),
+        Interval(-0.5, p=0.02),
+        Interval(0.1, p=0.6),
+        share_difference([((3, 3), (0, 3))]),
+        None,
+        Interval(1.0),
+    ]
+    decisions = decide(found)
+    assert [one.answer for one in decisions] == [
+        "higher", "lower", "not shown", "cannot be shown", "not tested", "not tested",
+    ]  # fmt: skip
+    # Three were asked: what cannot show anything costs the others nothing.
+    assert [one.adjusted for one in decisions[:3]] == pytest.approx([0.03, 0.03, 0.6])
+
+
+def test_three_trials_cannot_show_anything_and_four_can() -> None:
+    (three,) = decide([share_difference([((3, 3), (0, 3))])])
+    (four,) = decide([share_difference([((4, 4), (0, 4))])])
+    assert (three.answer, four.answer) == ("cannot be shown", "higher")
+
+
+# Times from run to run.
+
+
+def known(numbers: list[float]) -> Level:
+    found = level(np.array(numbers))
+    assert found is not None
+    return found
+
+
+def test_many_rounds_are_ten_medians() -> None:
+    numbers = [float((7 * index) % 31) for index in range(51)]
+    sizes = [6, *[5] * 9]
+    medians, start = [], 0
+    for size in sizes:
+        medians.append(statistics.median(numbers[start : start + size]))
+        start += size
+    found = known(numbers)
+    assert found.value == pytest.approx(statistics.mean(medians))
+    assert found.variance == pytest.approx(statistics.variance(medians) / 10)
+    assert found.freedom == 9
+
+
+def test_a_pause_spoils_a_round_and_not_the_level() -> None:
+    quiet = np.random.default_rng(0).normal(0, 0.01, 51)
+    paused = quiet.copy()
+    paused[[3, 20, 44]] += 5
+    before, after = known(list(quiet)), known(list(paused))
+    assert after.value == pytest.approx(before.value, abs=0.01)
+    assert after.variance < 4 * before.variance
+
+
+@pytest.mark.parametrize("numbers", [[], [1.0], [1.0, math.nan, 2.0], [math.inf, 1.0]])
+def test_too_little_is_no_level(numbers: list[float]) -> None:
+    assert level(np.array(numbers)) is None
+
+
+@pytest.mark.parametrize("proportion", [0.0, 0.3, 1.0])
+def test_another_run_is_off_by_a_share_of_the_spread(proportion: float) -> None:
+    numbers = [1.0, 2.0, 4.0, 3.0]
+    spread = statistics.variance(numbers)
+    moved = known(numbers).moved(proportion)
+    assert moved.variance == pytest.approx(spread / 4 + proportion**2 * spread)
+    assert (moved.value, moved.freedom) == (known(numbers).value, 3)
+
+
+def test_rounds_without_scatter_leave_the_allowance() -> None:
+    """Then the difference is normal, of variance 2τ²."""
+    found = between_runs([Level(0.0, 0.0, 9)], [Level(0.1, 0.0, 9)], 0.02)
+    expected = scipy_stats.norm(0, math.sqrt(2) * 0.02)
+    assert found.p == pytest.approx(2 * expected.sf(0.1))
+    assert found.high - found.value == pytest.approx(expected.ppf(0.975))
+    same = between_runs([Level(1.0, 0.0, 9)], [Level(1.0, 0.0, 9)], 0)
+    assert (same.value, same.p) == (0, 1)
+
+
+def test_an_inverse_takes_away() -> None:
+    """log(a/c) − log(b/d), with the variance of all four."""
+    a, b, c, d = (Level(value, variance, 4) for value, variance in
+                  ((3.0, 0.1), (2.0, 0.2), (0.5, 0.3), (0.25, 0.4)))  # fmt: skip
+    found = between_runs([b, d.inverse], [a, c.inverse], 0)
+    assert found.value == pytest.approx((3.0 - 0.5) - (2.0 - 0.25))
+    reach = scipy_stats.t(1 / (0.01 + 0.04 + 0.09 + 0.16) * 4).ppf(0.975)
+    assert found.high - found.value == pytest.approx(reach)
+
+
+def test_rounds_that_resemble_their_neighbours_do_not_make_it_too_sure() -> None:
+    """A plain t interval of such rounds holds the truth far less often than it says."""
+    draw = np.random.default_rng(0)
+    held = {"stretches": 0, "plain": 0}
+    for _ in range(400):
+        a, b = (_resembling(draw, 51) for _ in range(2))
+        found = between_runs([known(a)], [known(b)], 0)
+        held["stretches"] += found.low <= 0 <= found.high
+        plain = scipy_stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.95)
+        held["plain"] += plain.low <= 0 <= plain.high
+    assert held["stretches"] / 400 > 0.88
+    assert held["plain"] / 400 < 0.8
+
+
+def _resembling(draw: np.random.Generator, count: int) -> list[float]:
+    """Values of mean 0, each correlated by 0.5 with the one before."""
+    noise = draw.normal(size=count + 20)
+    out = [0.0]
+    for value in noise[1:]:
+        out.append(0.5 * out[-1] + float(value))
+    return out[20:]

@@ -1,0 +1,466 @@
+"""The part of trainings: what it says of recorded runs, and what it does not say."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from eigbench.kinds import Case
+from eigbench.kinds.train import TrainCase
+from eigbench.report.chapters import training, training_figures, trials
+from eigbench.report.frame import Frames
+from eigbench.report.render import Part
+from eigbench.runs.record import SCHEMA, Record, number
+from eigbench.runs.store import Environment, Run, read_run
+from eigbench.runs.suite import Grid, Suite, cases
+from tests.report.trainings import environment, record, suite
+
+GOLDEN = Path(__file__).parent / "golden-train"
+SAMPLES = Path(__file__).parents[2] / "reports"
+Change = Callable[[Record], Record | None]
+
+
+def frames_of(of: Suite, records: Sequence[Record], folder: Path = Path()) -> Frames:
+    known = Environment(schema=SCHEMA, sessions=[environment()])
+    return Frames(Run(suite=of, environment=known, records=list(records)), folder)
+
+
+def part_of(of: Suite, records: Sequence[Record], folder: Path = Path()) -> Part:
+    part = training.part(frames_of(of, records, folder))
+    assert part is not None
+    return part
+
+
+def whole(part: Part) -> str:
+    return "\n\n".join([*part.banner, part.head, *(chapter.text for chapter in part.chapters)])
+
+
+def chapter(part: Part, title: str) -> str:
+    return next(one.body for one in part.chapters if one.title.startswith(title))
+
+
+def made(change: Change = lambda one: one, of: Suite | None = None) -> Part:
+    """The part of a small run with each record changed, or left out."""
+    of = of or suite()
+    changed = [change(record(case)) for case in cases(of)]
+    return part_of(of, [one for one in changed if one is not None])
+
+
+def ended(one: Record, outcome: str, steps: int | None = None) -> Record:
+    """The record of a trial that ended so, after so many steps."""
+    if outcome == "exception":
+        return msgspec.structs.replace(one, status="failed", reason="RuntimeError: no memory")
+    last = (steps or len(one.samples.get("loss", []))) - 1
+    cause = f"loss not finite at step {last}; last finite loss 2" if outcome == "diverged" else ""
+    labels = {**one.labels, "outcome": [outcome], "cause": [cause]}
+    samples = {
+        name: values[:steps] if len(values) > 2 else values for name, values in one.samples.items()
+    }
+    if outcome == "diverged":
+        samples["test_error"] = []
+    return msgspec.structs.replace(
+        one, status="measured", reason=None, labels=labels, samples=samples
+    )
+
+
+def with_samples(one: Record, **samples: list[float]) -> Record:
+    written = {name: [number(v) for v in values] for name, values in samples.items()}
+    return msgspec.structs.replace(one, samples={**one.samples, **written})
+
+
+def finished(one: Record) -> Record | None:
+    return ended(record(one.case), "finished") if one.labels else None
+
+
+def stress() -> Suite:
+    """The grid in which PI loses Algorithm 1's truncation."""
+    conditions: dict[str, Any] = {
+        "d": [4, 32, 64], "epsilon": [1e-4, 1e-6], "truncation": ["algorithm-1", "none"],
+    }  # fmt: skip
+    grids = [
+        Grid(layer=["bn"], method=["hybrid"]),
+        Grid(layer=["zca"], method=["svd", "pi", "hybrid", "spectral"], **conditions),
+    ]
+    return suite(grids=grids, compare="")
+
+
+def fragile(one: Record) -> Record:
+    """PI diverges without truncation; the hybrid and the exact gradient with ε = 1e-6 besides."""
+    case = one.case
+    assert isinstance(case, TrainCase)
+    bare = case.truncation == "none"
+    dies = case.method == "pi" or (case.method != "svd" and case.epsilon == 1e-6)
+    return ended(one, "diverged" if bare and dies else "finished", 12 if bare and dies else None)
+
+
+def test_the_part_is_the_golden_one(tmp_path: Path) -> None:
+    """After a wanted change: copy what is made into `golden-train/training.md`."""
+    part = training.part(Frames(read_run(GOLDEN / "run"), tmp_path))
+    assert part is not None
+    assert whole(part) + "\n" == (GOLDEN / "training.md").read_text("utf-8")
+    links = set(re.findall(r"\]\((figures/[^)]+)\)", whole(part)))
+    assert links == {f"figures/{path.name}" for path in (tmp_path / "figures").iterdir()}
+    assert len(links) == 5
+
+
+def test_the_same_records_give_the_same_bytes_in_any_order(tmp_path: Path) -> None:
+    found = []
+    for turn in range(2):
+        run = read_run(GOLDEN / "run")
+        records = list(run.records)
+        random.Random(turn).shuffle(records)
+        folder = tmp_path / str(turn)
+        part = training.part(Frames(msgspec.structs.replace(run, records=records), folder))
+        assert part is not None
+        pictures = [path.read_bytes() for path in sorted((folder / "figures").iterdir())]
+        found.append((whole(part), part.summary, pictures))
+    assert found[0] == found[1]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_any_subset_of_the_records_makes_a_report_and_drops_no_cell() -> None:
+    of = suite()
+    records = [record(case) for case in cases(of)]
+    draw = random.Random(0)
+    subsets = [[], records[:1], records[-1:]]
+    subsets += [draw.sample(records, size) for size in (1, 2, 5, 13, 21)]
+    for kept in subsets:
+        part = part_of(of, kept)
+        assert chapter(part, "Every cell").count("\n|") == 1 + 11
+        if not kept:
+            assert part.head.count("| not measured") == 6
+            assert "47 %" in chapter(part, "Table 2")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_was_skipped_or_not_started_says_so() -> None:
+    """The small run skips svd-released at d = 16."""
+    cells = chapter(made(), "Every cell")
+    row = next(line for line in cells.splitlines() if re.match(r"\| svd-released +\| d = 16", line))
+    assert "skipped" in row
+    assert (
+        training.part(frames_of(msgspec.structs.replace(suite(), training=None, grids=[]), []))
+        is None
+    )
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 0.0, -1.0])
+def test_one_number_everywhere(value: float) -> None:
+    def change(one: Record) -> Record:
+        return with_samples(one, **{name: [value] * len(v) for name, v in one.samples.items()})
+
+    assert "finished" in made(change).head
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_no_series_is_needed() -> None:
+    def without(name: str, one: Record) -> Record:
+        samples = {key: values for key, values in one.samples.items() if key != name}
+        return msgspec.structs.replace(one, samples=samples)
+
+    for name in record(cases(suite())[0]).samples:
+        assert "Every cell" in whole(made(partial(without, name))), name
+    nothing = made(lambda one: ended(msgspec.structs.replace(one, samples={}), "diverged", 1))
+    assert "Every method lost trials" in nothing.head
+
+
+def test_every_axis_of_every_figure_is_labelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def look(figure: Figure, _folder: Path, name: str) -> str:
+        visible = [axes for axes in figure.axes if axes.get_visible()]
+        assert any(axes.get_xlabel() for axes in visible), name
+        assert any(axes.get_ylabel() for axes in visible), name
+        assert all("no unit" not in axes.get_xlabel() + axes.get_ylabel() for axes in visible)
+        assert all(len(axes.get_legend_handles_labels()[1]) <= 5 for axes in visible), name
+        seen.append(name)
+        plt.close(figure)
+        return name
+
+    monkeypatch.setattr(training_figures, "save", look)
+    made()
+    assert seen == [
+        "survival", "survival-by-step", "training-loss", "layer-gradient-norm", "test-error",
+    ]  # fmt: skip
+
+
+# What is said first.
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_pi_without_its_net_is_table_2s_row_and_is_said_first() -> None:
+    """Review 0.5 and 1.4: PI dies where the hybrid and the exact gradient live alike."""
+    part = made(fragile, stress())
+    lost, safe, *_ = part.summary
+    assert lost.startswith("Every trial of bn, svd finished. Trials were lost by pi (18 of 36 ")
+    assert "pi (lower, p = " in lost
+    assert (
+        "pi finished none of 9 at d = 4, 32, 64; ε = 0.0001; no truncation: the paper prints the "
+        "same, 0 % at d = 32, 64 (Table 2)"
+    ) in safe
+    assert "finished equally often in every condition: 27 of 36 each" in safe
+    assert "of svd" not in safe
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_no_method_survives_is_not_the_gradients_fault() -> None:
+    def change(one: Record) -> Record:
+        bare = getattr(one.case, "truncation", None) == "none"
+        return ended(one, "diverged" if bare else "finished", 9 if bare else None)
+
+    assert (
+        "No method finished a trial at d = 4, 32, 64; ε = 1e-06, 0.0001; no truncation (0 of 72), "
+        "nor did the exact gradient"
+    ) in made(change, stress()).head
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(("seeds", "least"), [(2, "0.33"), (3, "0.10"), (4, None)])
+def test_a_test_that_cannot_succeed_is_said_once(seeds: int, least: str | None) -> None:
+    """Review 0.7: with three trials a cell the least p is 0.10; "no difference" is not said."""
+    text = whole(made(finished, suite(seeds=seeds)))
+    words = f"{seeds} trials a cell cannot show a difference between two cells: the least possible"
+    assert text.count(words) == (1 if least else 0)
+    assert ("Welch" in text) is (least is None)
+    if least:
+        assert f"{words} p of Fisher's exact test is {least}." in text
+    for banned in ("o difference", "not told", "came back", "Least mean", "held to"):
+        assert banned not in text, banned
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_survival_without_failure_bounds_the_rate() -> None:
+    head = made(finished).head
+    assert re.search(r"\| hybrid +\| 6 of 6 .* 240 \| 0 \(below 1 in 80 steps\)", head)
+    assert "Failures rarer than 1 in 80 steps cannot be seen" in head
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_an_exception_is_no_divergence() -> None:
+    """The small run: svd at d = 16 ran out of memory once, and diverged never."""
+    part = made()
+    assert "**svd** (5 of 6 finished, 1 exception; lost at d = 16)" in part.head
+    assert re.search(r"\| svd +\| 5 of 6 .*\| 0 \(below", part.head)
+    assert "RuntimeError: out of memory" in chapter(part, "Trials that did not finish (2)")
+    assert "| svd, d = 16 | 0 %, 0 of 15" in re.sub(r" +", " ", chapter(part, "Table 2"))
+    assert "1 of 3 ended in an exception" in chapter(part, "Table 2")
+
+
+# Nets at chance.
+
+
+@pytest.mark.parametrize(
+    ("error", "data", "images", "guesses"),
+    [
+        (0.90, "cifar10-mini", None, True),
+        (0.926, "cifar10-mini", None, True),  # worse than guessing is no better
+        (0.88, "cifar10-mini", None, True),  # of 500 images: 84.9 to 90.6 %
+        (0.88, "cifar10", None, False),  # of 10,000
+        (0.78, "cifar10-mini", None, False),
+        (0.985, "cifar100", 500, True),
+        (0.90, "mine", 500, None),
+        (None, "cifar10", None, None),
+    ],
+)
+def test_a_net_at_chance_is_called_so(
+    error: float | None, data: str, images: int | None, guesses: bool | None
+) -> None:
+    assert trials._guesses(error, data, images) is guesses
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_nothing_is_concluded_from_nets_at_chance() -> None:
+    """Review 0.8: they are counted in the head, and in no comparison of errors."""
+
+    def change(one: Record) -> Record | None:
+        kept = finished(one)
+        guess = kept is not None and getattr(kept.case, "method", "") == "pi"
+        return with_samples(kept, test_error=[0.9]) if kept is not None and guess else kept
+
+    part = made(change, suite(seeds=5))
+    assert re.search(r"\| pi .*\| 90\.0 \(n = 10\) +\| 10 of 10", part.head)
+    assert "10 of the 49 finished networks are not shown to be better than chance" in part.head
+    errors = chapter(part, "Test error")
+    assert "| svd, d = 4" in errors
+    assert "| pi, d = 4" not in errors
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_errors_are_compared_from_four_trials_on() -> None:
+    few, enough = (chapter(made(finished, suite(seeds=n)), "Test error") for n in (3, 5))
+    assert "Test errors are not compared: that takes 4 finished trials" in few
+    assert "Welch" not in few
+    assert "Welch's t test, corrected for all rows together" in enough
+    assert re.search(r"\| pi, d = 4 +\| hybrid +\| +5, 5 +\| \+7\.00 \(.*\| higher +\|", enough)
+
+
+# Divergence and spikes.
+
+
+@given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=130))
+@settings(deadline=None, max_examples=30)
+def test_a_spike_is_what_its_definition_says(norms: list[float]) -> None:
+    one = cases(suite())[0]
+    samples = {"loss": [2.0] * len(norms), "gradient_norm": norms}
+    trial = msgspec.structs.replace(record(one), samples={k: list(v) for k, v in samples.items()})
+    frames = frames_of(suite(), [trial])
+    found = trials.steps_of(frames, trials.trials_of(frames))["net_ratio"].to_list()
+    expected = [
+        None if step < 5 else norm / statistics.median(norms[max(0, step - 50) : step])
+        for step, norm in enumerate(norms)
+    ]
+    assert found[:5] == expected[:5]
+    assert found[5:] == pytest.approx(expected[5:], rel=1e-9)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_norm_that_is_not_finite_is_a_divergence_and_no_spike() -> None:
+    """Review 1.3: the "spike" of SVD was its NaN."""
+
+    def change(one: Record) -> Record | None:
+        kept = finished(one)
+        if kept is None or getattr(kept.case, "method", "") != "svd":
+            return kept
+        norms = [1.0] * 19 + [math.nan]
+        return with_samples(
+            ended(kept, "diverged", 20), gradient_norm=norms, layer_gradient_norm=norms
+        )
+
+    found = chapter(made(change), "The gradient that leaves")
+    assert re.search(r"\| svd +\| 0 of 70 +\| +1 \| 0 of 70 +\| +1 \| 5 of 5 +\|", found)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_size_of_the_layers_gradient_is_said() -> None:
+    def change(one: Record) -> Record | None:
+        kept = finished(one)
+        size = {"pi": 0.1, "hybrid": 1.0}.get(getattr(one.case, "method", ""), 4.0)
+        return kept and with_samples(kept, layer_gradient_norm=[size] * 40)
+
+    found = chapter(made(change), "The gradient that leaves")
+    assert "- **pi** 0.1 × in 2 conditions" in found
+    assert "- **spectral** 4 × in 2 conditions" in found
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_when_trials_were_lost() -> None:
+    found = chapter(made(fragile, stress()), "Survival by step")
+    assert "Of 36 trials that diverged, half did so by step 12, the first in step 12" in found
+    row = re.sub(r" +", " ", next(line for line in found.splitlines() if "| pi" in line))
+    assert row == "| pi | 36 | 36 | 18 | 18 | 18 |"  # in steps 1, 10, 20, 30, 40
+    assert all(one.title != "Survival by step" for one in made(finished).chapters)
+
+
+# Times, spectra, images.
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(("spread", "shown"), [(1.05, True), (1.6, False)])
+def test_step_times_are_shown_only_if_the_machine_was_steady(spread: float, shown: bool) -> None:
+    """Review 0.6: trials of the same layer that differ by 1.6 say nothing of the others."""
+
+    def change(one: Record) -> Record:
+        factor = spread if getattr(one.case, "seed", 0) == 2 else 1.0
+        return with_samples(one, step_seconds=[0.04 * factor] * 40)
+
+    part = made(change)
+    found = chapter(part, "Step times")
+    assert ("median step, ms" in found) is shown
+    assert ("differ by a factor of 1.60" in found) is not shown
+    assert "`eigbench profile` measures cost" in found
+    assert "× BN" not in whole(part)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_papers_ratio_appears_only_with_the_tied_tail() -> None:
+    def change(one: Record) -> Record:
+        same = {"mean_neighbour_ratio": [0.85] * 40, "neighbour_ratio_above_epsilon": [0.6] * 40}
+        return with_samples(one, **same) if getattr(one.case, "layer", "") == "zca" else one
+
+    found = chapter(made(change), "Ratio of neighbouring")
+    assert "it is 0.85 over all eigenvalues, and in that interval in 9 of 9 cells" in found
+    assert "appears only if the eigenvalues that are ε but for rounding are counted" in found
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_different_images_are_warned_of() -> None:
+    def change(one: Record) -> Record:
+        first = getattr(one.case, "seed", 0) == 0 and one.labels
+        words = ["cifar10-mini", ("f" if first else "0") * 64, "1" * 64]
+        return msgspec.structs.replace(one, labels={**one.labels, "data": words})
+
+    assert any(
+        "**Different images:**" in line and "ffffffff" in line for line in made(change).banner
+    )
+    assert not any("Different images" in line for line in made().banner)
+
+
+def test_the_name_of_the_images_is_not_lost() -> None:
+    """A label of the same name as a field of the case once replaced it, with nulls."""
+    frame = frames_of(suite(), [record(case) for case in cases(suite())]).steps
+    assert frame["data"].unique().to_list() == ["cifar10-mini"]
+
+
+def test_every_field_of_a_case_tells_conditions_apart() -> None:
+    fields = set(TrainCase.__struct_fields__)
+    told = {*trials.PLACE, *trials.SHARED}
+    assert told == fields - {"method", "parameters", "seed", "device"}
+
+
+def test_cells_that_only_a_parameter_tells_apart_stay_apart() -> None:
+    planned: list[Case] = [case for case in cases(suite(seeds=1)) if getattr(case, "d", 0) == 4]
+    hybrid = next(c for c in planned if isinstance(c, TrainCase) and c.method == "hybrid")
+    twin = msgspec.structs.replace(hybrid, parameters={"iterations": 9})
+    frames = frames_of(suite(seeds=1), [record(hybrid), record(twin)])
+    found = trials.cells_of(trials.trials_of(frames))
+    names = found.filter(pl.col("method") == "hybrid")["contestant"].to_list()
+    assert {"hybrid, K = 19", "hybrid, K = 9"} == set(names)
+
+
+def test_the_guide_names_every_metric_of_a_training() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "guide.md").read_text("utf-8")
+    records = read_run(GOLDEN / "run").records
+    names = {name for one in records for name in (*one.samples, *one.labels)}
+    assert len(names) == 18
+    assert [name for name in sorted(names) if f"`{name}`" not in text] == []
+
+
+# The committed samples.
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("train-short", "failures reproduced for svd (d = 64): 2 of 2 diverged"),
+        ("train-stress", "pi finished none of 9 at d = 16, 32, 64; ε = 0.0001; no truncation: the "
+                         "paper prints the same, 0 % at d = 16, 32, 64 (Table 2)"),
+        ("train-stress", "finished equally often in every condition: 30 of 36 each"),
+        ("train-field", "20 of the 118 finished networks are not shown to be better than chance"),
+        ("paper-table2", "252 steps without failure in 3 trials: rates below 1 in 84 steps cannot "
+                         "be seen; the paper trains 136,850 steps"),
+        ("paper-table5", "failures reproduced for svd: 2 of 3 diverged"),
+    ],
+)  # fmt: skip
+def test_a_committed_sample_says_what_its_records_show(name: str, said: str) -> None:
+    part = training.part(Frames(read_run(SAMPLES / name), Path()))
+    assert part is not None
+    assert said in " ".join(part.summary)
+    assert len(part.summary) <= 4
+    assert len("\n".join([*part.banner, part.head]).encode()) < 12_000
+    assert part.banner[0].startswith("> **Not the paper's experiment:**")
