@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from typer.main import get_command
 
 from eigbench.cli.app import app
 from eigbench.cli.check import verdict
@@ -193,6 +194,14 @@ def test_python_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch) -> No
 def test_readme_names_every_command() -> None:
     for command in app.registered_commands:
         assert f"`eigbench {command.name}" in _text("README.md")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guide.md", "docs/which-one.md"])
+def test_options_exist(page: str) -> None:
+    commands = get_command(app).commands.values()  # type: ignore[attr-defined]
+    known = {option for command in commands for one in command.params for option in one.opts}
+    shown = set(re.findall(r"(?<=[`\s])--[a-z][\w-]*", _text(page)))
+    assert shown - {"--logdir"} <= known | {"--no-trace", "--help"}
 
 
 def test_the_docs_explain_every_promise() -> None:
