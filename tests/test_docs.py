@@ -104,7 +104,9 @@ def _methods() -> str:
     rows = []
     for name in registry.built_in():
         method = get(name)
-        parameters = ", ".join(f"`{field.name}={field.default}`" for field in fields(method))
+        parameters = ", ".join(
+            f"`{field.name}={numbers.axis_value(field.default)}`" for field in fields(method)
+        )
         promises = ", ".join(sorted(method.promises))
         truncation = method.truncation if method.decomposes else numbers.NOTHING
         rows.append([f"`{name}`", method.summary, promises or numbers.NOTHING, truncation,
