@@ -433,7 +433,7 @@ def test_cells_that_only_a_parameter_tells_apart_stay_apart() -> None:
 
 
 def test_the_guide_names_every_metric_of_a_training() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "guide.md").read_text("utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "records.md").read_text("utf-8")
     records = read_run(GOLDEN / "run").records
     names = {name for one in records for name in (*one.samples, *one.labels)}
     assert len(names) == 18
