@@ -46,8 +46,8 @@ def chapters(
         _variants(everyone, dtype),
         _distributions(frames, frame, dtype),
         _closing(frames, frame, shown),
-        _by_epsilon(frames.usual),
-        _by_precision(table_of),
+        _by_epsilon(frames.usual.filter(pl.col("contestant").is_in(shown))),
+        _by_precision(table_of.filter(pl.col("contestant").is_in(shown))),
         _spectra(frames),
     ]
 
@@ -102,21 +102,28 @@ def _by_situation(frames: Frames, rows: pl.DataFrame, dtype: str) -> Chapter | N
     alt = f"Share within 1 % by method and situation, {dtype}"
     caption = "Numbers are per cent of the matrices; NaN: per cent that are not finite."
     tables = [details(loss, _every_share(rows.filter(pl.col("loss") == loss))) for loss in losses]
-    body = "\n\n".join([figure(link, alt, caption), *tables])
+    body = render("accuracy-every", figure=figure(link, alt, caption), tables=tables)
     return Chapter("Every method in every situation", body)
 
 
 def _every_share(rows: pl.DataFrame) -> str:
-    """All of `judged` for one loss and precision."""
+    """All of `judged` for one loss and precision: methods down, situations across."""
+    present = situations.present(rows)
+    found = {(row["contestant"], row["situation"]): row for row in rows.to_dicts()}
     body = [
-        [row["situation"], f"`{row['contestant']}`", str(row["n"]),
-         *(percent(row[name]) for name in ("finite", "right", "sound", "same_size")),
-         scientific(row["error"]), NOTHING if row["cosine"] is None else cosine(row["cosine"])]
-        for row in rows.to_dicts()
-    ]  # fmt: skip
-    headers = ["situation", "method", "matrices", "finite", "within 1 %", "within 10 %",
-               "within 100 %", "median error", "median cosine"]  # fmt: skip
-    return table(headers, body)
+        [f"`{name}`", *(_every_cell(found.get((name, situation))) for situation in present)]
+        for name in values_of(rows, "contestant")
+    ]
+    counts = {row["situation"]: row["n"] for row in rows.to_dicts()}
+    return table(["method", *(f"{name} ({counts[name]})" for name in present)], body)
+
+
+def _every_cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return NOTHING
+    shares = (percent(row[name]).removesuffix(" %") for name in ("right", "sound", "same_size"))
+    direction = NOTHING if row["cosine"] is None else cosine(row["cosine"])
+    return f"{'/'.join(shares)} %, {scientific(row['error'])}, {direction}"
 
 
 def _narrow(name: str) -> str:
@@ -229,6 +236,7 @@ def _closing(frames: Frames, frame: pl.DataFrame, shown: Sequence[str]) -> Chapt
         (loss, dtype)
         for loss in values_of(own, "loss")
         for dtype in values_of(own.filter(pl.col("loss") == loss), "dtype")
+        if loss == "whitening" or dtype == values_of(own, "dtype")[0]
     ]
     parts = [
         {"loss": loss, "dtype": dtype, "table": _gap_table(own, loss, dtype)}

@@ -172,10 +172,10 @@ def _timed(times: pl.DataFrame) -> str:
 
 def _slower(frames: Frames) -> dict[tuple[str, str], bool]:
     """Whether one method is shown to take more time than another in every workload of both."""
+    if frames.profiles.is_empty():
+        return {}
     costs = Costs(frames)
     timed = costs.timed
-    if timed.is_empty():
-        return {}
     subject = "whitening" if "whitening" in values_of(timed, "subject") else "operation"
     own = timed.filter((pl.col("subject") == subject) & ~pl.col("reference"))
     by_method = {
