@@ -81,7 +81,7 @@ def pictures(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     seen: dict[str, set[str]] = {}
 
     def look(figure: Figure, path: Path, **_options: Any) -> None:
-        words = (one.get_text() for one in figure.findobj(Text) if isinstance(one, Text))
+        words = (one.get_text() for one in figure.findobj(Text))
         seen[Path(path).stem] = {word for word in words if word}
         Path(path).write_bytes(b"\x89PNG")
 

@@ -16,7 +16,7 @@ from eigbench.methods.functions import SpectralFunction, Whitening
 from eigbench.phases import phase
 
 Promise = Literal["exact", "functions", "finite", "scale", "continuous", "isolated", "subspace"]
-"""What the source of a method claims of its gradient; `eigbench.report` holds it to that.
+"""What the source of a method claims of its gradient; `eigbench check` tests it.
 
 exact: the gradient of the eigenpairs wherever gaps are open; functions: that of functions of M at
 any gap, zero included; finite: some gradient, never NaN or infinite, at any gap; scale: no

@@ -1,20 +1,17 @@
-"""What else tells methods apart: properties, crossings, invariances, scale, bias, the loop."""
+"""What else tells methods apart: bias, crossings, invariances, scale, ties elsewhere, the loop."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from eigbench.kinds.path import PathCase
 from eigbench.kinds.stability import StabilityCase
 from eigbench.report import situations
 from eigbench.report.frame import POINT, RIGHT, Frames, metric, values_of
 from eigbench.report.names import setting
-from eigbench.report.numbers import NOTHING, percent, scientific
+from eigbench.report.numbers import scientific
 from eigbench.report.plots import SMALL_SET, legend_below, panels, save, style
 from eigbench.report.render import Chapter, figure, pivot, render, table
 
@@ -28,8 +25,6 @@ CHANGES = {
     "precision_change": "float32 for float64",
     "thread_change": "2 threads for 1",
 }
-DEFINITE = ("whitening", "whitening-truncated", "square-root")
-"""The losses that need a positive definite M."""
 
 
 def chapters(frames: Frames, frame: pl.DataFrame) -> list[Chapter | None]:
@@ -43,16 +38,9 @@ def chapters(frames: Frames, frame: pl.DataFrame) -> list[Chapter | None]:
         _scale(usual),
         _repeated(usual),
         _conditions(usual),
-        _promises(frames, usual),
         _literal_loop(usual),
         _refused(frames),
     ]
-
-
-def largest(values: Iterable[float | None]) -> float:
-    """The largest value, infinite where one is missing or NaN; NaN of nothing."""
-    found = [math.inf if v is None or math.isnan(v) else v for v in values]
-    return max(found, default=math.nan)
 
 
 def _finite_max(name: str) -> pl.Expr:
@@ -296,108 +284,3 @@ def _refused(frames: Frames) -> Chapter | None:
     if not body:
         return None
     return Chapter("What some methods cannot do", table(["method", "losses", "reason"], body))
-
-
-@dataclass(frozen=True)
-class Criterion:
-    """One promise: what number decides whether it holds, and up to where it does."""
-
-    promise: str
-    title: str
-    says: str
-    measure: Callable[[Frames, pl.DataFrame], float]
-    limit: float
-    write: Callable[[float], str] = scientific
-
-
-def _exact(_frames: Frames, own: pl.DataFrame) -> float:
-    open_gaps = own.filter(
-        (pl.col("dtype") == "float64") & (pl.col("spectrum") == "gap") & (pl.col("gap") >= 0.1)
-        & (pl.col("scale") == 1) & (pl.col("epsilon") > 0)
-        & pl.col("situation").is_not_null()
-    )  # fmt: skip
-    return largest(open_gaps["error"])
-
-
-def _functions(_frames: Frames, own: pl.DataFrame) -> float:
-    tied = own.filter((pl.col("loss") == "whitening") & (pl.col("situation") == situations.TIES)
-                      & (pl.col("spectrum") != "rank-deficient"))  # fmt: skip
-    return largest(tied["error"])
-
-
-def _not_finite(_frames: Frames, own: pl.DataFrame) -> float:
-    """Where M, in its precision, is not singular but for rounding, or need not be definite."""
-    unit = pl.when(pl.col("dtype") == "float32").then(float(np.finfo(np.float32).eps)).otherwise(
-        float(np.finfo(np.float64).eps))  # fmt: skip
-    definite = metric(own, "condition_number") < 1 / (pl.col("d") * unit)
-    defined = own.filter(~pl.col("loss").is_in(DEFINITE) | definite.fill_null(value=True))
-    return 1 - float(defined["finite"].mean()) if len(defined) else math.nan  # type: ignore[arg-type]
-
-
-def _variation(_frames: Frames, own: pl.DataFrame) -> float:
-    """Over the losses for which the method is right at scale 1; over all, if it is for none."""
-    spreads = []
-    for (_loss,), rows in scaled(own).group_by("loss", maintain_order=True):
-        medians = dict(rows.group_by("scale").agg(pl.col("error").median()).iter_rows())
-        if 1.0 in medians and len(medians) > 2:
-            spreads.append((medians[1.0], max(medians.values()) - min(medians.values())))
-    right = [spread for error, spread in spreads if error <= RIGHT]
-    return max(right or [spread for _, spread in spreads], default=math.nan)
-
-
-def _jump(frames: Frames, own: pl.DataFrame) -> float:
-    found = jumps(frames.paths) if len(frames.paths) else frames.paths
-    if found.is_empty() or own.is_empty():
-        return math.nan
-    mine = found.filter((pl.col("method") == own["method"][0]) & (pl.col("dtype") == "float64"))
-    return largest(mine["jump"])
-
-
-def _of_repeated(loss: str) -> Callable[[Frames, pl.DataFrame], float]:
-    return lambda _frames, own: largest(repeated(own, loss)["error"])
-
-
-CRITERIA = (
-    Criterion("exact", "exact at open gaps", "largest error at relative gaps from 0.1 on, float64",
-              _exact, 1e-6),
-    Criterion("functions", "exact for functions", "largest error of whitening at exact ties",
-              _functions, RIGHT),
-    Criterion("finite", "always finite", "share of gradients that are not finite, where M is "
-              "definite beyond rounding or need not be", _not_finite, 0.0, percent),
-    Criterion("scale", "no hidden constant", "variation of the median error over factors on M",
-              _variation, RIGHT),
-    Criterion("continuous", "no jump at a crossing", "largest move within 1e-5 of a crossing, "
-              "float64", _jump, RIGHT),
-    Criterion("isolated", "separated vector", "largest error of a separated eigenvector while "
-              "others repeat", _of_repeated("eigenvector"), RIGHT),
-    Criterion("subspace", "separated subspace", "the same of a subspace",
-              _of_repeated("subspace"), RIGHT),
-)  # fmt: skip
-
-
-def _promises(frames: Frames, frame: pl.DataFrame) -> Chapter | None:
-    """The properties that methods declare, beside what was measured."""
-    declared: dict[str, set[str]] = {}
-    for case, record in frames.records(PathCase, "measured"):
-        declared.setdefault(case.method, set()).update(record.labels.get("promises", []))
-    if not any(declared.values()):
-        return None
-    body = []
-    for method in values_of(frame, "method"):
-        own = frame.filter(pl.col("method") == method)
-        cells = [_kept(c, declared.get(method, set()), c.measure(frames, own)) for c in CRITERIA]
-        body.append([f"`{method}`", *cells])
-    return Chapter("Declared properties, and what was measured", render(
-        "properties-promises", criteria=CRITERIA,
-        table=table(["method", *(criterion.title for criterion in CRITERIA)], body)))  # fmt: skip
-
-
-def _kept(criterion: Criterion, declared: set[str], number: float) -> str:
-    """Holds or fails, with the number; the number in brackets where nothing is declared."""
-    promised = criterion.promise in declared
-    if math.isnan(number):
-        return f"declared {NOTHING}" if promised else NOTHING
-    words = criterion.write(number)
-    if not promised:
-        return f"({words})"
-    return f"holds, {words}" if number <= criterion.limit else f"**fails**, {words}"
