@@ -38,10 +38,18 @@ _LABELS = {
 }  # fmt: skip
 """Columns, and the labels that they hold the first word of."""
 
+_SCHEMA: dict[str, Any] = {
+    **dict.fromkeys(("subject", "method", "layer", "dtype", "id", "workload", "contestant", "what",
+                     "status", "reason", *_LABELS), pl.String),
+    **dict.fromkeys(("d", "batch", "iterations", "session", "rounds"), pl.Int64),
+    **dict.fromkeys(("energy", "time", "ratio"), pl.Float64),
+    **dict.fromkeys(("compiled", "trace", "reference"), pl.Boolean),
+}  # fmt: skip
+
 
 @dataclass(frozen=True, eq=False)
 class Costs:
-    """The profiles of a run that has some; each part is computed when it is first asked for."""
+    """The profiles of a run; each part is computed when it is first asked for."""
 
     frames: Frames
 
@@ -66,7 +74,7 @@ class Costs:
         without), and the first words of labels. Words sort in the order in which they are shown.
         """
         rows = [self._row(key, case) for key, case in self.cases.items()]
-        frame = pl.DataFrame(rows, infer_schema_length=None).with_columns(
+        frame = pl.DataFrame(rows, _SCHEMA).with_columns(
             _in_order(rows, "subject", SUBJECTS), _in_order(rows, "layer"),
             _in_order(rows, "dtype"), _in_order(rows, "method"),
             unusual=pl.col("iterations") != self.frames.iterations,

@@ -54,6 +54,7 @@ def part(frames: Frames) -> Part | None:
         sentences=sentences,
         picture=_picture(costs) if len(costs.compared) else "",
         table=_ranges(costs) if len(costs.compared) else "",
+        subjects=values_of(costs.compared, "subject"),
         functions=_functions(costs.compared),
     )
     chapters = [*_subjects(costs), traces.chapter(costs), _taken(costs), _lost(costs)]
@@ -79,8 +80,6 @@ def function_times(frames: Frames) -> pl.DataFrame:
         "batch": pl.Int64, "ratio": pl.Float64, "low": pl.Float64, "high": pl.Float64,
         "noisy": pl.Boolean, "n_rounds": pl.Int64,
     }  # fmt: skip
-    if not frames.records(ProfileCase):
-        return pl.DataFrame(schema=schema)
     costs = Costs(frames)
     own = costs.compared.filter(~pl.col("compiled"), pl.col("subject").is_in(SUBJECTS[:2]))
     own = own.filter(pl.col("subject") == own["subject"].first(), dtype=own["dtype"].first())
@@ -130,7 +129,7 @@ def _picture(costs: Costs) -> str:
 def _plain(axis: Any) -> None:
     """Plain numbers on a logarithmic axis of ratios, after it was drawn on."""
     low, high = axis.get_view_interval()
-    axis.set_major_locator(MaxNLocator(5) if high < 4 * low else LogLocator(subs=(1, 2, 5)))
+    axis.set_major_locator(MaxNLocator(5) if high < 6 * low else LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_locator(NullLocator())
 
@@ -148,7 +147,7 @@ def _ranges(costs: Costs) -> str:
     columns = [own for _, own in costs.compared.group_by("what", maintain_order=True)]
     heads = [f"{own['what'][0]} over `{reference_of(own['subject'][0])}`" for own in columns]
     body = [
-        [name, *(_range(costs, own.filter(contestant=name)["id"]) for own in columns)]
+        [name, *(_range(costs, own.filter(contestant=name)["id"].to_list()) for own in columns)]
         for name in values_of(costs.compared, "contestant")
     ]
     return table(["method", *heads], body)

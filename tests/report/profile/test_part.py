@@ -104,7 +104,7 @@ def test_a_row_has_what_is_known_of_a_profile(run: Run) -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]]
             for line in chapter.body.splitlines() if line.startswith("|")]  # fmt: skip
     assert rows[0] == [
-        "precision", "matrix size d", "batch size", "method", "time / `torch.linalg.eigh`",
+        "precision", "matrix size d", "batch size", "method", "time over torch.linalg.eigh",
         "forward, ms", "backward, ms", "peak", "saved", "operators", "first call, s",
     ]  # fmt: skip
     found = {tuple(row[:4]): row[4:] for row in rows[2:]}
@@ -311,7 +311,7 @@ def test_a_whitening_has_its_panels_its_column_and_its_chapter_first(
             added.append(msgspec.structs.replace(one, id=case.id, case=case, labels=labels))
     part = part_of(msgspec.structs.replace(run, records=[*run.records, *added]))
     header = next(line for line in part.head.splitlines() if line.startswith("| method"))
-    assert header.split("|")[2].strip() == "function M^(−1/2) / `torch.linalg.eigh`"
+    assert header.split("|")[2].strip() == "function M^(−1/2) over `torch.linalg.eigh`"
     assert part.chapters[0].title == "Function M^(−1/2): time and memory"
     assert part.summary[0].startswith("Function M^(−1/2) (")
     assert "profile-whitening-by-d" in undrawn
