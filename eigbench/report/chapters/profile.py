@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -349,20 +349,14 @@ def _reasons(rows: pl.DataFrame, reason: str) -> str:
     named = pl.struct(reason, "method").map_elements(
         lambda row: (row[reason] or "").replace(row["method"], "the method"), pl.String
     )
-    body = [
-        [str(status), str(why) or NOTHING, str(own.height), ", ".join(values_of(own, "contestant")),
-         _first(dict.fromkeys(map(title, own.iter_rows(named=True))))]
-        for (status, why), own in rows.with_columns(why=named).group_by(
-            "status", "why", maintain_order=True)
-    ]  # fmt: skip
+    body = []
+    grouped = rows.with_columns(why=named).group_by("status", "why", maintain_order=True)
+    for (status, why), own in grouped:
+        where = list(dict.fromkeys(map(title, own.iter_rows(named=True))))
+        more = f" and {len(where) - 1} more" if len(where) > 1 else ""
+        methods = ", ".join(values_of(own, "contestant"))
+        body.append([str(status), str(why) or NOTHING, str(own.height), methods, where[0] + more])
     return table(["status", "reason", "cases", "methods", "workloads"], body) if body else ""
-
-
-def _first(titles: Iterable[str], most: int = 3) -> str:
-    """Some of the titles, and how many more there are."""
-    known = list(titles)
-    more = [f"and {len(known) - most} more"] if len(known) > most else []
-    return "; ".join([*known[:most], *more])
 
 
 def _sessions(costs: Costs) -> list[Session]:

@@ -174,11 +174,6 @@ def test_of_many_ratios_chance_alone_shows_none() -> None:
     assert not any(decision.shown for decision in costs.decisions.values())
 
 
-def test_so_few_rounds_that_no_outcome_shows_anything() -> None:
-    costs = rounds([9.0] * 5, [1.0] * 5)
-    assert [one.answer for one in costs.decisions.values()] == ["cannot be shown"]
-
-
 def test_the_time_of_a_function_is_of_whitening_where_that_was_measured() -> None:
     operation = [profiled.record(profile_case(method=name)) for name in ("hybrid", "eigh")]
     assert function_times(profiled.frames(operation))["subject"].unique().to_list() == ["operation"]

@@ -160,16 +160,6 @@ def test_no_difference_is_not_a_difference(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_no_layer_is_never_called_none(run: Run) -> None:
-    """`none` is a contestant, and a word: "least none" can mean either."""
-    text = text_of(part_of(run))
-    assert cells(text, "no layer")
-    assert not re.search(
-        r"\bnone\b", re.sub(r"`[^`]*`", "", text).replace("where none is named", "")
-    )
-
-
-@pytest.mark.usefixtures("undrawn")
 def test_a_profiler_that_failed_is_seen(run: Run) -> None:
     def change(record: Record) -> Record:
         if profile_of(record).subject != "step" or record.status != "measured":
