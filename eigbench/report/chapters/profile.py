@@ -36,7 +36,7 @@ MILLI = 1e3
 EIGENPAIRS = "eigenpairs"
 """The operation of the reference, and of every method that has gradients of eigenvectors."""
 
-SHOWN = {"d": ("dtype", "batch"), "batch": ("dtype", "d", "energy")}
+PANELS = {"d": ("dtype", "batch"), "batch": ("dtype", "d", "energy")}
 """Time is drawn by these axes, with a panel for each value of the others."""
 LEAST_SIZES = 3
 MOST_LINES = 12
@@ -82,7 +82,7 @@ def function_times(frames: Frames) -> pl.DataFrame:
     }  # fmt: skip
     costs = Costs(frames)
     own = costs.compared.filter(~pl.col("compiled"), pl.col("subject").is_in(SUBJECTS[:2]))
-    own = own.filter(pl.col("subject") == own["subject"].first(), dtype=own["dtype"].first())
+    own = own.filter(pl.col(name) == pl.col(name).first() for name in ("subject", "dtype"))
     rows = []
     for row in own.iter_rows(named=True):
         ratio = costs.ratios[row["id"]]
@@ -241,7 +241,7 @@ def _subjects(costs: Costs) -> list[Chapter]:
             what=what,
             setting=setting(rows),
             reference=reference_of(rows["subject"][0]),
-            pictures=[(names.label(axis), link) for axis in SHOWN
+            pictures=[(names.label(axis), link) for axis in PANELS
                       if (link := _growth(costs, compared, axis))],
             table=_table(costs, rows),
             paper=paper if f"hybrid, K = {paper.STEP_ITERATIONS}" in rows["contestant"].to_list()
@@ -253,7 +253,7 @@ def _subjects(costs: Costs) -> list[Chapter]:
 
 def _growth(costs: Costs, own: pl.DataFrame, axis: str) -> str:
     """The ratio to the reference by an axis, if there are panels with three sizes or more."""
-    shown = [rows for _, rows in own.group_by(SHOWN[axis], maintain_order=True)
+    shown = [rows for _, rows in own.group_by(PANELS[axis], maintain_order=True)
              if rows[axis].n_unique() >= LEAST_SIZES]  # fmt: skip
     if not shown or own["contestant"].n_unique() > MOST_LINES:
         return ""
@@ -261,6 +261,8 @@ def _growth(costs: Costs, own: pl.DataFrame, axis: str) -> str:
     for panel, rows in zip(axes, shown, strict=True):
         for name in values_of(rows, "contestant"):
             line = rows.filter(contestant=name).sort(axis)
+            if line.height < 2:
+                continue
             ratios = [one for key in line["id"] if (one := costs.ratios[key])]
             reach = [[one.value - one.low for one in ratios],
                      [one.high - one.value for one in ratios]]  # fmt: skip
@@ -270,7 +272,7 @@ def _growth(costs: Costs, own: pl.DataFrame, axis: str) -> str:
         panel.set_xscale("log", base=2)
         panel.set(yscale="log", xlabel=names.label(axis))
         panel.set_ylabel(f"time over {reference_of(rows['subject'][0])}")
-        panel.set_title(names.words(rows.row(0, named=True), SHOWN[axis]), fontsize=9)
+        panel.set_title(names.words(rows.row(0, named=True), PANELS[axis]), fontsize=9)
         panel.xaxis.set_major_formatter("{x:g}")
         _plain(panel.yaxis)
     legend_below(figure, axes)
