@@ -1,24 +1,25 @@
-"""What each method costs: the head of a report of profiles, times and ratios."""
+"""What each method costs: the head of a report of profiles, a chapter a subject, what was lost."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from eigbench.kinds.profile import REFERENCES, ProfileCase
-from eigbench.report import costs as of_costs
-from eigbench.report import paper
-from eigbench.report.chapters import growth, traces
-from eigbench.report.costs import PASSES, SUBJECTS, Costs, extremes, look, reference_of
+from eigbench.kinds.profile import ProfileCase
+from eigbench.report import names, paper, stats
+from eigbench.report.chapters import traces
+from eigbench.report.costs import PASSES, SUBJECTS, Costs, reference_of, title
 from eigbench.report.frame import Frames, values_of
 from eigbench.report.numbers import (
     NOTHING,
+    amount,
     axis_value,
-    difference,
+    count,
     interval_span,
     percentage,
     significant,
@@ -26,18 +27,20 @@ from eigbench.report.numbers import (
     supported,
     with_interval,
 )  # fmt: skip
-from eigbench.report.plots import SMALL_SET, panels, save
+from eigbench.report.plots import legend_below, panels, save, style
 from eigbench.report.render import Chapter, Part, both, render, table
-from eigbench.report.stats import NOISY, Interval
+from eigbench.report.stats import NOISY
 from eigbench.runs.environment import Session
 
 MILLI = 1e3
 EIGENPAIRS = "eigenpairs"
 """The operation of the reference, and of every method that has gradients of eigenvectors."""
-SHOWN = ("eigh", "svd", "pi", "hybrid", "spectral")
-"""Methods in the first picture, where a run has more than fit into a panel."""
-MOST_SIZES = 3
-"""Workloads of a subject in the first picture."""
+
+PANELS = {"d": ("dtype", "batch"), "batch": ("dtype", "d", "energy")}
+"""Time is drawn by these axes, with a panel for each value of the others."""
+LEAST_SIZES = 3
+MOST_LINES = 12
+"""More cannot be told apart in a panel: the first picture has them in rows."""
 
 
 def part(frames: Frames) -> Part | None:
@@ -45,19 +48,21 @@ def part(frames: Frames) -> Part | None:
     if not frames.records(ProfileCase):
         return None
     costs = Costs(frames)
-    sentences = _sentences(costs).splitlines()
-    chapters = [
-        *_subjects(costs),
-        *growth.chapters(costs),
-        *traces.chapters(costs),
-        _taken(costs),
-        _lost(costs),
-    ]
+    sentences = _sentences(costs)
+    head = render(
+        "profile-head",
+        sentences=sentences,
+        picture=_picture(costs) if len(costs.compared) else "",
+        table=_ranges(costs) if len(costs.compared) else "",
+        subjects=values_of(costs.compared, "subject"),
+        functions=_functions(costs.compared),
+    )
+    chapters = [*_subjects(costs), traces.chapter(costs), _taken(costs), _lost(costs)]
     return Part(
-        title="Time, memory and work",
-        head=_head(costs, sentences),
+        title="Time and memory",
+        head=head,
         chapters=[chapter for chapter in chapters if chapter is not None],
-        summary=[re.sub(r"[*`]|^- ", "", sentence) for sentence in sentences],
+        summary=[re.sub(r"[*`]|^- ", "", sentence) for sentence in sentences.splitlines()],
         banner=_machines(costs),
     )
 
@@ -75,16 +80,13 @@ def function_times(frames: Frames) -> pl.DataFrame:
         "batch": pl.Int64, "ratio": pl.Float64, "low": pl.Float64, "high": pl.Float64,
         "noisy": pl.Boolean, "n_rounds": pl.Int64,
     }  # fmt: skip
-    if not frames.records(ProfileCase):
-        return pl.DataFrame(schema=schema)
     costs = Costs(frames)
-    own = costs.timed.filter(~pl.col("reference"), ~pl.col("compiled"), pl.col("ratio").is_finite())
-    subject = next((one for one in SUBJECTS[:2] if one in own["subject"]), "")
-    own = own.filter(subject=subject)
+    own = costs.compared.filter(~pl.col("compiled"), pl.col("subject").is_in(SUBJECTS[:2]))
+    own = own.filter(pl.col(name) == pl.col(name).first() for name in ("subject", "dtype"))
     rows = []
-    for row in own.filter(pl.col("dtype") == own["dtype"].first()).iter_rows(named=True):
+    for row in own.iter_rows(named=True):
         ratio = costs.ratios[row["id"]]
-        assert ratio is not None  # noqa: S101  # the filter above
+        assert ratio is not None  # noqa: S101  # those compared have one
         rows.append({
             **{name: row[name] for name in ("subject", "dtype", "d", "batch")},
             "method": row["contestant"], "ratio": ratio.value, "low": ratio.low,
@@ -96,34 +98,81 @@ def function_times(frames: Frames) -> pl.DataFrame:
 # The head: one picture, one table, some sentences.
 
 
-def _head(costs: Costs, sentences: Sequence[str]) -> str:
-    compared = costs.timed.filter(~pl.col("reference"), pl.col("ratio").is_finite())
-    picture, left_out = _picture(costs, compared) if compared.height else ("", [])
-    return render(
-        "profile-head",
-        sentences="\n".join(sentences),
-        picture=picture,
-        left_out=left_out,
-        table=_ratios(costs, compared) if compared.height else "",
-        functions=functions_only(compared),
-    )
+def _picture(costs: Costs) -> str:
+    """A panel a subject, a row a method, in it a point a workload with its interval."""
+    groups = [own for _, own in costs.compared.group_by("subject", maintain_order=True)]
+    most = max(own["workload"].n_unique() for own in groups)
+    rows = max(own["contestant"].n_unique() for own in groups)
+    figure, axes = panels(len(groups), width=4.2, height=1.3 + rows * (0.25 + 0.012 * most))
+    for panel, own in zip(axes, groups, strict=True):
+        methods = values_of(own, "contestant")
+        for place, name in enumerate(methods):
+            ratios = [
+                one for key in own.filter(contestant=name)["id"] if (one := costs.ratios[key])
+            ]
+            gap = 0.8 / own["workload"].n_unique()
+            at = [place + gap * (i - (len(ratios) - 1) / 2) for i in range(len(ratios))]
+            look = _look(name) | {"linestyle": "none", "markersize": 4}
+            panel.hlines(at, [one.low for one in ratios], [one.high for one in ratios],
+                         color=look["color"], linewidth=1.5)  # fmt: skip
+            panel.plot([one.value for one in ratios], at, **look)
+        panel.axvline(1, color="black", linestyle=":", linewidth=1, zorder=0)
+        panel.set(xscale="log", ylabel="method")
+        panel.set_title(both(own["what"].unique(maintain_order=True)), fontsize=9)
+        panel.set_xlabel(f"time over {reference_of(own['subject'][0])}")
+        panel.set_yticks(range(len(methods)), methods, fontsize=8)
+        panel.set_ylim(len(methods) - 0.4, -0.6)
+        _plain(panel.xaxis)
+    return save(figure, costs.frames.folder, "profile-ratios")
+
+
+def _plain(axis: Any) -> None:
+    """Plain numbers on a logarithmic axis of ratios, after it was drawn on."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(MaxNLocator(5) if high < 6 * low else LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
+
+
+def _look(name: str) -> dict[str, Any]:
+    """A contestant's look: its method's; hollow and dotted where it is compiled."""
+    own = style(name.removesuffix(", compiled"))
+    if name.endswith(", compiled"):
+        own |= {"markerfacecolor": "white", "linestyle": (0, (4, 1, 1, 1))}
+    return own
+
+
+def _ranges(costs: Costs) -> str:
+    """Methods by subject: from the least to the largest ratio."""
+    columns = [own for _, own in costs.compared.group_by("what", maintain_order=True)]
+    heads = [f"{own['what'][0]} over `{reference_of(own['subject'][0])}`" for own in columns]
+    body = [
+        [name, *(_range(costs, own.filter(contestant=name)["id"].to_list()) for own in columns)]
+        for name in values_of(costs.compared, "contestant")
+    ]
+    return table(["method", *heads], body)
+
+
+def _range(costs: Costs, keys: Sequence[str]) -> str:
+    ratios = [costs.ratios[key] for key in keys]
+    return f"{interval_span(ratios)} ({len(ratios)})" if ratios else NOTHING
+
+
+def _functions(rows: pl.DataFrame) -> list[str]:
+    """Methods whose bare decomposition was timed as a function, without eigenvectors."""
+    own = rows.filter(pl.col("operation") != EIGENPAIRS, subject="operation")
+    return [f"`{name}`" for name in values_of(own, "method")]
 
 
 def _sentences(costs: Costs) -> str:
     timed = costs.timed
-    together = pl.when(subject="step").then("subject").otherwise("what")
-    found = [
-        _said(costs, own) for _, own in timed.group_by(together, maintain_order=True)
-        if not own["reference"].all()
-    ]  # fmt: skip
     times = [one for key in timed["id"] if (one := costs.times[key])]
-    ratios = [one for key in timed.filter(~pl.col("reference"))["id"] if (one := costs.ratios[key])]
+    ratios = [one for key in costs.compared["id"] if (one := costs.ratios[key])]
     statuses = costs.profiles["status"].value_counts(sort=True).iter_rows()
     return render(
         "profile-sentences",
-        modules=[one for one in found if one["subject"] in ("layer", "step")],
-        functions=[one for one in found if one["subject"] not in ("layer", "step")],
-        cliffs=growth.largest_cliffs(costs),
+        subjects=[_said(costs, own) for _, own in timed.filter(~pl.col("reference")).group_by(
+            "subject", maintain_order=True)],
         machines=list(dict.fromkeys(
             (s.device, s.processor, s.torch_threads, s.logical_cores) for s in _sessions(costs))),
         rounds=span(map(float, timed["rounds"]), axis_value),
@@ -138,30 +187,31 @@ def _sentences(costs: Costs) -> str:
     )  # fmt: skip
 
 
-def _said(costs: Costs, own: pl.DataFrame) -> dict[str, Any]:
-    """What a sentence on one subject is made of; of these rows of `Costs.timed`."""
-    methods = own.filter(~pl.col("reference"))
+def _said(costs: Costs, methods: pl.DataFrame) -> dict[str, Any]:
+    """What a sentence on one subject is made of."""
     known = [(key, ratio) for key in methods["id"] if (ratio := costs.ratios[key])]
     answers = [costs.decisions[key, ""].answer for key, _ in known]
-    found = extremes(costs, own)
+    fastest: Counter[str] = Counter()
+    slowest: Counter[str] = Counter()
+    contests = 0
+    for _, own in methods.group_by("workload", maintain_order=True):
+        contests += own.height > 1
+        for key, name in own.select("id", "contestant").iter_rows():
+            others = [other for other in own["id"] if other != key]
+            fastest[name] += bool(others) and all(costs.is_slower(one, key) for one in others)
+            slowest[name] += bool(others) and all(costs.is_slower(key, one) for one in others)
     return {
-        "what": "training step" if own["subject"][0] == "step" else own["what"][0],
-        "subject": own["subject"][0],
-        "reference": reference_of(own["subject"][0]),
+        "what": both(methods["what"].unique(maintain_order=True)),
+        "reference": reference_of(methods["subject"][0]),
         "setting": setting(methods),
         "workloads": methods["workload"].n_unique(),
         "span": interval_span(ratio for _, ratio in known),
-        "milliseconds": interval_span((costs.times[key] for key in methods["id"]), MILLI),
-        "lowest": min((ratio.low for _, ratio in known), default=math.nan),
-        "highest": max((ratio.high for _, ratio in known), default=math.nan),
         "ratios": len(known),
-        "noisy": sum(ratio.noisy for _, ratio in known),
         "untestable": answers.count("cannot be shown"),
         "unshown": answers.count("not shown"),
-        "contests": found.contests,
-        "fastest": found.fastest.most_common(),
-        "slowest": found.slowest.most_common(),
-        "apart": found.apart,
+        "contests": contests,
+        "fastest": (+fastest).most_common(),
+        "slowest": (+slowest).most_common(),
     }
 
 
@@ -170,207 +220,120 @@ def setting(rows: pl.DataFrame) -> str:
     d, energy, batch = (values_of(rows, axis) for axis in ("d", "energy", "batch"))
     sizes = [f"d = {span(map(float, d), axis_value)}"] if d else []
     sizes += [f"{span(energy, percentage)} kept"] if energy else []
-    if rows["layer"].n_unique() > 1:
-        sizes = of_costs.sizes_of(rows)
     dtypes = ", ".join(values_of(rows, "dtype"))
     return "; ".join([dtypes, *sizes, f"batch {span(map(float, batch), axis_value)}"])
-
-
-def functions_only(rows: pl.DataFrame) -> list[tuple[str, list[str]]]:
-    """Methods timed on another operation than their reference, by that operation."""
-    own = rows.filter(pl.col("operation").is_not_null() & (pl.col("operation") != EIGENPAIRS)
-                      & (pl.col("subject") == "operation"))  # fmt: skip
-    return [
-        (operation, [f"`{name}`" for name in some["method"].unique(maintain_order=True)])
-        for (operation,), some in own.group_by("operation", maintain_order=True)
-    ]
-
-
-def _ratios(costs: Costs, compared: pl.DataFrame) -> str:
-    """Methods by subject: the range of the ratios, with the intervals of its ends, and n."""
-    columns = compared["what"].unique(maintain_order=True).to_list()
-    most = {one: compared.filter(what=one)["workload"].n_unique() for one in columns}
-    heads = []
-    for one in columns:
-        reference = reference_of(compared.filter(what=one)["subject"][0])
-        heads.append(f"{one}, × `{reference}` (n = {most[one]})")
-    body = [
-        [label, *(_range(costs, compared.filter(what=one, contestant=label), most[one])
-                  for one in columns)]
-        for label in of_costs.contestants(compared)
-    ]  # fmt: skip
-    return table(["method", *heads], body)
-
-
-def _range(costs: Costs, rows: pl.DataFrame, usual: int) -> str:
-    known = sorted((one for key in rows["id"] if (one := costs.ratios[key])),
-                   key=lambda one: one.value)  # fmt: skip
-    if not known:
-        return NOTHING
-    ends = dict.fromkeys(with_interval(one) for one in (known[0], known[-1]))
-    noisy = sum(one.noisy for one in known)
-    remarks = [f"n = {len(known)}"] if len(known) != usual else []
-    remarks += [f"{noisy} noisy"] if noisy and len(known) > 1 else []
-    return " to ".join(ends) + (f"; {', '.join(remarks)}" if remarks else "")
-
-
-def _picture(costs: Costs, compared: pl.DataFrame) -> tuple[str, list[str]]:
-    """A panel a workload: the ratios with their intervals on a linear axis; and who is missing."""
-    known = compared["contestant"].unique(maintain_order=True).to_list()
-    usual = compared.filter(pl.col("method").is_in(SHOWN))
-    shown = usual if len(known) > SMALL_SET and usual.height else compared
-    groups = []
-    for (_,), own in shown.group_by("what", maintain_order=True):
-        chosen = of_costs.fullest(own, MOST_SIZES)
-        order = of_costs.sizes_of(chosen)
-        groups += [chosen.filter(size=one) for one in order]
-    most = max(own.height for own in groups)
-    figure, axes = panels(len(groups), width=3.7, height=1.0 + 0.19 * most)
-    for panel, own in zip(axes, groups, strict=True):
-        _panel(panel, costs, own)
-    drawn = shown["contestant"].unique().to_list()
-    left_out = [name for name in known if name not in drawn]
-    return save(figure, costs.frames.folder, "profile-ratios"), left_out
-
-
-def _panel(panel: Any, costs: Costs, own: pl.DataFrame) -> None:
-    names = of_costs.contestants(own)
-    rows = {row["contestant"]: row for row in own.iter_rows(named=True)}
-    beyond = of_costs.dwarfing({name: row["ratio"] for name, row in rows.items()})
-    lows, highs = [0.95], [1.1]
-    for place, name in enumerate(names):
-        ratio = costs.ratios[rows[name]["id"]]
-        assert ratio is not None  # noqa: S101  # only rows with one are drawn
-        if name in beyond:
-            panel.text(0.98, place, f"{supported(ratio)} ×, beyond this axis", ha="right",
-                       va="center", fontsize=7, transform=panel.get_yaxis_transform())  # fmt: skip
-            continue
-        own_look = look(name)
-        if math.isfinite(ratio.reach):
-            panel.plot([ratio.low, ratio.high], [place, place], color=own_look["color"],
-                       linewidth=2)  # fmt: skip
-            lows, highs = [*lows, ratio.low], [*highs, ratio.high]
-        panel.plot([ratio.value], [place], **{**own_look, "linestyle": "none"})
-        lows, highs = [*lows, ratio.value], [*highs, ratio.value]
-    panel.axvline(1, color="black", linestyle=":", linewidth=1, zorder=0)
-    margin = 0.05 * (max(highs) - min(lows))
-    panel.set_xlim(min(lows) - margin, max(highs) + margin)
-    panel.set_yticks(range(len(names)), names, fontsize=8)
-    panel.set_ylim(len(names) - 0.4, -0.6)
-    panel.tick_params(axis="x", labelsize=8)
-    first = next(iter(rows.values()))
-    panel.set_xlabel(f"time over {reference_of(first['subject'])}", fontsize=8)
-    panel.set_ylabel("method", fontsize=8)
-    kept = first["size"].split(", ")[-1]
-    panel.set_title(f"{first['what']}, {kept}\n{first['dtype']}, batch {first['batch']}",
-                    fontsize=8)  # fmt: skip
 
 
 # Chapters.
 
 
 def _subjects(costs: Costs) -> list[Chapter]:
-    """A chapter a subject: ratios, milliseconds, and what is added to no layer."""
+    """A chapter a subject: how its time grows, and a row a profile."""
     found = []
-    for (subject,), own in costs.profiles.group_by("subject", maintain_order=True):
-        groups = [
-            {"title": title, "ratios": of_costs.by_size(rows, lambda row: _ratio(costs, row)),
-             "milliseconds": of_costs.by_size(rows, lambda row: _passes(costs, row["id"])),
-             "added": _added(costs, rows)}
-            for title, rows in of_costs.places(own)
-        ]  # fmt: skip
-        groups = [group for group in groups if group["milliseconds"]]
-        if not groups:
+    for (what,), own in costs.profiles.group_by("what", maintain_order=True):
+        rows = own.filter(pl.col("status").is_in(["measured", "failed"])).unique(
+            ["workload", "contestant"], keep="first", maintain_order=True)  # fmt: skip
+        if rows["time"].is_nan().all():
             continue
-        names = own["contestant"].unique().to_list()
+        compared = costs.compared.filter(what=what)
         body = render(
             "profile-times",
-            subject=subject,
-            reference=reference_of(str(subject)),
-            groups=groups,
-            functions=functions_only(own),
-            wrapper=subject in ("whitening", "operation") and "eigh" in names,
-            paper=paper if subject == "step" and f"hybrid, K = {paper.STEP_ITERATIONS}" in names
-            else None,
+            what=what,
+            setting=setting(rows),
+            reference=reference_of(rows["subject"][0]),
+            pictures=[(names.label(axis), link) for axis in PANELS
+                      if (link := _growth(costs, compared, axis))],
+            table=_table(costs, rows),
+            paper=paper if f"hybrid, K = {paper.STEP_ITERATIONS}" in rows["contestant"].to_list()
+            and (rows["subject"][0], rows["layer"][0]) == ("step", "pca") else None,
         )  # fmt: skip
-        words = own["what"].unique(maintain_order=True).to_list()
-        found.append(Chapter(f"Times: {both(words)}", body))
+        found.append(Chapter(f"{str(what)[0].upper()}{str(what)[1:]}: time and memory", body))
     return found
 
 
+def _growth(costs: Costs, own: pl.DataFrame, axis: str) -> str:
+    """The ratio to the reference by an axis, if there are panels with three sizes or more."""
+    shown = [rows for _, rows in own.group_by(PANELS[axis], maintain_order=True)
+             if rows[axis].n_unique() >= LEAST_SIZES]  # fmt: skip
+    if not shown or own["contestant"].n_unique() > MOST_LINES:
+        return ""
+    figure, axes = panels(len(shown), width=4.6 if len(shown) > 1 else 6.4, height=3.2)
+    for panel, rows in zip(axes, shown, strict=True):
+        for name in values_of(rows, "contestant"):
+            line = rows.filter(contestant=name).sort(axis)
+            if line.height < 2:
+                continue
+            ratios = [one for key in line["id"] if (one := costs.ratios[key])]
+            reach = [[one.value - one.low for one in ratios],
+                     [one.high - one.value for one in ratios]]  # fmt: skip
+            panel.errorbar(line[axis].to_list(), [one.value for one in ratios], yerr=reach,
+                           label=name, elinewidth=1, **_look(name))  # fmt: skip
+        panel.axhline(1, color="black", linestyle=":", linewidth=1, zorder=0)
+        panel.set_xscale("log", base=2)
+        panel.set(yscale="log", xlabel=names.label(axis))
+        panel.set_ylabel(f"time over {reference_of(rows['subject'][0])}")
+        panel.set_title(names.words(rows.row(0, named=True), PANELS[axis]), fontsize=9)
+        panel.xaxis.set_major_formatter("{x:g}")
+        _plain(panel.yaxis)
+    legend_below(figure, axes)
+    slug = "-".join(one for one in (own["subject"][0], own["layer"][0]) if one)
+    return save(figure, costs.frames.folder, f"profile-{slug}-by-{axis}")
+
+
+def _table(costs: Costs, rows: pl.DataFrame) -> str:
+    """A row a profile; columns in which nothing is known are left out."""
+    axes = names.varied(rows, ("dtype", "d", "energy", "batch"))
+    counted = {"kernels": "kernels", "synchronisations": "waits"}
+    heads = [
+        *map(names.label, axes), "method", f"time over {reference_of(rows['subject'][0])}",
+        *(f"{name}, ms" for name in PASSES), "peak", "saved", "operators", *counted.values(),
+        "first call, s",
+    ]  # fmt: skip
+    body = []
+    for row in rows.iter_rows(named=True):
+        key = row["id"]
+        operators = [costs.once(key, f"{name}_operators") for name in PASSES[:2]]
+        body.append([
+            *(axis_value(row[axis]) for axis in axes), row["contestant"], _ratio(costs, row),
+            *(supported(stats.median(costs.values(key, f"{name}_seconds")), MILLI)
+              for name in PASSES),
+            amount(costs.once(key, "peak_bytes")), amount(costs.once(key, "saved_bytes")),
+            count(sum(operators)), *(count(costs.once(key, name)) for name in counted),
+            significant(costs.once(key, "first_call_seconds"), 2),
+        ])  # fmt: skip
+    kept = [i for i in range(len(heads)) if any(row[i] != NOTHING for row in body)]
+    return table([heads[i] for i in kept], [[row[i] for i in kept] for row in body])
+
+
 def _ratio(costs: Costs, row: dict[str, Any]) -> str:
-    if row["method"] == reference_of(row["subject"]):
-        return "1" if costs.times[row["id"]] else NOTHING
+    if row["status"] != "measured":
+        return str(row["status"])
+    if row["method"] == reference_of(row["subject"]) and costs.times[row["id"]]:
+        return "1"
     return with_interval(costs.ratios[row["id"]])
 
 
-def _passes(costs: Costs, key: str) -> str:
-    """Milliseconds of the passes."""
-    passes = [one for name in PASSES if (one := costs.time_of(key, name))]
-    return " + ".join(supported(one, MILLI) for one in passes) or NOTHING
-
-
-def _added(costs: Costs, rows: pl.DataFrame) -> str:
-    """Milliseconds more than no layer at all; "" for subjects that have no such reference."""
-    names = REFERENCES.get(rows["subject"][0], ())
-    bare = {
-        row["workload"]: row["id"] for row in rows.iter_rows(named=True)
-        if row["method"] in names[1:] and row["status"] == "measured"
-    }  # fmt: skip
-
-    def cell(row: dict[str, Any]) -> str:
-        key, other = row["id"], bare.get(row["workload"])
-        return NOTHING if other in (None, key) else difference(costs.added(key, other), MILLI)
-
-    return of_costs.by_size(rows, cell) if bare else ""
-
-
 def _taken(costs: Costs) -> Chapter | None:
-    """How the times were taken, and the first calls, which are not among them."""
+    """How the times were taken."""
     timed = costs.timed
     if timed.is_empty():
         return None
-    subjects = timed["what"].unique(maintain_order=True).to_list()
-    firsts, gains = [], {}
-    for label in of_costs.contestants(timed):
-        own = timed.filter(contestant=label)
-        cells = [span(own.filter(what=one)["first_call_seconds"], _two_digits) for one in subjects]
-        firsts.append([label, *cells])
-        if found := [g for row in own.filter("compiled").iter_rows(named=True)
-                     if (g := _gain(costs, row))]:  # fmt: skip
-            gains[label.removesuffix(", compiled")] = interval_span(found), len(found)
-    cases = [costs.records[key].case for key in timed["id"]]
-    known = any(set(row[1:]) != {NOTHING} for row in firsts)
     body = render(
         "profile-taken",
         rounds=span(map(float, timed["rounds"]), axis_value),
-        runs=span(timed["block_runs"], axis_value),
-        clocks=timed["clock"].drop_nulls().unique(maintain_order=True).to_list(),
-        inputs=list(dict.fromkeys(case.inputs for case in cases if isinstance(case, ProfileCase))),
+        runs=span((costs.once(key, "block_runs") for key in timed["id"]), axis_value),
+        clocks=values_of(timed, "clock"),
+        inputs=list(dict.fromkeys(costs.cases[key].inputs for key in timed["id"])),
         iterations=costs.frames.iterations if timed["iterations"].count() else None,
         limit=NOISY,
-        firsts=table(["method", *(f"{one}, s" for one in subjects)], firsts) if known else "",
-        gains=gains,
     )
-    return Chapter("How the times were taken", body)
-
-
-def _gain(costs: Costs, row: dict[str, Any]) -> Interval | None:
-    """A compiled case over the same that is not, round by round."""
-    label = row["contestant"].removesuffix(", compiled")
-    eager = costs.timed.filter(contestant=label, workload=row["workload"])["id"].to_list()
-    return costs.over(row["id"], eager[0]) if eager else None
-
-
-def _two_digits(value: float) -> str:
-    return significant(value, 2)
+    return Chapter("How the times and the memory were measured", body)
 
 
 def _lost(costs: Costs) -> Chapter | None:
     """Cases without a time and runs that could not be taken apart, with their reasons."""
-    profiles = costs.profiles
-    lost = profiles.filter(pl.col("status") != "measured")
-    undissected = profiles.filter(pl.col("anatomy_failed").is_not_null())
+    lost = costs.profiles.filter(pl.col("status") != "measured")
+    undissected = costs.profiles.filter(pl.col("anatomy_failed").is_not_null())
     if lost.is_empty() and undissected.is_empty():
         return None
     body = render(
@@ -388,21 +351,14 @@ def _reasons(rows: pl.DataFrame, reason: str) -> str:
     named = pl.struct(reason, "method").map_elements(
         lambda row: (row[reason] or "").replace(row["method"], "the method"), pl.String
     )
-    body = [
-        [str(status), str(why) or NOTHING, str(own.height),
-         ", ".join(of_costs.contestants(own)),
-         _first(dict.fromkeys(map(of_costs.title, own.iter_rows(named=True))))]
-        for (status, why), own in rows.with_columns(why=named).group_by(
-            "status", "why", maintain_order=True)
-    ]  # fmt: skip
+    body = []
+    grouped = rows.with_columns(why=named).group_by("status", "why", maintain_order=True)
+    for (status, why), own in grouped:
+        where = list(dict.fromkeys(map(title, own.iter_rows(named=True))))
+        more = f" and {len(where) - 1} more" if len(where) > 1 else ""
+        methods = ", ".join(values_of(own, "contestant"))
+        body.append([str(status), str(why) or NOTHING, str(own.height), methods, where[0] + more])
     return table(["status", "reason", "cases", "methods", "workloads"], body) if body else ""
-
-
-def _first(titles: Iterable[str], most: int = 3) -> str:
-    """Some of the titles, and how many more there are."""
-    known = list(titles)
-    more = [f"and {len(known) - most} more"] if len(known) > most else []
-    return "; ".join([*known[:most], *more])
 
 
 def _sessions(costs: Costs) -> list[Session]:

@@ -8,7 +8,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from eigbench.report.chapters import growth, profile, traces
+from eigbench.report.chapters import profile, traces
 
 
 @pytest.fixture
@@ -24,6 +24,6 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         plt.close(figure)
         return f"figures/{name}.png"
 
-    for module in (profile, growth, traces):
+    for module in (profile, traces):
         monkeypatch.setattr(module, "save", discard)
     return made

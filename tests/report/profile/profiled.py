@@ -183,9 +183,9 @@ def frames(
 ) -> Frames:
     """Frames of these records alone, in which nothing else is planned but what is named."""
     environment_ = Environment(schema=SCHEMA, sessions=[environment()])
-    made = Frames(Run(suite=suite(), records=list(records), environment=environment_), folder)
-    made.__dict__["planned"] = list(planned)  # a cached property
-    return made
+    run = Run(suite=suite(), records=list(records), environment=environment_)
+    run.__dict__["plan"] = list(planned)  # a cached property
+    return Frames(run, folder)
 
 
 def costs(*records: Record) -> Costs:
