@@ -15,7 +15,7 @@ from torch.linalg import eigh
 from torch.utils.checkpoint import checkpoint
 
 import eigbench
-from eigbench.diagnosis.interception import OPERATIONS
+from eigbench.diagnosis.calls import OPERATIONS
 from eigbench.diagnosis.watch import CLOSEST, FAILURE, FROM_ABOVE, CallObserver, Watch
 from eigbench.errors import InputError
 from tests.cli.commandline import call
