@@ -54,10 +54,15 @@ Observer = Callable[..., Any]
 It calls `function`, that of `operation` or another observer's, once, and returns its result.
 """
 
+
+class _Local(threading.local):
+    unobserved = False
+
+
 _observers: list[Observer] = []
 _lock = threading.Lock()
 _bindings = ExitStack()
-_local = threading.local()
+_local = _Local()
 
 
 @contextmanager
@@ -79,8 +84,7 @@ def intercepted(observer: Observer) -> Iterator[None]:
 @contextmanager
 def unobserved() -> Iterator[None]:
     """Inside, no observer sees the calls of this thread: a diagnosis makes calls itself."""
-    before = getattr(_local, "unobserved", False)
-    _local.unobserved = True
+    before, _local.unobserved = _local.unobserved, True
     try:
         yield
     finally:
@@ -108,7 +112,7 @@ def _observed(operation: Operation) -> Callable[..., Any]:
     @functools.wraps(operation.function)
     def observed(*args: Any, **kwargs: Any) -> Any:
         function = operation.function
-        for observer in () if getattr(_local, "unobserved", False) else tuple(_observers):
+        for observer in () if _local.unobserved else tuple(_observers):
             function = functools.partial(observer, operation, function)
         return function(*args, **kwargs)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from eigbench.diagnosis.advice import Recommendation, recommendations
 from eigbench.diagnosis.calls import unobserved
 from eigbench.diagnosis.facts import PRECISIONS, Facts, Neighbours, epsilon, facts_of
 from eigbench.diagnosis.findings import Evidence, MatrixFinding, Severity, findings_of
-from eigbench.diagnosis.matrices import GivenMatrix, given_matrices
+from eigbench.diagnosis.matrices import given_matrices
 from eigbench.diagnosis.page import number
 from eigbench.diagnosis.trials import (
     USES,
@@ -84,7 +84,7 @@ class Diagnosis:
 
     def to_markdown(self, picture: str = "") -> str:
         """The whole diagnosis; with the link `picture` to what `plot` draws, if there is one."""
-        return _joined([self._answer(picture), *map(_methods, self.measured)])
+        return "\n\n".join([self._answer(picture), *map(_methods, self.measured)]) + "\n"
 
     def write(self, folder: Path, preface: str = "") -> Path:
         """Write `report.md` and its picture into a folder; returns the report's path.
@@ -99,7 +99,7 @@ class Diagnosis:
 
     def brief(self) -> str:
         """As Markdown without picture, every method on the worst matrix only."""
-        return _joined([self._answer(""), *map(_methods, self.measured[:1])])
+        return "\n\n".join([self._answer(""), *map(_methods, self.measured[:1])])
 
     def __str__(self) -> str:
         return page.to_text(self.brief())
@@ -160,7 +160,7 @@ def diagnose(M: Any, gradients: Any = None) -> Diagnosis:
     facts = tuple(map(facts_of, matrices))
     # What overflows on the way becomes infinite, and is seen as that.
     with unobserved(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        measured = tuple(measure(_usable(matrices[i]), facts[i], seed=i) for i in _worst(facts))
+        measured = tuple(measure(matrices[i].usable, facts[i], seed=i) for i in _worst(facts))
         evidence = Evidence(matrices, facts, measured)
         return Diagnosis(source, evidence, findings_of(evidence), recommendations(evidence))
 
@@ -173,16 +173,6 @@ def _worst(facts: Sequence[Facts]) -> list[int]:
     most = WORST if all(facts[i].n <= LARGE for i in usable) else 1
     half = -(-most // 2)
     return list(dict.fromkeys([*by_gap[:half], *by_condition[: most - half], *by_gap]))[:most]
-
-
-def _usable(matrix: GivenMatrix) -> GivenMatrix:
-    """Without upstream gradients that are not finite: every method would give NaN of them."""
-    given = matrix.upstream
-    return matrix if given.finite else replace(matrix, upstream=type(given)())
-
-
-def _joined(parts: Sequence[str]) -> str:
-    return "\n\n".join(parts) + "\n"
 
 
 def _pair(pair: Neighbours | None, width: float) -> str:
@@ -259,7 +249,7 @@ def _cell(attempt: Attempt) -> str:
         case GradientOutcome.REFUSED:
             return NOTHING
         case GradientOutcome.UNKNOWN:
-            return attempt.outcome.value
+            return str(attempt.outcome.value)
     return f"**{attempt.outcome.value}**"
 
 

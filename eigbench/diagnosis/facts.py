@@ -132,8 +132,9 @@ def facts_of(matrix: GivenMatrix) -> Facts:
         gap = float(gaps[at])
         return Neighbours(at, gap * scale, float(relative[at]), gap / norm)
 
-    spectrum = (values * scale, pair(relative), pair(gaps))
-    return Facts(*about, 0, (-1, -1), asymmetry, largest, *spectrum)
+    eigenvalues: Floats = values * scale
+    pairs = (pair(relative), pair(gaps))
+    return Facts(*about, 0, (-1, -1), asymmetry, largest, eigenvalues, *pairs)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,11 @@ class GivenMatrix:
     gram: bool = False
     """Whether it is XᵀX of the X that was decomposed by `svd`."""
 
+    @property
+    def usable(self) -> GivenMatrix:
+        """Without gradients that are not finite: every method would give NaN of them."""
+        return self if self.upstream.finite else replace(self, upstream=Upstream())
+
 
 def given_matrices(M: Any, gradients: Any) -> list[GivenMatrix]:
     """What `eigbench.diagnose` is given, as matrices; it says which arguments are right.
@@ -144,26 +149,22 @@ def _parts(
     if not gradients:
         return {}
     if only and gradients.keys() <= {"eigenvalues", "eigenvectors"}:
-        shapes = {"eigenvalues": stack.shape[:-1], "eigenvectors": stack.shape}
-        for name, values in gradients.items():
-            _require_shape(f"the gradient by {name}", values, shapes[name])
-        return {f"by_{name}": values for name, values in gradients.items()}
-    if only and len(gradients) == 1:  # there is nothing that it could be mistaken for
-        (own,) = gradients.values()
+        parts = {f"by_{name}": values for name, values in gradients.items()}
+    elif only and len(gradients) == 1:  # there is nothing that it could be mistaken for
+        parts = {"by_function": next(iter(gradients.values()))}
     elif not only and key in gradients:
-        own = gradients[key]
+        parts = {"by_function": gradients[key]}
     else:
         raise InputError(
             f"no gradient for {key}: there are {', '.join(gradients)}; right are the same keys as "
             "the matrices have, or for a single array eigenvalues and eigenvectors"
         )
-    _require_shape(f"the gradient of {key}", own, stack.shape)
-    return {"by_function": own}
-
-
-def _require_shape(what: str, values: Floats, shape: tuple[int, ...]) -> None:
-    if values.shape != shape:
-        raise InputError(f"{what} has shape {values.shape}; {shape} is right")
+    for name, values in parts.items():
+        shape = stack.shape[:-1] if name == "by_eigenvalues" else stack.shape
+        if values.shape != shape:
+            what = f"the gradient of {key}, {name.replace('_', ' ')},"
+            raise InputError(f"{what} has shape {values.shape}; {shape} is right")
+    return parts
 
 
 def _array(key: str, value: Any) -> NamedArray:
@@ -237,7 +238,8 @@ def read_call(path: Path) -> GivenMatrix | None:
     if not ({*outputs, *gradients} <= {*names} and entries.ndim == 2):
         raise InputError(f"cannot read {path}: its parts are not those of a saved call")
     if origin.operation == "eigh":
-        upstream = _upstream_of_eigh(outputs, gradients)
+        by_pairs = (gradients.get(name) for name in names)
+        upstream = Upstream(None, *by_pairs, outputs.get("eigenvectors"))
     elif _symmetric(entries):
         upstream = _upstream_of_svd(outputs, gradients)
     else:
@@ -252,11 +254,6 @@ def _symmetric(entries: Floats) -> bool:
         return False
     largest = np.abs(entries).max(initial=0)
     return not np.abs(entries - entries.T).max(initial=0) > SYMMETRY_TOLERANCE * largest
-
-
-def _upstream_of_eigh(outputs: Mapping[str, Floats], gradients: Mapping[str, Floats]) -> Upstream:
-    by_values, by_vectors = gradients.get("eigenvalues"), gradients.get("eigenvectors")
-    return Upstream(None, by_values, by_vectors, outputs.get("eigenvectors"))
 
 
 def _upstream_of_svd(outputs: Mapping[str, Floats], gradients: Mapping[str, Floats]) -> Upstream:

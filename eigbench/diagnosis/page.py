@@ -31,9 +31,6 @@ THEME = Theme({"markdown.code": "cyan", "markdown.h2": "bold"})
 # Colours of text and ground are the notebook's own, so that a dark one stays dark.
 STYLE = """
 .eigbench { max-width: 60em; font-family: system-ui, sans-serif; line-height: 1.45; }
-.eigbench h1 { font-size: 1.4em; }
-.eigbench h2 { font-size: 1.15em; margin: 1.2em 0 0.3em; }
-.eigbench p { margin: 0.4em 0; }
 .eigbench pre { padding: 0.5em 0.8em; background: #8882; overflow-x: auto; }
 .eigbench table { border-collapse: collapse; margin: 0.6em 0; }
 .eigbench td, .eigbench th { padding: 0.15em 0.7em; }

@@ -224,10 +224,8 @@ class MatrixMeasurement:
 
     def attempt(self, method: str, use: str, precision: str) -> Attempt:
         """The attempt of this name; `KeyError` if there is none."""
-        for one in self.attempts:
-            if (one.method, one.use, one.precision) == (method, use, precision):
-                return one
-        raise KeyError((method, use, precision))
+        named = {(one.method, one.use, one.precision): one for one in self.attempts}
+        return named[method, use, precision]
 
     def of(self, method: str, precision: str) -> list[Attempt]:
         """All attempts of a method in a precision, in the order of the uses."""
@@ -301,12 +299,9 @@ def judge(gradient: Floats, exact: Floats | None) -> tuple[GradientOutcome, floa
 
 def _too_slow(method: Method, n: int) -> str:
     """Why a pass at size n would take too long; empty if it would not."""
-    if n <= PROBE_SIZE:
-        return ""
-    seconds = _probe_seconds(method) * (n / PROBE_SIZE) ** 3
-    if seconds <= PATIENCE_SECONDS:
-        return ""
-    return f"at this size a pass would take about {seconds:.0f} s"
+    seconds = _probe_seconds(method) * (n / PROBE_SIZE) ** 3 if n > PROBE_SIZE else 0.0
+    slow = seconds > PATIENCE_SECONDS
+    return f"at this size a pass would take about {seconds:.0f} s" if slow else ""
 
 
 @functools.cache

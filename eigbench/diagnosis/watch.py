@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeGuard
 
 import torch
@@ -80,10 +79,8 @@ class Watch:
         """The number of steps that optimisers have made since it was entered."""
         # The model is kept with the names, so that no other module can have one of these ids.
         self._model = model
-        self._names: dict[int, str] = {}
-        if model is not None:
-            for name, module in model.named_modules():
-                self._names[id(module)] = name or type(module).__name__
+        modules = [] if model is None else model.named_modules()
+        self._names = {id(one): name or type(one).__name__ for name, one in modules}
         self._keep = keep
         self._observer: CallObserver | None = None
         self._stack = ExitStack()
@@ -98,12 +95,7 @@ class Watch:
         self._stack.enter_context(intercepted(self._observer))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         self._stack.close()
         if self._observer is None:
             return
@@ -155,8 +147,8 @@ class Sums:
     differentiated: int = 0
     not_finite: int = 0
     """Calls of which an output or a gradient was not finite, or that raised."""
-    smallest_relative_gap: tuple[float, int] = (math.inf, 0)
-    smallest_gap_by_norm: tuple[float, int] = (math.inf, 0)
+    smallest_gap: tuple[float, int] = (math.inf, 0)
+    """By ‖M‖."""
     largest_gradient: tuple[float, int] = (0.0, 0)
 
 
@@ -245,9 +237,8 @@ class CallObserver:
         if not call.again:
             sums.not_finite += not record.outputs_finite
             # The earlier one first: it stays in a tie, and where the other is NaN.
-            old, by_norm = sums.smallest_relative_gap, sums.smallest_gap_by_norm
-            sums.smallest_relative_gap = min(old, (relative, record.step), key=itemgetter(0))
-            sums.smallest_gap_by_norm = min(by_norm, (share, record.step), key=itemgetter(0))
+            both = (sums.smallest_gap, (share, record.step))
+            sums.smallest_gap = min(both, key=itemgetter(0))
         if not record.outputs_finite:
             self._save(call, "its result was not finite", {})
         elif self._closest is None or share < self._closest[0]:
@@ -266,8 +257,8 @@ class CallObserver:
         record.gradient_norm = norm
         sums.differentiated += 1
         if all(map(math.isfinite, numbers)):
-            largest = (sums.largest_gradient, (norm, record.step))
-            sums.largest_gradient = max(largest, key=itemgetter(0))
+            both = (sums.largest_gradient, (norm, record.step))
+            sums.largest_gradient = max(both, key=itemgetter(0))
             return
         sums.not_finite += 1
         if all(map(math.isfinite, upstream)):
@@ -341,7 +332,6 @@ _HEADERS = (
     "module, operation",
     "size",
     "calls",
-    "smallest relative gap",
     "smallest gap by ‖M‖",
     "largest gradient by M",
     "not finite",
@@ -349,16 +339,15 @@ _HEADERS = (
 
 
 def _row(module: str, operation: str, size: str, sums: Sums) -> tuple[str, ...]:
-    extremes = (sums.smallest_relative_gap, sums.smallest_gap_by_norm, sums.largest_gradient)
-    relative, share, gradient = (f"{page.number(v)} at step {step}" for v, step in extremes)
-    if math.isinf(sums.smallest_relative_gap[0]):
-        relative = share = NOTHING
+    gap, gradient = (
+        f"{page.number(value)} at step {step}"
+        for value, step in (sums.smallest_gap, sums.largest_gradient)
+    )
     return (
         f"{page.code(module)}, {operation}" if module else operation,
         size,
         str(sums.calls),
-        relative,
-        share,
+        gap if math.isfinite(sums.smallest_gap[0]) else NOTHING,
         gradient if sums.differentiated else NOTHING,
         str(sums.not_finite),
     )
