@@ -235,8 +235,7 @@ def _methods(measured: MatrixMeasurement) -> str:
         uses=[USES[use.name] for use in uses],
         tables=tables,
         refused={reason: both(dict.fromkeys(m)) for reason, m in refused.items()},
-        missing={USES[use.name].title: use.reason for use in measured.uses if use.gradient is None},
-        inexact={USES[use.name].title: use.reason for use in uses if use.exact is None},
+        notes={USES[use.name].title: use.reason for use in measured.uses if use.reason},
     )
 
 

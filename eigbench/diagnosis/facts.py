@@ -132,8 +132,8 @@ def facts_of(matrix: GivenMatrix) -> Facts:
         gap = float(gaps[at])
         return Neighbours(at, gap * scale, float(relative[at]), gap / norm)
 
-    eigenvalues: Floats = values * scale
     pairs = (pair(relative), pair(gaps))
+    eigenvalues = np.asarray(values * scale, dtype=np.float64)
     return Facts(*about, 0, (-1, -1), asymmetry, largest, eigenvalues, *pairs)
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from eigbench.data.matrices import (
     SYMMETRY_TOLERANCE,
@@ -168,9 +170,7 @@ def _parts(
 
 
 def _array(key: str, value: Any) -> NamedArray:
-    import torch  # late: an array in NumPy needs none
-
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, Tensor):
         return NamedArray(key, as_numpy(value), dtype_name(value), key)
     try:
         array: NDArray[Any] = np.asarray(value)
@@ -189,17 +189,15 @@ def _real(array: NamedArray) -> Floats:
 
 def write_call(
     path: Path,
-    matrix: Any,
-    outputs: Mapping[str, Any],
-    gradients: Mapping[str, Any],
+    matrix: Tensor,
+    outputs: Mapping[str, Tensor],
+    gradients: Mapping[str, Tensor],
     origin: Origin,
 ) -> None:
     """Write tensors of one call, whole or not at all; `torch.load(weights_only=True)` reads it.
 
     The matrix is `(m, n)`; outputs, and the loss's gradients by them, go by the names in `OUTPUTS`.
     """
-    import torch  # late: a file of NumPy needs none
-
     content = {
         "format": FORMAT,
         "matrix": matrix.cpu().clone(),
@@ -217,8 +215,6 @@ def read_call(path: Path) -> GivenMatrix | None:
 
     Where `svd` decomposed an X that is not symmetric, it is XᵀX.
     """
-    import torch  # late: a file of NumPy needs none
-
     if path.suffix.lower() != ".pt":
         return None
     with reading(path):
@@ -238,8 +234,8 @@ def read_call(path: Path) -> GivenMatrix | None:
     if not ({*outputs, *gradients} <= {*names} and entries.ndim == 2):
         raise InputError(f"cannot read {path}: its parts are not those of a saved call")
     if origin.operation == "eigh":
-        by_pairs = (gradients.get(name) for name in names)
-        upstream = Upstream(None, *by_pairs, outputs.get("eigenvectors"))
+        by_values, by_vectors = gradients.get("eigenvalues"), gradients.get("eigenvectors")
+        upstream = Upstream(None, by_values, by_vectors, outputs.get("eigenvectors"))
     elif _symmetric(entries):
         upstream = _upstream_of_svd(outputs, gradients)
     else:
