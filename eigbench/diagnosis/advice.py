@@ -9,13 +9,9 @@ import numpy as np
 
 from eigbench.diagnosis.facts import PRECISIONS
 from eigbench.diagnosis.findings import TORCH, Evidence
-from eigbench.diagnosis.page import code, listed, off, plain
-from eigbench.diagnosis.trials import (
-    YOURS,
-    Attempt,
-    GradientOutcome,
-    MatrixMeasurement,
-)
+from eigbench.diagnosis.page import code, off, plain
+from eigbench.diagnosis.trials import YOURS, Attempt, GradientOutcome, MatrixMeasurement
+from eigbench.report.render import both
 
 PREFERRED = {
     "whitening": ("spectral",),
@@ -58,24 +54,21 @@ def _recommended(name: str, evidence: Evidence) -> Recommendation:
         reason = uses[0].reason
         why = f"{plain(reason[:1].upper() + reason[1:])}."
         return Recommendation(name, "", evidence.precision, why)
-    having = [
-        one
-        for one in evidence.measured
-        if any(use.name == name and use.gradient is not None for use in one.uses)
-    ]
-    preferred = [method for method in PREFERRED[name] if method in having[0].methods]
+    having = [one for one in evidence.measured if one.has(name)]
+    methods = having[0].methods
+    order = dict.fromkeys([*(one for one in PREFERRED[name] if one in methods), *methods])
     for precision in dict.fromkeys((evidence.precision, PRECISIONS[1])):
-        for method in dict.fromkeys([*preferred, *having[0].methods]):
+        for method in order:
             judged = _judged(having, method, name, precision)
-            if judged and all(one.outcome is GradientOutcome.RIGHT for one in judged):
-                most = max(one.error for one in judged)
-                where = (
-                    code(having[0].facts.label) if len(having) == 1 else f"{len(having)} matrices"
-                )
-                said = f"Off by at most {off(most)} in {precision}, measured on {where}."
-                beside = _beside(method, _judged(having, TORCH, name, precision))
-                lines = _lines(name, method, precision, having[0])
-                return Recommendation(name, method, precision, f"{said} {beside}", lines)
+            if not judged or any(one.outcome is not GradientOutcome.RIGHT for one in judged):
+                continue
+            most = off(max(one.error for one in judged))
+            where = code(having[0].facts.label) if len(having) == 1 else f"{len(having)} matrices"
+            beside = _beside(method, _judged(having, TORCH, name, precision))
+            why = f"Off by at most {most} in {precision}, measured on {where}. {beside}"
+            return Recommendation(
+                name, method, precision, why, _lines(name, method, precision, having[0])
+            )
     return Recommendation(name, "", evidence.precision, "None was right on what was measured.")
 
 
@@ -98,7 +91,7 @@ def _beside(method: str, torch: Sequence[Attempt]) -> str:
         f"off by {off(one.error)}" if one.outcome is GradientOutcome.WRONG else one.outcome.value
         for one in bad
     )
-    return f"`{TORCH}`: {listed(list(outcomes))}."
+    return f"`{TORCH}`: {both(outcomes)}."
 
 
 def _lines(use: str, method: str, precision: str, measured: MatrixMeasurement) -> str:

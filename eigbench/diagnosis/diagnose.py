@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eigbench.diagnosis import page, saved
+from eigbench.diagnosis import page
 from eigbench.diagnosis.advice import Recommendation, recommendations
-from eigbench.diagnosis.facts import PRECISIONS, Facts, epsilon, facts_of
+from eigbench.diagnosis.calls import unobserved
+from eigbench.diagnosis.facts import PRECISIONS, Facts, Neighbours, epsilon, facts_of
 from eigbench.diagnosis.findings import Evidence, MatrixFinding, Severity, findings_of
-from eigbench.diagnosis.inputs import GivenMatrix, from_file, from_value
-from eigbench.diagnosis.interception import unobserved
+from eigbench.diagnosis.matrices import given_matrices
 from eigbench.diagnosis.page import number
 from eigbench.diagnosis.trials import (
     USES,
@@ -24,9 +25,9 @@ from eigbench.diagnosis.trials import (
     MatrixMeasurement,
     measure,
 )
-from eigbench.errors import InputError
 from eigbench.report.frame import RIGHT
 from eigbench.report.numbers import NOTHING, percent, scientific
+from eigbench.report.render import both, table
 from eigbench.runs.store import REPORT, write_whole
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ WORST = 4
 LARGE = 256
 """If a matrix is larger than this, only one is differentiated."""
 PICTURE = "figures/spectrum.png"
+_MARK = "#882255"
 MARKS = dict(zip(Severity, "✗✗!·✓", strict=True))
 
 
@@ -67,14 +69,22 @@ class Diagnosis:
         return self.findings[0].title if self.findings else "nothing to say"
 
     def plot(self) -> Figure:
-        """A matplotlib figure of the worst spectra, the closest pair marked."""
-        from eigbench.diagnosis.picture import draw  # late: matplotlib
+        """Eigenvalues and gaps of the worst spectra, the closest pair marked."""
+        # Late, and without pyplot: a notebook's own figures and its backend stay as they are.
+        from matplotlib.figure import Figure
 
-        return draw(self._shown())
+        chosen = [facts for facts in self._shown() if facts.decomposed]
+        rows = max(1, len(chosen))
+        figure = Figure(figsize=(8.4, 3.3 * rows), layout="constrained")
+        axes = figure.subplots(rows, 2, squeeze=False)
+        for (left, right), facts in zip(axes, chosen, strict=False):
+            _draw_eigenvalues(left, facts)
+            _draw_gaps(right, facts)
+        return figure
 
     def to_markdown(self, picture: str = "") -> str:
         """The whole diagnosis; with the link `picture` to what `plot` draws, if there is one."""
-        return "\n".join([self._answer(picture), *map(_methods, self.measured)])
+        return "\n\n".join([self._answer(picture), *map(_methods, self.measured)]) + "\n"
 
     def write(self, folder: Path, preface: str = "") -> Path:
         """Write `report.md` and its picture into a folder; returns the report's path.
@@ -89,7 +99,7 @@ class Diagnosis:
 
     def brief(self) -> str:
         """As Markdown without picture, every method on the worst matrix only."""
-        return "\n".join([self._answer(""), *map(_methods, self.measured[:1])])
+        return "\n\n".join([self._answer(""), *map(_methods, self.measured[:1])])
 
     def __str__(self) -> str:
         return page.to_text(self.brief())
@@ -100,9 +110,9 @@ class Diagnosis:
         return page.to_html(self._answer(link), folded, "Every method")
 
     def _png(self) -> bytes:
-        from eigbench.diagnosis.picture import to_png  # late: matplotlib
-
-        return to_png(self.plot())
+        buffer = io.BytesIO()
+        self.plot().savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+        return buffer.getvalue()
 
     def _shown(self) -> list[Facts]:
         """The facts that have a place in the table and the picture: the worst matrices."""
@@ -112,8 +122,6 @@ class Diagnosis:
     def _answer(self, picture: str) -> str:
         """All but the tables of methods."""
         shown = self._shown()
-        headers = ["", *(page.code(facts.label) for facts in shown)]
-        rows = [(name, *map(cell, shown)) for name, cell in _FACTS.items()]
         return page.render(
             "diagnosis",
             source=self.source,
@@ -121,7 +129,7 @@ class Diagnosis:
             marks=MARKS,
             advice=self.recommendations,
             uses=USES,
-            spectrum=page.table(headers, rows),
+            spectrum=_facts_table(shown),
             shown=len(shown),
             total=len(self.facts),
             measured=[page.code(one.facts.label) for one in self.measured],
@@ -147,27 +155,13 @@ def diagnose(M: Any, gradients: Any = None) -> Diagnosis:
     Raises:
         InputError: A `ValueError`, for anything but square matrices of real numbers.
     """
-    if not isinstance(M, str | Path):
-        return of_matrices("M", from_value(M, gradients))
-    path, source = Path(M), page.code(Path(M).name)
-    if gradients is not None and not isinstance(gradients, str | Path):
-        raise InputError("gradients: where M is the path of a file, the path of another is right")
-    call = saved.read(path)
-    if call is None:
-        others = None if gradients is None else Path(gradients)
-        return of_matrices(source, from_file(path, others))
-    if gradients is not None:
-        raise InputError(f"--gradients: {path} brings its gradients along")
-    return of_matrices(source, [saved.matrix_of(call)])
-
-
-def of_matrices(source: str, matrices: Sequence[GivenMatrix]) -> Diagnosis:
-    """The diagnosis of matrices with their upstream gradients; `source` is Markdown."""
-    facts = tuple(facts_of(matrix) for matrix in matrices)
+    source = page.code(Path(M).name) if isinstance(M, str | Path) else "M"
+    matrices = tuple(given_matrices(M, gradients))
+    facts = tuple(map(facts_of, matrices))
     # What overflows on the way becomes infinite, and is seen as that.
     with unobserved(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        measured = tuple(measure(_usable(matrices[i]), facts[i], seed=i) for i in _worst(facts))
-        evidence = Evidence(tuple(matrices), facts, measured)
+        measured = tuple(measure(matrices[i].usable, facts[i], seed=i) for i in _worst(facts))
+        evidence = Evidence(matrices, facts, measured)
         return Diagnosis(source, evidence, findings_of(evidence), recommendations(evidence))
 
 
@@ -181,47 +175,40 @@ def _worst(facts: Sequence[Facts]) -> list[int]:
     return list(dict.fromkeys([*by_gap[:half], *by_condition[: most - half], *by_gap]))[:most]
 
 
-def _usable(matrix: GivenMatrix) -> GivenMatrix:
-    """Without upstream gradients that are not finite: every method would give NaN of them."""
-    given = matrix.upstream
-    return matrix if given.finite else replace(matrix, upstream=type(given)())
+def _pair(pair: Neighbours | None, width: float) -> str:
+    return f"{number(width)} at {pair.lower}, {pair.lower + 1}" if pair else NOTHING
 
 
-# The tables.
-
-
-def _finite(text: str, facts: Facts) -> str:
-    return text if facts.decomposed else NOTHING
-
-
-def _lost(facts: Facts, precision: str) -> str:
-    pair = facts.narrowest
-    if pair is None:
+def _lost(facts: Facts) -> str:
+    """How many gradients' worth of rounding the narrowest gap is, in each precision."""
+    if facts.narrowest is None:
         return NOTHING
-    return number(epsilon(precision) / pair.share) if pair.share > 0 else "∞"
+    share = facts.narrowest.share
+    return ", ".join(number(epsilon(p) / share if share > 0 else np.inf) for p in PRECISIONS)
 
 
-_FACTS = {
-    "size, dtype": lambda f: f"{f.n}×{f.n}, {f.dtype}",
-    "NaN or infinite entries": lambda f: str(f.not_finite),
-    "asymmetry": lambda f: number(f.asymmetry),
-    "largest eigenvalue": lambda f: _finite(scientific(f.eigenvalues[-1:].sum()), f),
-    "smallest eigenvalue": lambda f: _finite(scientific(f.eigenvalues[:1].sum()), f),
-    "condition number": lambda f: _finite(number(f.condition), f),
-    "rank in float32, float64": lambda f: _finite(", ".join(str(f.rank(p)) for p in PRECISIONS), f),
-    "smallest relative gap": lambda f: (
-        f"{number(f.closest.relative)} at {f.closest.lower}, {f.closest.lower + 1}"
-        if f.closest
-        else NOTHING
-    ),
-    "narrowest gap by ‖M‖": lambda f: (
-        f"{number(f.narrowest.share)} at {f.narrowest.lower}, {f.narrowest.lower + 1}"
-        if f.narrowest
-        else NOTHING
-    ),
-    "ε·‖M‖/gap in float32": lambda f: _lost(f, "float32"),
-    "ε·‖M‖/gap in float64": lambda f: _lost(f, "float64"),
+_SPECTRUM = {
+    "largest eigenvalue": lambda f: scientific(f.eigenvalues[-1]),
+    "smallest eigenvalue": lambda f: scientific(f.eigenvalues[0]),
+    "condition number": lambda f: number(f.condition),
+    "rank in float32, float64": lambda f: ", ".join(str(f.rank(p)) for p in PRECISIONS),
+    "smallest relative gap": lambda f: _pair(f.closest, f.closest and f.closest.relative),
+    "narrowest gap by ‖M‖": lambda f: _pair(f.narrowest, f.smallest_share),
+    "ε·‖M‖/gap in float32, float64": _lost,
 }
+
+
+def _facts_table(shown: Sequence[Facts]) -> str:
+    rows = [
+        ("size, dtype", *(f"{facts.n}×{facts.n}, {facts.dtype}" for facts in shown)),
+        ("NaN or infinite entries", *(str(facts.not_finite) for facts in shown)),
+        ("asymmetry", *(number(facts.asymmetry) for facts in shown)),
+    ]
+    for name, cell in _SPECTRUM.items():
+        rows.append((name, *(cell(facts) if facts.decomposed else NOTHING for facts in shown)))
+    # `table` keeps its cells in place, and takes headers as they are.
+    headers = [page.code(facts.label).replace("|", r"\|") for facts in shown]
+    return table(["", *headers], rows)
 
 
 def _methods(measured: MatrixMeasurement) -> str:
@@ -239,7 +226,7 @@ def _methods(measured: MatrixMeasurement) -> str:
                 rows.append((f"`{method}`", *map(_cell, attempts)))
         estimates = [number(use.estimate(measured.facts, precision)) for use in uses]
         rows.append(("*estimate*", *estimates))
-        tables.append(page.table([precision, *(USES[use.name].title for use in uses)], rows))
+        tables.append(table([precision, *(USES[use.name].title for use in uses)], rows))
     return page.render(
         "methods",
         label=measured.facts.label,
@@ -247,9 +234,8 @@ def _methods(measured: MatrixMeasurement) -> str:
         right=percent(RIGHT),
         uses=[USES[use.name] for use in uses],
         tables=tables,
-        refused={reason: page.listed(list(dict.fromkeys(m))) for reason, m in refused.items()},
-        missing={USES[use.name].title: use.reason for use in measured.uses if use.gradient is None},
-        inexact={USES[use.name].title: use.reason for use in uses if use.exact is None},
+        refused={reason: both(dict.fromkeys(m)) for reason, m in refused.items()},
+        notes={USES[use.name].title: use.reason for use in measured.uses if use.reason},
     )
 
 
@@ -263,5 +249,58 @@ def _cell(attempt: Attempt) -> str:
             return NOTHING
         case GradientOutcome.UNKNOWN:
             return str(attempt.outcome.value)
-        case _:
-            return f"**{attempt.outcome.value}**"
+    return f"**{attempt.outcome.value}**"
+
+
+def _draw_eigenvalues(axes: Any, facts: Facts) -> None:
+    values, index = facts.eigenvalues, np.arange(facts.n)
+    magnitudes = np.abs(values)
+    for chosen, colour, label in (
+        (values > 0, "#0072B2", "positive"),
+        (values < 0, "#D55E00", "negative, |λ|"),
+    ):
+        if chosen.any():
+            axes.plot(index[chosen], magnitudes[chosen], "o", ms=4, color=colour, label=label)
+    zero = magnitudes == 0
+    floors = {precision: facts.floor(precision) for precision in PRECISIONS}
+    _finish(axes, floors, magnitudes, index[zero], "zero")
+    if facts.closest is not None:
+        lower = facts.closest.lower
+        label = f"closest: {lower}, {lower + 1}"
+        axes.axvspan(lower - 0.3, lower + 1.3, color=_MARK, alpha=0.18, label=label)
+    axes.set_title(f"{facts.label}: eigenvalues", fontsize=10, parse_math=False)
+    axes.set_xlabel("index, ascending")
+    axes.set_ylabel("eigenvalue, in M's unit")
+    axes.legend(fontsize=8)
+
+
+def _draw_gaps(axes: Any, facts: Facts) -> None:
+    axes.set_title(f"{facts.label}: gaps of neighbours", fontsize=10, parse_math=False)
+    axes.set_xlabel("index of the lower one")
+    axes.set_ylabel("gap divided by ‖M‖")
+    if facts.narrowest is None or facts.largest == 0:
+        axes.text(0.5, 0.5, "no gap", ha="center", va="center", transform=axes.transAxes)
+        return
+    gaps, index = np.diff(facts.eigenvalues / facts.largest), np.arange(facts.n - 1)
+    wide = gaps > 0
+    axes.plot(index[wide], gaps[wide], "o", ms=4, color="#0072B2")
+    pair = facts.narrowest
+    if pair.share > 0:
+        axes.plot(pair.lower, pair.share, "o", ms=10, mfc="none", color=_MARK, label="narrowest")
+    floors = {precision: epsilon(precision) for precision in PRECISIONS}
+    _finish(axes, floors, gaps, index[~wide], "equal: gap 0")
+    axes.legend(fontsize=8)
+
+
+def _finish(axes: Any, floors: dict[str, float], shown: Any, zeros: Any, label: str) -> None:
+    """Zeros at the foot of a logarithmic axis, and the rounding errors that are near the rest."""
+    positive = shown[shown > 0]
+    smallest = positive.min() if len(positive) else 0.0
+    axes.set_yscale("log")
+    if len(zeros):
+        foot = min(smallest or 1.0, floors["float64"] or 1.0) / 10
+        axes.plot(zeros, np.full(len(zeros), foot), "x", ms=5, color=_MARK, label=label)
+    for (precision, floor), style in zip(floors.items(), ("--", ":"), strict=True):
+        if floor > smallest / 1e3:
+            axes.axhline(floor, color="0.55", ls=style, lw=1, label=f"rounding, {precision}")
+    axes.xaxis.get_major_locator().set_params(integer=True)

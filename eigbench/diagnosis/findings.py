@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ import numpy as np
 from eigbench.data.matrices import SYMMETRY_TOLERANCE
 from eigbench.diagnosis import page
 from eigbench.diagnosis.facts import PRECISIONS, Facts, epsilon
-from eigbench.diagnosis.inputs import GivenMatrix
-from eigbench.diagnosis.page import listed, off
+from eigbench.diagnosis.matrices import GivenMatrix
+from eigbench.diagnosis.page import off
 from eigbench.diagnosis.trials import (
     FUNCTIONS_OF_M,
     USES,
@@ -22,17 +23,17 @@ from eigbench.diagnosis.trials import (
     MatrixMeasurement,
     own_vectors,
 )
+from eigbench.report.render import both
 
 TORCH = "eigh"
 """The method that is `torch.linalg.eigh`."""
 NAMED = 3
 """The largest number of matrices that are named one by one."""
-EPSILON_SHARE = 1e-4
-"""The ε that is proposed, by the mean eigenvalue: the paper's ε for channels of variance 1."""
 FEW_DIGITS = 1e-2
 """From this relative rounding error on an eigenvalue counts as lost."""
 GAUGE_ROUNDING = 100
 """Up to this number of rounding errors `VᵀdL/dV` counts as symmetric."""
+FLOAT32 = np.finfo(np.float32)
 
 
 class Severity(IntEnum):
@@ -48,6 +49,21 @@ class Severity(IntEnum):
     WELL = 4
 
 
+_KINDS = {
+    Severity.FAILS: ("upstream_not_finite", "basis_matters", "not_finite", "out_of_range", "fails"),
+    Severity.WRONG: ("asymmetric", "wrong"),
+    Severity.BEWARE: ("half", "singular", "ill_conditioned", "right_by_chance"),
+    Severity.NOTE: (
+        "saved",
+        "basis_irrelevant",
+        "one_by_one",
+        "indefinite",
+        "finite_is_not_right",
+    ),
+    Severity.WELL: ("right",),
+}
+SEVERITY = {kind: severity for severity, kinds in _KINDS.items() for kind in kinds}
+"""Every kind of finding: a block of the template."""
 SEVERITIES = {
     GradientOutcome.NAN: Severity.FAILS,
     GradientOutcome.INFINITE: Severity.FAILS,
@@ -63,7 +79,7 @@ class MatrixFinding:
     """One thing to know about a matrix, for somebody who has never met it."""
 
     kind: str
-    """Its name in `templates/findings.md.j2`."""
+    """A key of `SEVERITY`."""
     severity: Severity
     title: str
     """Plain text."""
@@ -71,10 +87,10 @@ class MatrixFinding:
     """Markdown: what was found, what it means, what to change, and lines to paste."""
 
 
-def finding(severity: Severity, kind: str, **values: Any) -> MatrixFinding:
-    """The finding whose words are the block `kind` of the template."""
+def finding(kind: str, **values: Any) -> MatrixFinding:
+    """The finding of this kind, with these values in its words."""
     title, _, text = page.render("findings", kind, **values).partition("\n\n")
-    return MatrixFinding(kind, severity, page.one_line(title), text.strip())
+    return MatrixFinding(kind, SEVERITY[kind], page.one_line(title), text)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,38 +109,41 @@ class Evidence:
         dtype = self.facts[0].dtype
         return dtype if dtype in PRECISIONS else PRECISIONS[0]
 
-    def labels(self, some: Sequence[Facts]) -> str:
-        """Which matrices these are: "`M`", or "12 of 64 matrices (`M[0]`, `M[4]`, `M[7]`, …)"."""
-        if len(some) == 1:
-            return page.code(some[0].label)
-        named = ", ".join(page.code(facts.label) for facts in some[:NAMED])
-        more = ", …" if len(some) > NAMED else ""
-        return f"{len(some)} of {len(self.facts)} matrices ({named}{more})"
-
     def about(self, some: Sequence[Facts], worst: Facts) -> dict[str, Any]:
-        """What every finding on some matrices says: which they are, and which is the worst."""
-        labels = self.labels(some)
-        whose = labels if len(some) == 1 else f"{labels}; the worst, {page.code(worst.label)}"
-        return {"labels": labels, "whose": whose, "worst": worst, "precision": self.precision}
+        """What every finding on some matrices says: which they are, and which is the worst.
+
+        Such as "`M`", or "12 of 64 matrices (`M[0]`, `M[4]`, `M[7]`, …)".
+        """
+        named = ", ".join(page.code(facts.label) for facts in some[:NAMED])
+        labels = whose = named
+        if len(some) > 1:
+            more = ", …" if len(some) > NAMED else ""
+            labels = f"{len(some)} of {len(self.facts)} matrices ({named}{more})"
+            whose = f"{labels}; the worst, {page.code(worst.label)}"
+        about = {"labels": labels, "whose": whose, "worst": worst, "precision": self.precision}
+        return {**about, "epsilon": epsilon, "limits": FLOAT32, "tolerance": SYMMETRY_TOLERANCE}
 
 
 def findings_of(evidence: Evidence) -> tuple[MatrixFinding, ...]:
     """All findings, the worst first."""
-    topics = (_upstream, _gauge, _entries, _precisions, _torch, _others, _magnitudes)
-    found = [finding for topic in topics for finding in topic(evidence)]
+    topics = (_saved, _upstream, _gauge, _matrices, _torch, _others)
+    found = chain.from_iterable(topic(evidence) for topic in topics)
     return tuple(sorted(found, key=lambda finding: finding.severity))
 
 
-def _upstream(evidence: Evidence) -> Iterator[MatrixFinding]:
-    """The call that `watch` saved, and what reached the decomposition from the loss."""
+def _saved(evidence: Evidence) -> Iterator[MatrixFinding]:
     for matrix in evidence.matrices:
         if matrix.origin is not None:
-            yield finding(Severity.NOTE, "saved", origin=matrix.origin, gram=matrix.gram)
+            yield finding("saved", origin=matrix.origin, gram=matrix.gram)
+
+
+def _upstream(evidence: Evidence) -> Iterator[MatrixFinding]:
+    """Whether what reached the decomposition from the loss was finite; the first that was not."""
     for matrix in evidence.matrices:
         given = matrix.upstream.given()
         bad = [name for name, gradient in given.items() if not np.isfinite(gradient).all()]
         if bad:
-            yield finding(Severity.FAILS, "upstream_not_finite", label=matrix.label, bad=bad)
+            yield finding("upstream_not_finite", label=matrix.label, bad=bad)
             return
 
 
@@ -134,11 +153,9 @@ def _gauge(evidence: Evidence) -> Iterator[MatrixFinding]:
         share = _dependence_on_basis(measured, evidence.precision)
         if share is None:
             continue
-        label = measured.facts.label
-        if share <= GAUGE_ROUNDING * epsilon(evidence.precision):
-            yield finding(Severity.NOTE, "basis_irrelevant", label=label, share=share)
-        else:
-            yield finding(Severity.FAILS, "basis_matters", label=label, share=share)
+        rounding = share <= GAUGE_ROUNDING * epsilon(evidence.precision)
+        kind = "basis_irrelevant" if rounding else "basis_matters"
+        yield finding(kind, label=measured.facts.label, share=share)
         return
 
 
@@ -158,30 +175,51 @@ def _dependence_on_basis(measured: MatrixMeasurement, precision: str) -> float |
     return float(np.abs(np.where(tied, A - A.T, 0)).max() / (np.abs(A).max() or 1))
 
 
-def _entries(evidence: Evidence) -> Iterator[MatrixFinding]:
-    if some := [facts for facts in evidence.facts if facts.not_finite]:
-        yield finding(Severity.FAILS, "not_finite", **evidence.about(some, some[0]))
-    if some := [facts for facts in evidence.facts if facts.asymmetry > SYMMETRY_TOLERANCE]:
-        about = evidence.about(some, max(some, key=lambda facts: facts.asymmetry))
-        yield finding(Severity.WRONG, "asymmetric", **about, tolerance=SYMMETRY_TOLERANCE)
+def _negative(facts: Facts, precision: str) -> float:
+    """How far the smallest eigenvalue is below 0, by ‖M‖; 0 where that is rounding."""
+    if not facts.decomposed or facts.eigenvalues[0] >= -facts.floor(precision):
+        return 0.0
+    return float(-facts.eigenvalues[0] / facts.largest)
 
 
-def _precisions(evidence: Evidence) -> Iterator[MatrixFinding]:
-    if some := [facts for facts in evidence.facts if facts.dtype in {"float16", "bfloat16"}]:
-        about = evidence.about(some, some[0])
-        yield finding(Severity.BEWARE, "half", **about, rounding=epsilon(some[0].dtype))
-    limits = np.finfo(np.float32)
-    some = [
-        facts
-        for facts, matrix in zip(evidence.facts, evidence.matrices, strict=True)
-        if facts.decomposed
-        and not float(limits.tiny) <= np.abs(matrix.entries).max() <= float(limits.max)
-        and matrix.entries.any()
-    ]
-    if some:
-        yield finding(
-            Severity.FAILS, "out_of_range", **evidence.about(some, some[0]), limits=limits
-        )
+def _missing_rank(facts: Facts, precision: str) -> float:
+    if not facts.decomposed or _negative(facts, precision):
+        return 0.0
+    return 1 - facts.rank(precision) / facts.n
+
+
+def _ill_conditioned(facts: Facts, precision: str) -> float:
+    if _negative(facts, precision) or _missing_rank(facts, precision):
+        return 0.0
+    few = facts.decomposed and facts.condition * epsilon(precision) > FEW_DIGITS
+    return facts.condition if few else 0.0
+
+
+def _out_of_range(facts: Facts, _precision: str) -> float:
+    largest = facts.largest_entry
+    return float(largest > 0 and not float(FLOAT32.tiny) <= largest <= float(FLOAT32.max))
+
+
+_BADNESS: dict[str, Callable[[Facts, str], float]] = {
+    "not_finite": lambda facts, _: float(facts.not_finite > 0),
+    "asymmetric": lambda facts, _: facts.asymmetry * (facts.asymmetry > SYMMETRY_TOLERANCE),
+    "half": lambda facts, _: float(facts.dtype in {"float16", "bfloat16"}),
+    "out_of_range": _out_of_range,
+    "one_by_one": lambda facts, _: float(facts.n == 1),
+    "indefinite": _negative,
+    "singular": _missing_rank,
+    "ill_conditioned": _ill_conditioned,
+}
+"""How bad a matrix is in each respect, in the user's precision: above 0 it is a finding."""
+
+
+def _matrices(evidence: Evidence) -> Iterator[MatrixFinding]:
+    """What the matrices are, before anything is differentiated."""
+    for kind, badness in _BADNESS.items():
+        bad = {facts: badness(facts, evidence.precision) for facts in evidence.facts}
+        some = [facts for facts in evidence.facts if bad[facts] > 0]
+        if some:
+            yield finding(kind, **evidence.about(some, max(some, key=lambda one: bad[one])))
 
 
 def severity_of_torch(measured: MatrixMeasurement, precision: str) -> Severity | None:
@@ -193,79 +231,40 @@ def severity_of_torch(measured: MatrixMeasurement, precision: str) -> Severity |
 def _torch(evidence: Evidence) -> Iterator[MatrixFinding]:
     """The backward pass of `torch.linalg.eigh`, as it was measured."""
     precision = evidence.precision
-    groups: dict[str, list[MatrixMeasurement]] = {}
+    severities = []
     for one in evidence.measured:
         severity = severity_of_torch(one, precision)
-        if severity is Severity.WELL and one.facts.tied(precision):
-            severity = Severity.BEWARE
-        if severity is not None:
-            groups.setdefault(severity.name, []).append(one)
-    if failing := groups.get("FAILS"):
-        attempts = failing[0].of(TORCH, precision)
+        by_chance = severity is Severity.WELL and one.facts.tied(precision)
+        severities.append(Severity.BEWARE if by_chance else severity)
+    for kind in ("fails", "wrong", "right_by_chance", "right"):
+        pairs = zip(evidence.measured, severities, strict=True)
+        some = [one for one, severity in pairs if severity is SEVERITY[kind]]
+        if not some:
+            continue
+        attempts = some[0].of(TORCH, precision)
         failed = [one for one in attempts if SEVERITIES.get(one.outcome) is Severity.FAILS]
+        right_in_float64 = severity_of_torch(some[0], "float64") is Severity.WELL
         yield finding(
-            Severity.FAILS,
-            "fails",
-            **_about_measured(evidence, failing),
+            kind,
+            **evidence.about([one.facts for one in some], some[0].facts),
+            partly=len(evidence.facts) > len(evidence.measured),
+            outcomes=_outcomes(some[0]),
             kinds=list(dict.fromkeys(attempt.outcome.value for attempt in failed)),
             raised=next((one.reason for one in failed if one.reason), ""),
-        )
-    if wrong := groups.get("WRONG"):
-        first = wrong[0]
-        right_in_float64 = severity_of_torch(first, "float64") is Severity.WELL
-        yield finding(
-            Severity.WRONG,
-            "wrong",
-            **_about_measured(evidence, wrong),
-            rounding=epsilon(precision) * first.facts.largest,
             right_in_float64=precision != "float64" and right_in_float64,
             of_function=any(
                 attempt.use in FUNCTIONS_OF_M and attempt.outcome is GradientOutcome.WRONG
-                for attempt in first.of(TORCH, precision)
+                for attempt in attempts
             ),
         )
-    for severity, kind in ((Severity.BEWARE, "right_by_chance"), (Severity.WELL, "right")):
-        if some := groups.get(severity.name):
-            yield finding(severity, kind, **_about_measured(evidence, some))
 
 
-def _others(evidence: Evidence) -> Iterator[MatrixFinding]:
-    """Methods whose gradient is finite at a tie or a small gap, and not the true one."""
-    precision = evidence.precision
-    for one in evidence.measured[:1]:
-        if severity_of_torch(one, precision) not in {Severity.FAILS, Severity.WRONG}:
-            return
-        use = one.uses[0].name
-        attempts = [one.attempt(method, use, precision) for method in one.methods]
-        wrong = [
-            attempt
-            for attempt in attempts
-            if attempt.method != TORCH and attempt.outcome is GradientOutcome.WRONG
-        ]
-        if wrong:
-            yield finding(
-                Severity.NOTE,
-                "finite_is_not_right",
-                label=one.facts.label,
-                noun=USES[use].noun,
-                precision=precision,
-                wrong=len(wrong),
-                methods=len(attempts),
-                least=min(wrong, key=lambda attempt: attempt.error),
-                most=max(wrong, key=lambda attempt: attempt.error),
-            )
-
-
-def _about_measured(evidence: Evidence, some: Sequence[MatrixMeasurement]) -> dict[str, Any]:
-    """Whose matrices these are, and what `torch.linalg.eigh` did on the first, the worst."""
-    said = {precision: _in_words(some[0].of(TORCH, precision)) for precision in PRECISIONS}
+def _outcomes(measured: MatrixMeasurement) -> str:
+    """What `torch.linalg.eigh` did to one matrix, precision by precision."""
+    said = {p: _in_words(measured.of(TORCH, p)) for p in PRECISIONS}
     if len(set(said.values())) == 1:
-        outcomes = f"{said[PRECISIONS[0]]} in {listed(PRECISIONS)}"
-    else:
-        outcomes = "; ".join(f"in {precision} {words}" for precision, words in said.items())
-    partly = len(evidence.facts) > len(evidence.measured)
-    about = evidence.about([one.facts for one in some], some[0].facts)
-    return {**about, "partly": partly, "outcomes": outcomes}
+        return f"{said[PRECISIONS[0]]} in {both(PRECISIONS)}"
+    return "; ".join(f"in {precision} {words}" for precision, words in said.items())
 
 
 def _in_words(attempts: Sequence[Attempt]) -> str:
@@ -279,32 +278,29 @@ def _in_words(attempts: Sequence[Attempt]) -> str:
         if one.outcome is not GradientOutcome.RIGHT
     ]
     if bad:
-        return listed(bad)
+        return both(bad)
     most = max((one.error for one in judged), default=None)
     return "not applicable" if most is None else f"right, off by at most {off(most)}"
 
 
-def _magnitudes(evidence: Evidence) -> Iterator[MatrixFinding]:
-    """Size and sign of the eigenvalues."""
-    if some := [facts for facts in evidence.facts if facts.n == 1]:
-        yield finding(Severity.NOTE, "one_by_one", **evidence.about(some, some[0]))
-    precision, rounding = evidence.precision, epsilon(evidence.precision)
-    decomposed = [facts for facts in evidence.facts if facts.decomposed]
-    negative = [facts for facts in decomposed if facts.eigenvalues[0] < -facts.floor(precision)]
-    rest = [facts for facts in decomposed if facts not in negative]
-    singular = [facts for facts in rest if facts.rank(precision) < facts.n]
-    ill = [f for f in rest if f not in singular and f.condition * rounding > FEW_DIGITS]
-    if negative:
-        worst = min(negative, key=lambda facts: facts.eigenvalues[0] / facts.largest)
-        yield finding(Severity.NOTE, "indefinite", **evidence.about(negative, worst))
-    if singular:
-        worst = min(singular, key=lambda facts: facts.rank(precision) / facts.n)
-        about = evidence.about(singular, worst)
-        added = EPSILON_SHARE * float(worst.eigenvalues.mean())
-        rank = worst.rank(precision)
-        yield finding(Severity.BEWARE, "singular", **about, rank=rank, added=added)
-    if ill:
-        worst = max(ill, key=lambda facts: facts.condition)
-        about = evidence.about(ill, worst)
-        known = min(1.0, worst.condition * rounding)
-        yield finding(Severity.BEWARE, "ill_conditioned", **about, epsilon=rounding, known=known)
+def _others(evidence: Evidence) -> Iterator[MatrixFinding]:
+    """Methods whose gradient is finite at a tie or a small gap, and not the true one."""
+    precision, worst = evidence.precision, next(iter(evidence.measured), None)
+    bad = {Severity.FAILS, Severity.WRONG}
+    if worst is None or severity_of_torch(worst, precision) not in bad:
+        return
+    use = worst.uses[0].name
+    attempts = [worst.attempt(method, use, precision) for method in worst.methods]
+    wrong = [one for one in attempts if one.outcome is GradientOutcome.WRONG]
+    wrong = [one for one in wrong if one.method != TORCH]
+    if wrong:
+        yield finding(
+            "finite_is_not_right",
+            label=worst.facts.label,
+            noun=USES[use].noun,
+            precision=precision,
+            wrong=len(wrong),
+            methods=len(attempts),
+            least=min(wrong, key=lambda attempt: attempt.error),
+            most=max(wrong, key=lambda attempt: attempt.error),
+        )

@@ -6,23 +6,21 @@ nothing in it is taken for Markdown, HTML or a command to the terminal.
 
 from __future__ import annotations
 
-import functools
 import io
 import math
 import re
-from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
-import jinja2
 from markdown_it import MarkdownIt
 from rich import markdown as rich_markdown
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.syntax import Syntax
 from rich.text import Text
 from rich.theme import Theme
-from tabulate import tabulate
 
 from eigbench.report.numbers import percent, scientific
+from eigbench.report.render import environment, escape
 
 TEXT_WIDTH = 80
 WIDEST = 100
@@ -33,15 +31,17 @@ THEME = Theme({"markdown.code": "cyan", "markdown.h2": "bold"})
 # Colours of text and ground are the notebook's own, so that a dark one stays dark.
 STYLE = """
 .eigbench { max-width: 60em; font-family: system-ui, sans-serif; line-height: 1.45; }
-.eigbench h1 { font-size: 1.4em; }
-.eigbench h2 { font-size: 1.15em; margin: 1.2em 0 0.3em; }
-.eigbench p { margin: 0.4em 0; }
 .eigbench pre { padding: 0.5em 0.8em; background: #8882; overflow-x: auto; }
 .eigbench table { border-collapse: collapse; margin: 0.6em 0; }
 .eigbench td, .eigbench th { padding: 0.15em 0.7em; }
 .eigbench tr + tr td { border-top: 1px solid #8884; }
 .eigbench img { max-width: 100%; background: white; }
 """
+
+
+def one_line(text: str) -> str:
+    """A text without line breaks and what else cannot be printed."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
 def code(name: str) -> str:
@@ -54,12 +54,7 @@ def code(name: str) -> str:
 
 def plain(text: str) -> str:
     """A text as it is, in one line, what has a meaning inside a line of Markdown escaped."""
-    return re.sub(r"([\\`*_\[\]<>&$~#])", r"\\\1", one_line(text))
-
-
-def one_line(text: str) -> str:
-    """A text without line breaks and what else cannot be printed."""
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    return re.sub("([&#])", r"\\\1", escape(one_line(text)))
 
 
 def first_line(error: BaseException) -> str:
@@ -67,16 +62,11 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "no message")
 
 
-def listed(words: Sequence[str]) -> str:
-    """Such as "a, b and c"."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]])) if words else ""
-
-
 def off(error: float) -> str:
     """A relative error: a percentage where that can be read, else a power of ten."""
     if not math.isfinite(error):
         return "without measure"
-    return percent(error) if 0.001 <= error < 10 else scientific(error)
+    return percent(error) if 0.01 <= error < 10 else scientific(error)
 
 
 def number(value: float) -> str:
@@ -84,40 +74,19 @@ def number(value: float) -> str:
     return "∞" if math.isinf(value) else scientific(value)
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of Markdown, its first column to the left and the others to the right."""
-    escaped = [[cell.replace("|", r"\|") for cell in row] for row in (headers, *rows)]
-    sides = ("left", *("right",) * (len(headers) - 1))
-    text: str = tabulate(
-        escaped[1:], escaped[0], tablefmt="pipe", colalign=sides, disable_numparse=True
-    )
-    return text
+_ENVIRONMENT = environment(Path(__file__).parent / "templates")
+_ENVIRONMENT.filters.update(code=code, plain=plain, number=number, off=off)
 
 
 def render(template: str, block: str = "", **values: Any) -> str:
     """The Markdown that a template of this package, or one block of it, makes of `values`."""
-    source = _environment().get_template(f"{template}.md.j2")
+    source = _ENVIRONMENT.get_template(f"{template}.md.j2")
     context = source.new_context(values)
     text = "".join((source.blocks[block] if block else source.root_render_func)(context))
     # Lines end where they end in the template: here a paragraph is one line.
     parts = re.split(r"\n{2,}", text.strip())
     kept = ("```", "|", "- ")
-    joined = [part if part.startswith(kept) else " ".join(part.split()) for part in parts]
-    return "\n\n".join(joined) + "\n"
-
-
-@functools.cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("eigbench.diagnosis"),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 - this is Markdown; HTML is escaped when it becomes HTML
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters = (code, plain, listed, number, off, percent)
-    environment.filters |= {made.__name__: made for made in filters}
-    return environment
+    return "\n\n".join(p if p.startswith(kept) else " ".join(p.split()) for p in parts)
 
 
 def to_html(markdown: str, folded: str = "", summary: str = "") -> str:

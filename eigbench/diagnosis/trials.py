@@ -11,16 +11,24 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eigbench.diagnosis.facts import PRECISIONS, Facts, epsilon, symmetric_part
-from eigbench.diagnosis.inputs import GivenMatrix
+from eigbench.diagnosis.facts import (
+    PRECISIONS,
+    Facts,
+    Truth,
+    epsilon,
+    symmetric_part,
+    truth_of,
+    turned,
+)
+from eigbench.diagnosis.matrices import GivenMatrix
 from eigbench.diagnosis.page import first_line
-from eigbench.diagnosis.truth import Truth, truth_of, turned
 from eigbench.errors import NotApplicable
 from eigbench.losses import LOSSES, weights
 from eigbench.measure.differentiate import differentiate
@@ -38,14 +46,11 @@ PATIENCE_SECONDS = 2.0
 """A pass that would take longer, judging by its time at `PROBE_SIZE`, is not made."""
 
 
-@dataclass(frozen=True)
-class UseWords:
-    """The names of a use of a matrix."""
+class UseWords(NamedTuple):
+    """The names of a use of a matrix: at the head of a column, in a sentence, and what it is."""
 
     title: str
-    """At the head of a column."""
     noun: str
-    """In a sentence."""
     meaning: str
 
 
@@ -70,9 +75,7 @@ USES = {
         "a single eigenvector of the closest pair",
     ),
     YOURS: UseWords(
-        "yours",
-        "your own loss",
-        "the eigenpairs, with the upstream gradients that were given",
+        "yours", "your own loss", "the eigenpairs, with the upstream gradients that were given"
     ),
 }
 """By the name of the loss in `eigbench.losses`, or `YOURS`."""
@@ -221,10 +224,8 @@ class MatrixMeasurement:
 
     def attempt(self, method: str, use: str, precision: str) -> Attempt:
         """The attempt of this name; `KeyError` if there is none."""
-        for one in self.attempts:
-            if (one.method, one.use, one.precision) == (method, use, precision):
-                return one
-        raise KeyError((method, use, precision))
+        named = {(one.method, one.use, one.precision): one for one in self.attempts}
+        return named[method, use, precision]
 
     def of(self, method: str, precision: str) -> list[Attempt]:
         """All attempts of a method in a precision, in the order of the uses."""
@@ -233,6 +234,10 @@ class MatrixMeasurement:
     def use(self, name: str) -> MatrixUse:
         """The use of this name; `KeyError` if there is none."""
         return {use.name: use for use in self.uses}[name]
+
+    def has(self, name: str) -> bool:
+        """Whether the matrix can be used so."""
+        return any(use.name == name and use.gradient is not None for use in self.uses)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -256,30 +261,23 @@ def _attempts(M: Floats, uses: Iterable[MatrixUse]) -> Iterable[Attempt]:
             X = torch.as_tensor(M, dtype=getattr(torch, precision))
             refusal = slow or ("" if X.isfinite().all() else f"M does not fit into {precision}")
             for use in uses:
-                if use.gradient is None:
-                    continue
-                about = (name, use.name, precision)
-                if refusal:
-                    yield Attempt(*about, GradientOutcome.REFUSED, reason=refusal)
-                else:
-                    yield Attempt(*about, *_tried(use.gradient, method, X, use.exact))
+                if use.gradient is not None:
+                    outcome = (GradientOutcome.REFUSED, np.nan, refusal)
+                    tried = outcome if refusal else _tried(use, method, X)
+                    yield Attempt(name, use.name, precision, *tried)
 
 
-def _tried(
-    differentiated: Callable[[Method, Tensor], Tensor],
-    method: Method,
-    X: Tensor,
-    exact: Floats | None,
-) -> tuple[GradientOutcome, float, str]:
+def _tried(use: MatrixUse, method: Method, X: Tensor) -> tuple[GradientOutcome, float, str]:
     """The outcome of one pass, its error, and why it failed."""
+    assert use.gradient is not None  # noqa: S101 - no other is tried
     try:
-        gradient = differentiated(method, X)
+        gradient = use.gradient(method, X)
     except NotApplicable as reason:
         return GradientOutcome.REFUSED, np.nan, str(reason)
     # Whatever a method raises is a row of the table.
     except Exception as error:  # noqa: BLE001
         return GradientOutcome.RAISED, np.nan, f"{type(error).__name__}: {first_line(error)}"
-    return *judge(gradient.detach().double().numpy(), exact), ""
+    return *judge(gradient.detach().double().numpy(), use.exact), ""
 
 
 def judge(gradient: Floats, exact: Floats | None) -> tuple[GradientOutcome, float]:
@@ -301,12 +299,9 @@ def judge(gradient: Floats, exact: Floats | None) -> tuple[GradientOutcome, floa
 
 def _too_slow(method: Method, n: int) -> str:
     """Why a pass at size n would take too long; empty if it would not."""
-    if n <= PROBE_SIZE:
-        return ""
-    seconds = _probe_seconds(method) * (n / PROBE_SIZE) ** 3
-    if seconds <= PATIENCE_SECONDS:
-        return ""
-    return f"at this size a pass would take about {seconds:.0f} s"
+    seconds = _probe_seconds(method) * (n / PROBE_SIZE) ** 3 if n > PROBE_SIZE else 0.0
+    slow = seconds > PATIENCE_SECONDS
+    return f"at this size a pass would take about {seconds:.0f} s" if slow else ""
 
 
 @functools.cache

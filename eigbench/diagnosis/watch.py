@@ -7,11 +7,13 @@ import itertools
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeGuard
 
 import torch
@@ -19,16 +21,14 @@ from torch import Tensor, nn
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from eigbench.diagnosis import page, saved
-from eigbench.diagnosis.calls import Call, CallRecord, Journal, Queue, Reading, Sums
+from eigbench.diagnosis import page
+from eigbench.diagnosis.calls import Call, CallRecord, Operation, Queue, Reading, intercepted
 from eigbench.diagnosis.diagnose import diagnose
-from eigbench.diagnosis.inputs import Origin
-from eigbench.diagnosis.interception import Operation, intercepted
 from eigbench.diagnosis.page import first_line
-from eigbench.diagnosis.saved import SavedCall
 from eigbench.errors import InputError
 from eigbench.methods.calling import composing
 from eigbench.report.numbers import NOTHING
+from eigbench.report.render import table
 from eigbench.runs.store import RECORDS, REPORT, write_whole
 
 FAILURE = "first-failure.pt"
@@ -37,7 +37,6 @@ FROM_ABOVE = "first-from-above.pt"
 CLOSEST = "closest.pt"
 
 _log = logging.getLogger("eigbench")
-_CALL = nn.Module._call_impl.__code__
 
 
 def watch(
@@ -80,10 +79,8 @@ class Watch:
         """The number of steps that optimisers have made since it was entered."""
         # The model is kept with the names, so that no other module can have one of these ids.
         self._model = model
-        self._names: dict[int, str] = {}
-        if model is not None:
-            for name, module in model.named_modules():
-                self._names[id(module)] = name or type(module).__name__
+        modules = [] if model is None else model.named_modules()
+        self._names = {id(one): name or type(one).__name__ for name, one in modules}
         self._keep = keep
         self._observer: CallObserver | None = None
         self._stack = ExitStack()
@@ -98,18 +95,13 @@ class Watch:
         self._stack.enter_context(intercepted(self._observer))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         self._stack.close()
         if self._observer is None:
             return
         try:
             self._observer.close()
-            report = write_report(self.folder, self._observer.journal, self.step, error)
+            report = write_report(self.folder, self._observer, self.step, error)
         # A training that came to its end must not be lost for a report.
         except Exception as own:  # noqa: BLE001
             _log.error("eigbench.watch could not write its report: %s", own)
@@ -120,23 +112,17 @@ class Watch:
         """The step, and the innermost module of the model that is at work."""
         # Looked up in the stack when there is something to note: hooks of all modules would
         # cost time at every one of them.
-        modules = _modules_at_work() if self._names else ()
-        named = (self._names.get(id(module)) for module in modules)
-        return self.step, next(filter(None, named), "")
+        frame = inspect.currentframe() if self._names else None
+        while frame is not None:
+            if frame.f_code.co_name in {"forward", "_call_impl"}:
+                name = self._names.get(id(frame.f_locals.get("self")))
+                if name:
+                    return self.step, name
+            frame = frame.f_back
+        return self.step, ""
 
     def _stepped(self, *_: Any) -> None:
         self.step += 1
-
-
-def _modules_at_work() -> Iterator[nn.Module]:
-    """The modules whose forward pass this is in, the innermost first."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        if frame.f_code is _CALL or frame.f_code.co_name == "forward":
-            module = frame.f_locals.get("self")
-            if isinstance(module, nn.Module):
-                yield module
-        frame = frame.f_back
 
 
 def new_folder(folder: Path) -> Path:
@@ -153,24 +139,44 @@ def new_folder(folder: Path) -> Path:
     raise AssertionError("there is always another number")
 
 
-class CallObserver:
-    """Makes the watched calls, notes them in a journal, and saves matrices in a folder.
+@dataclass
+class Sums:
+    """Sums over all calls of one module and operation at one size; extremes with their step."""
 
-    `where()` gives the step and the module. Numbers are read when the device has them.
+    calls: int = 0
+    differentiated: int = 0
+    not_finite: int = 0
+    """Calls of which an output or a gradient was not finite, or that raised."""
+    smallest_gap: tuple[float, int] = (math.inf, 0)
+    """By ‖M‖."""
+    largest_gradient: tuple[float, int] = (0.0, 0)
+
+
+class CallObserver:
+    """Makes the watched calls, notes them, and saves matrices in a folder.
+
+    It saves the first call that fails, or else the one with the smallest gap by ‖M‖. `where()`
+    gives the step and the module. Numbers are read when the device has them.
     """
 
     def __init__(self, folder: Path, keep: int, where: Callable[[], tuple[int, str]]) -> None:
-        self.journal = Journal(keep)
-        self._keeper = Keeper(folder)
+        self.records: deque[CallRecord] = deque(maxlen=keep)
+        self.sums: defaultdict[tuple[str, str, str], Sums] = defaultdict(Sums)
+        """By module, operation, and size with dtype; a call that repeats another is left out."""
+        self._folder = folder
         self._where = where
         self._queue = Queue()
         self._open = True
+        self._closest: tuple[float, Call] | None = None
 
     def close(self) -> None:
         """Wait for what is under way; later backward passes are not noted."""
         self._open = False
         self._queue.drain(wait=True)
-        self._keeper.close()
+        if self._closest is not None and kept_in(self._folder) is None:
+            call = self._closest[1]
+            cause = "nothing failed; this matrix has the smallest gap by ‖M‖ of all"
+            call.save(self._folder / CLOSEST, cause, {}, int(call.smallest_gaps()[1].argmin()))
 
     def __call__(
         self, operation: Operation, function: Callable[..., Any], /, *args: Any, **kwargs: Any
@@ -205,23 +211,38 @@ class CallObserver:
         record = CallRecord(*self._where(), operation.name, tuple(M.shape), dtype, str(M.device))
         # In a backward pass a checkpoint computes again what it has computed before.
         call = Call(operation, M, record, again=torch._C._current_graph_task_id() != -1)
-        self.journal.called(call)
+        if not call.again:
+            self.records.append(record)
+            self._sums(call).calls += 1
         return call
 
+    def _sums(self, call: Call) -> Sums:
+        record = call.record
+        size = f"{record.shape[-2]}×{record.shape[-1]}, {record.dtype}"
+        return self.sums[record.module, record.operation, size]
+
     def _raised(self, call: Call, error: Exception) -> None:
-        self.journal.returned(call, math.nan, math.nan, finite=False)
+        call.record.outputs_finite = False
+        self._sums(call).not_finite += not call.again
         # torch names the matrix of a batch in its message only.
         found = re.search(r"Batch element (\d+)", str(error))
-        cause = f"it raised ({first_line(error)})"
-        self._save(call, cause, {}, None if found is None else int(found[1]))
+        index = None if found is None else int(found[1])
+        self._save(call, f"it raised ({first_line(error)})", {}, index)
 
     def _returned(self, call: Call, numbers: list[float]) -> None:
         relative, share, finite = numbers
-        self.journal.returned(call, relative, share, finite=finite == 1)
-        if finite == 1:
-            self._keeper.consider(call, share)
-        else:
+        record, sums = call.record, self._sums(call)
+        record.smallest_relative_gap, record.smallest_gap_by_norm = relative, share
+        record.outputs_finite = finite == 1
+        if not call.again:
+            sums.not_finite += not record.outputs_finite
+            # The earlier one first: it stays in a tie, and where the other is NaN.
+            both = (sums.smallest_gap, (share, record.step))
+            sums.smallest_gap = min(both, key=itemgetter(0))
+        if not record.outputs_finite:
             self._save(call, "its result was not finite", {})
+        elif self._closest is None or share < self._closest[0]:
+            self._closest = (share, call)
 
     def _passed(self, call: Call, norms: Tensor) -> None:
         if self._open:
@@ -230,30 +251,43 @@ class CallObserver:
 
     def _read_norms(self, call: Call, gradients: dict[str, Tensor], numbers: list[float]) -> None:
         *upstream, norm = numbers
-        named = dict(zip(call.outputs, upstream, strict=True))
-        self.journal.passed(call, {name: named[name] for name in named if name in gradients}, norm)
-        if not all(map(math.isfinite, upstream)):
-            self._save(call, "the gradient that reached it was not finite", gradients)
-        elif not math.isfinite(norm):
+        record, sums = call.record, self._sums(call)
+        named = zip(call.outputs, upstream, strict=True)
+        record.upstream_norms = {name: value for name, value in named if name in gradients}
+        record.gradient_norm = norm
+        sums.differentiated += 1
+        if all(map(math.isfinite, numbers)):
+            both = (sums.largest_gradient, (norm, record.step))
+            sums.largest_gradient = max(both, key=itemgetter(0))
+            return
+        sums.not_finite += 1
+        if all(map(math.isfinite, upstream)):
             kind = "NaN" if math.isnan(norm) else "infinite"
             self._save(call, f"its backward pass gave {kind}", gradients)
+        else:
+            self._save(call, "the gradient that reached it was not finite", gradients)
 
     def _save(
         self, call: Call, cause: str, gradients: dict[str, Tensor], index: int | None = None
     ) -> None:
+        """Write the first failure of its kind, at once; `index` is its place, if it is known."""
+        from_above = not all(bool(value.isfinite().all()) for value in gradients.values())
+        path = self._folder / (FROM_ABOVE if from_above else FAILURE)
+        if path.exists():
+            return
+        index = call.first_failing(gradients) if index is None else index
         try:
-            path = self._keeper.failed(call, cause, gradients, index)
+            call.save(path, cause, gradients, index)
         except OSError as error:  # a full disk must not end a training
             _log.error("eigbench.watch could not save a matrix: %s", error)
             return
-        if path is not None:
-            _log.warning(
-                "eigbench.watch: torch.linalg.%s at step %d: %s. Saved; see: eigbench diagnose %s",
-                call.operation.name,
-                call.record.step,
-                cause,
-                path,
-            )
+        _log.warning(
+            "eigbench.watch: torch.linalg.%s at step %d: %s. Saved; see: eigbench diagnose %s",
+            call.operation.name,
+            call.record.step,
+            cause,
+            path,
+        )
 
 
 def _is_observable(M: Any) -> TypeGuard[Tensor]:
@@ -267,87 +301,30 @@ def _is_observable(M: Any) -> TypeGuard[Tensor]:
     )
 
 
-class Keeper:
-    """Saves the first call that fails, or else the one with the smallest gap, in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._closest: tuple[float, Call] | None = None
-
-    def consider(self, call: Call, share: float) -> None:
-        """Remember the call with the smallest gap by ‖M‖."""
-        if self._closest is None or share < self._closest[0]:
-            self._closest = (share, call)
-
-    def failed(
-        self, call: Call, cause: str, gradients: dict[str, Tensor], index: int | None
-    ) -> Path | None:
-        """Write the first failure of its kind, at once; returns the file, or None if there is one.
-
-        `index` is the place in the flattened batch, if it is known.
-        """
-        from_above = not all(bool(value.isfinite().all()) for value in gradients.values())
-        path = self._folder / (FROM_ABOVE if from_above else FAILURE)
-        if path.exists():
-            return None
-        if index is None:
-            index = _first_failing(call, gradients)
-        saved.write(path, _one_of(call, cause, gradients, index))
-        return path
-
-    def close(self) -> None:
-        """If nothing failed, write the call with the smallest gap."""
-        failures = (self._folder / FAILURE, self._folder / FROM_ABOVE)
-        if self._closest is None or any(path.exists() for path in failures):
-            return
-        _, call = self._closest
-        cause = "nothing failed; this matrix has the smallest gap by ‖M‖ of all"
-        index = int(call.smallest_gaps()[1].argmin())
-        saved.write(self._folder / CLOSEST, _one_of(call, cause, {}, index))
+def kept_in(folder: Path) -> Path | None:
+    """The matrix in a folder that is worth a diagnosis most; None if there is none."""
+    paths = [folder / name for name in (FAILURE, FROM_ABOVE, CLOSEST)]
+    return next(filter(Path.exists, paths), None)
 
 
-def _first_failing(call: Call, gradients: dict[str, Tensor]) -> int:
-    """The index in the flattened batch of the first matrix of which something is not finite.
-
-    If all numbers are finite, then its own backward pass was not, at the closest pair.
-    """
-    count = call.matrix.shape[:-2].numel()
-    for tensors in ((call.matrix,), gradients.values(), call.outputs.values()):
-        for tensor in tensors:
-            finite = tensor.isfinite().reshape(count, -1).all(dim=-1)
-            if not finite.all():
-                return int(finite.logical_not().int().argmax())
-    return int(call.smallest_gaps()[1].argmin())
-
-
-def _one_of(call: Call, cause: str, gradients: dict[str, Tensor], index: int) -> SavedCall:
-    """One matrix of the batch of a call, by its index in the flattened batch."""
-    batch, record = call.matrix.shape[:-2], call.record
-    place = tuple(int(i) for i in torch.unravel_index(torch.tensor(index), batch)) if batch else ()
-    return SavedCall(
-        call.matrix[place],
-        {name: value[place] for name, value in call.outputs.items()},
-        {name: value[place] for name, value in gradients.items()},
-        Origin(record.operation, cause, record.step, record.module, record.shape, place),
-    )
-
-
-def write_report(folder: Path, journal: Journal, steps: int, error: BaseException | None) -> Path:
+def write_report(
+    folder: Path, observer: CallObserver, steps: int, error: BaseException | None
+) -> Path:
     """Write `records.jsonl`, `report.md` and its picture; returns the report's path."""
-    write_whole(folder / RECORDS, b"".join(record.line() for record in journal.records))
-    kept = next((folder / n for n in (FAILURE, FROM_ABOVE, CLOSEST) if (folder / n).exists()), None)
+    write_whole(folder / RECORDS, b"".join(record.line() for record in observer.records))
+    kept = kept_in(folder)
     text = page.render(
         "watch",
         steps=steps,
-        calls=sum(sums.calls for sums in journal.sums.values()),
-        differentiated=sum(sums.differentiated for sums in journal.sums.values()),
+        calls=sum(sums.calls for sums in observer.sums.values()),
+        differentiated=sum(sums.differentiated for sums in observer.sums.values()),
         error=None if error is None else f"{type(error).__name__}: {first_line(error)}",
-        sums=page.table(_HEADERS, [_row(*key, sums) for key, sums in journal.sums.items()]),
+        sums=table(_HEADERS, [_row(*key, sums) for key, sums in observer.sums.items()]),
         kept=kept,
     )
     if kept is not None:
-        return diagnose(kept).write(folder, preface=f"{text}\n")
-    write_whole(folder / REPORT, text.encode())
+        return diagnose(kept).write(folder, preface=f"{text}\n\n")
+    write_whole(folder / REPORT, f"{text}\n".encode())
     return folder / REPORT
 
 
@@ -355,24 +332,22 @@ _HEADERS = (
     "module, operation",
     "size",
     "calls",
-    "smallest relative gap",
     "smallest gap by ‖M‖",
     "largest gradient by M",
     "not finite",
 )
 
 
-def _row(module: str, operation: str, size: str, dtype: str, sums: Sums) -> tuple[str, ...]:
-    extremes = (sums.smallest_relative_gap, sums.smallest_gap_by_norm, sums.largest_gradient)
-    relative, share, gradient = (f"{page.number(v)} at step {step}" for v, step in extremes)
-    if math.isinf(sums.smallest_relative_gap[0]):
-        relative = share = NOTHING
+def _row(module: str, operation: str, size: str, sums: Sums) -> tuple[str, ...]:
+    gap, gradient = (
+        f"{page.number(value)} at step {step}"
+        for value, step in (sums.smallest_gap, sums.largest_gradient)
+    )
     return (
         f"{page.code(module)}, {operation}" if module else operation,
-        f"{size}, {dtype}",
+        size,
         str(sums.calls),
-        relative,
-        share,
+        gap if math.isfinite(sums.smallest_gap[0]) else NOTHING,
         gradient if sums.differentiated else NOTHING,
         str(sums.not_finite),
     )

@@ -55,9 +55,10 @@ class Part:
 
 
 @functools.cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
+def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
+    """What renders the templates of a folder; the same one for the same folder."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(templates),
         autoescape=False,  # noqa: S701 - Markdown, whose cells and names `escape` makes harmless
         trim_blocks=True,
         lstrip_blocks=True,
@@ -69,14 +70,14 @@ def _environment() -> jinja2.Environment:
               numbers.significant, numbers.count, numbers.amount, numbers.operations,
               numbers.counted, numbers.plural, numbers.fixed, names.word, names.words,
               names.listed, names.label, both)  # fmt: skip
-    environment.filters.update({function.__name__: function for function in public})
-    environment.globals.update(details=details, figure=figure)
-    return environment
+    made.filters.update({function.__name__: function for function in public})
+    made.globals.update(details=details, figure=figure)
+    return made
 
 
 def render(template: str, **facts: Any) -> str:
     """The text of `templates/TEMPLATE.md.j2` for these facts, without blank lines at its ends."""
-    text = _environment().get_template(f"{template}.md.j2").render(**facts)
+    text = environment().get_template(f"{template}.md.j2").render(**facts)
     return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
@@ -160,7 +161,7 @@ def page(markdown: str, folder: Path, title: str) -> str:
     content = re.sub(r'<a href="figures/[^"]+">(<img[^>]*>)</a>', r"\1", content)
     content = content.replace("<table>", '<div class="wide"><table>')
     content = content.replace("</table>", "</table></div>")
-    template = _environment().get_template("page.html.j2")
+    template = environment().get_template("page.html.j2")
     return template.render(title=title, content=content)
 
 

@@ -230,7 +230,8 @@ def test_every_finding_has_its_words(kind: str) -> None:
 def test_no_words_belong_to_no_finding() -> None:
     template = Path(findings.__file__).with_name("templates") / "findings.md.j2"
     blocks = set(re.findall(r"{% block (\w+) %}", template.read_text("utf-8")))
-    assert blocks == {*EVERY_KIND, "saved", "measured", "instead"}
+    assert findings.SEVERITY.keys() == {*EVERY_KIND, "saved"}
+    assert blocks == {*EVERY_KIND, "saved", "measured", "instead", "rotation"}
 
 
 @st.composite

@@ -15,7 +15,7 @@ from rich.console import Console
 
 import eigbench
 from eigbench.diagnosis.diagnose import Diagnosis
-from eigbench.diagnosis.page import plain, show, to_text
+from eigbench.diagnosis.page import off, plain, show, to_text
 from tests.diagnosis.making import with_spectrum
 
 
@@ -102,6 +102,16 @@ def test_a_name_from_a_file_is_text_everywhere(name: str, tmp_path: Path) -> Non
     assert f"<code>{escape(shown)}</code>" in cells
     assert found.write(tmp_path).exists()
     assert f"{shown}: eigenvalues" in [axes.get_title() for axes in found.plot().axes]
+
+
+def test_an_error_below_a_per_cent_keeps_its_size() -> None:
+    assert [off(x) for x in (0.001, 0.005, 0.03, 2.7, 40)] == [
+        "1.0e-03",
+        "5.0e-03",
+        "3 %",
+        "270 %",
+        "40",
+    ]
 
 
 def test_text_from_a_library_is_text() -> None:

@@ -15,7 +15,7 @@ from torch.linalg import eigh
 from torch.utils.checkpoint import checkpoint
 
 import eigbench
-from eigbench.diagnosis.interception import OPERATIONS
+from eigbench.diagnosis.calls import MOST_PENDING, OPERATIONS, Queue, Reading
 from eigbench.diagnosis.watch import CLOSEST, FAILURE, FROM_ABOVE, CallObserver, Watch
 from eigbench.errors import InputError
 from tests.cli.commandline import call
@@ -305,3 +305,44 @@ def test_wrong_arguments_are_refused(file_in_the_way: Path) -> None:
         eigbench.watch("model")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="cannot make"), eigbench.watch(folder=file_in_the_way):
         pass
+
+
+class Device(Reading):
+    """A reading that is ready when `done` is set; it counts how often it was waited for."""
+
+    def __init__(self, number: float) -> None:
+        self.number, self.done, self.waits = number, False, 0
+
+    def ready(self) -> bool:
+        """Whether `done` was set."""
+        return self.done
+
+    def numbers(self) -> list[float]:
+        """The number."""
+        self.waits += not self.done
+        return [self.number]
+
+
+def test_nothing_waits_and_the_order_is_kept() -> None:
+    queue, found = Queue(), list[float]()
+    devices = [Device(0), Device(1), Device(2)]
+    for device in devices:
+        queue.push(device, found.extend)
+    devices[1].done = True
+    queue.drain()
+    assert found == []
+    devices[0].done = True
+    queue.drain()
+    assert found == [0, 1]
+    queue.drain(wait=True)
+    assert found == [0, 1, 2]
+    assert [device.waits for device in devices] == [0, 0, 1]
+
+
+def test_memory_is_bounded() -> None:
+    queue, found = Queue(), list[float]()
+    devices = [Device(number) for number in range(MOST_PENDING + 2)]
+    for device in devices:
+        queue.push(device, found.extend)
+    assert found == [0, 1]
+    assert sum(device.waits for device in devices) == 2
