@@ -52,6 +52,11 @@ class Shape:
     setting: Setting
     trials: int = paper.USUAL_TRIALS
 
+    @property
+    def name(self) -> str:
+        """Such as "Table 2"."""
+        return self.title.split(":")[0]
+
 
 SHAPES = {
     "table-2": Shape("Table 2: ZCA whitening on CIFAR-10, ResNet18", paper.TABLE_2,
@@ -75,7 +80,6 @@ class Outcome:
     """What became of one success rate that the paper prints: one of `ANSWERS`, and why."""
 
     table: str
-    """Such as "Table 2"."""
     row: str
     axis: str | None
     column: Any
@@ -95,8 +99,7 @@ def outcomes(compare: str, cells: pl.DataFrame) -> list[Outcome]:
                 continue
             successes = round(printed.success / 100 * shape.trials)
             answer, reason = judge(cell, (successes, shape.trials))
-            name = shape.title.split(":")[0]
-            found.append(Outcome(name, key[0], shape.columns, key[1], cell, answer, reason))
+            found.append(Outcome(shape.name, key[0], shape.columns, key[1], cell, answer, reason))
     return found
 
 
@@ -185,7 +188,7 @@ def chapters(frames: Frames, cells: pl.DataFrame, found: Sequence[Outcome]) -> l
     for shape, own in tables(frames.run.suite.compare, cells):
         judged = [
             [", ".join(group["where"]), group["answer"], group["reason"]]
-            for group in grouped([one for one in found if one.table == shape.title.split(":")[0]])
+            for group in grouped([one for one in found if one.table == shape.name])
         ]
         body = render(
             "training-paper-table",
@@ -328,7 +331,6 @@ def banner(frames: Frames, cells: pl.DataFrame) -> list[str]:
         papers={what: papers for what, _, papers, _ in found},
         images=_images(cells, "train_images", 0),
         networks=both(f"{m} of width {_listed(cells, 'width')}" for m in values_of(cells, "model")),
-        paper=paper,
         different=_different_images(frames),
         differing=[what for what, *_, differs in found if differs],
     )

@@ -39,10 +39,14 @@ def part(frames: Frames) -> Part | None:
     cells, contestants = trials.cells_of(every), trials.cells_of(every, by=["contestant"])
     found = paper_tables.outcomes(frames.run.suite.compare, cells)
     sentences = _sentences(cells, contestants, found)
+    methods = [
+        [one["contestant"], *_columns(one, numbers.counted(one["finished"], one["started"]))]
+        for one in contestants.to_dicts()
+    ]
     head = render(
         "training",
         picture=training_figures.survival_map(frames, cells),
-        table=_methods(contestants),
+        table=table(["method", "trials that finished", *COLUMNS], methods),
         conditions=cells.filter("decomposes")["condition"].n_unique(),
         sentences=sentences,
     )
@@ -63,32 +67,21 @@ def part(frames: Frames) -> Part | None:
     )
 
 
-def _methods(contestants: pl.DataFrame) -> str:
-    rows = [
-        [one["contestant"],
-         numbers.counted(one["finished"], one["started"]) if one["started"] else _unmeasured(one),
-         *_columns(one)]
-        for one in contestants.to_dicts()
-    ]  # fmt: skip
-    return table(["method", "trials that finished", *COLUMNS], rows)
-
-
 COLUMNS = ("steps", "failures a step", "test error, %", "at chance")
 
 
-def _columns(one: Row) -> list[str]:
-    """The `COLUMNS` of a cell or a contestant."""
+def _columns(one: Row, finished: str) -> list[str]:
+    """How much of a cell or a contestant finished, and the `COLUMNS`."""
     errors, guesses = one["errors"], one["guesses"]
+    if not one["started"]:
+        return ["skipped" if one["skipped"] else "not measured", *[NOTHING] * len(COLUMNS)]
     return [
-        count(one["total_steps"]) if one["started"] else NOTHING,
+        finished,
+        count(one["total_steps"]),
         numbers.rate(stats.hazard(one["diverged"], one["total_steps"])),
         f"{100 * float(np.median(errors)):.1f} (n = {len(errors)})" if errors else NOTHING,
         f"{sum(guesses)} of {len(guesses)}" if guesses else NOTHING,
     ]
-
-
-def _unmeasured(one: Row) -> str:
-    return "skipped" if one["skipped"] else "not measured"
 
 
 # The sentences of the opening.
@@ -285,11 +278,12 @@ def _every_cell(frames: Frames, cells: pl.DataFrame) -> Chapter:
     rows = []
     for one in cells.to_dicts():
         rest = one["planned_trials"] - one["started"]
-        finished = f"{one['finished']} of {one['started']}" + (f", {rest} missing" if rest else "")
+        finished = f"{one['finished']} of {one['started']}" + (
+            f", {rest} not started" if rest else ""
+        )
         means = (("final_loss", 3), ("rank_kept", 1), ("ratio", 2), ("ratio_above", 2))
         rows.append([
-            one["contestant"], one["condition"] or NOTHING,
-            finished if one["started"] else _unmeasured(one), *_columns(one),
+            one["contestant"], one["condition"] or NOTHING, *_columns(one, finished),
             *(NOTHING if one[name] is None else f"{one[name]:.{digits}f}"
               for name, digits in means),
         ])  # fmt: skip
@@ -311,7 +305,6 @@ def _how_to_read(cells: pl.DataFrame) -> Chapter:
     own = cells.filter(layer="zca")
     body = render(
         "training-reading",
-        last=trials.LAST,
         own_truncation=own["truncation"].null_count() > 0,
         chance=trials.chance(values_of(cells, "data")[0]),
         exceptions=numbers.plural(int(cells["exceptions"].sum()), "trial"),
