@@ -7,7 +7,7 @@ own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -24,7 +24,7 @@ from eigbench.kinds.series import SeriesCase
 from eigbench.kinds.stability import StabilityCase
 from eigbench.kinds.train import TrainCase
 from eigbench.report import situations
-from eigbench.runs.record import Record
+from eigbench.runs.record import SCHEMA, Record
 from eigbench.runs.store import Run
 
 POINT = ("d", "spectrum", "gap", "scale", "dtype", "epsilon", "loss", "matrix")
@@ -34,6 +34,14 @@ RIGHT = 0.01
 """A gradient counts as right up to this relative error."""
 
 USUAL_ITERATIONS = 19
+
+STEP_SERIES = ("loss", "gradient_norm", "layer_gradient_norm", "rank_kept", "mean_neighbour_ratio",
+               "neighbour_ratio_above_epsilon")  # fmt: skip
+"""What reports use of the series that a training records by step."""
+STEP_COLUMNS = {"id": pl.String, "row": pl.Int64, **dict.fromkeys(STEP_SERIES, pl.Float64)}
+ONCE = ("test_error", "steps_planned", "epoch_steps")
+"""What they use of the samples that it records once or by epoch; of the latter the first."""
+TRIAL_COLUMNS = {"outcome": pl.String, "cause": pl.String, **dict.fromkeys(ONCE, pl.Float64)}
 
 C = TypeVar("C")
 
@@ -125,9 +133,38 @@ class Frames:
         return self._tidy(ProfileCase, "measured", "failed")
 
     @cached_property
+    def trials(self) -> pl.DataFrame:
+        """A row a training, in the order of the suite, those without a record (`missing`) too.
+
+        Its case, its labels and `ONCE`.
+        """
+        place = {case.id: position for position, case in enumerate(self.run.plan)}
+        blank = [
+            Record(schema=SCHEMA, id=case.id, case=case, status="skipped")
+            for case in self.run.missing
+            if isinstance(case, TrainCase)
+        ]
+        records = [_first(record) for _, record in self.records(TrainCase)] + blank
+        records.sort(key=lambda one: (place.get(one.id, len(place)), one.id))
+        missing = pl.col("id").is_in([one.id for one in blank])
+        return _with(TRIAL_COLUMNS, tidy(records)).with_columns(missing=missing)
+
+    @cached_property
     def steps(self) -> pl.DataFrame:
-        """A row a trial and training step."""
-        return self._tidy(TrainCase, "measured", "failed")
+        """A row a trial and training step: `id`, `row` and `STEP_SERIES`; `trials` has the rest."""
+        records = (record for _, record in self.records(TrainCase, "measured", "failed"))
+        return _with(STEP_COLUMNS, tidy(records, series=STEP_SERIES))
+
+
+def _first(record: Record) -> Record:
+    """The record with the first values of `ONCE` alone."""
+    samples = {name: record.samples[name][:1] for name in ONCE if name in record.samples}
+    return msgspec.structs.replace(record, samples=samples)
+
+
+def _with(columns: dict[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with these columns even where no record has them."""
+    return pl.concat([pl.DataFrame(schema=columns), frame], how="diagonal_relaxed")
 
 
 def metric(frame: pl.DataFrame, name: str) -> pl.Expr:
@@ -135,7 +172,7 @@ def metric(frame: pl.DataFrame, name: str) -> pl.Expr:
     return pl.col(name) if name in frame.columns else pl.lit(None, dtype=pl.Float64)
 
 
-def tidy(records: Iterable[Record]) -> pl.DataFrame:
+def tidy(records: Iterable[Record], series: Sequence[str] = ()) -> pl.DataFrame:
     """A row for each record and sample.
 
     Columns: the fields of the case (`parameters` as JSON; `iterations` and `start` from them),
@@ -143,9 +180,12 @@ def tidy(records: Iterable[Record]) -> pl.DataFrame:
     and one a label that has one word or as many as there are rows. A metric with a single value has
     it in every row; a shorter one has nulls at its end, and so has all of a case that failed, with
     a row for each of its matrices.
+
+    With `series`, only `id`, `row` and these metrics: the rest would be repeated in every row of a
+    record that has very many.
     """
     parts = [
-        _block(list(own))
+        _metrics(list(own), series) if series else _block(list(own))
         for _, own in groupby(records, key=lambda r: (type(r.case), r.status, tuple(r.samples)))
     ]
     return pl.concat(parts, how="diagonal_relaxed") if parts else pl.DataFrame()
@@ -163,16 +203,9 @@ def _block(records: list[Record]) -> pl.DataFrame:
             columns["start"] = _spread([v.get("seed") or 0 for v in values], lengths)
             values = [msgspec.json.encode(v, order="sorted").decode() for v in values]
         columns[name] = _spread(values, lengths)
-    for name in ("id", "status", "reason", "session"):
+    for name in ("status", "reason", "session"):
         columns[name] = _spread([getattr(record, name) for record in records], lengths)
-    columns["row"] = pl.Series([row for length in lengths for row in range(length)], dtype=pl.Int64)
-    for name in records[0].samples:
-        values = [
-            value
-            for record, length in zip(records, lengths, strict=True)
-            for value in _padded(record.values(name), length)
-        ]
-        columns[name] = pl.Series(values, dtype=pl.Float64)
+    columns |= _metrics(records, [*records[0].samples]).to_dict()
     for name in dict.fromkeys(label for record in records for label in record.labels):
         if name in cases_of[0]:  # the images of a training: their name is a field, and stays one
             continue
@@ -182,6 +215,23 @@ def _block(records: list[Record]) -> pl.DataFrame:
             for word in _worded(record.labels.get(name, []), length)
         ]
         columns[name] = pl.Series(words, dtype=pl.String)
+    return pl.DataFrame(columns)
+
+
+def _metrics(records: list[Record], wanted: Sequence[str]) -> pl.DataFrame:
+    """Those of these metrics that the records have."""
+    lengths = [_rows(record) for record in records]
+    columns = {
+        "id": _spread([record.id for record in records], lengths),
+        "row": pl.Series([row for length in lengths for row in range(length)], dtype=pl.Int64),
+    }
+    for name in (name for name in wanted if name in records[0].samples):
+        values = [
+            value
+            for record, length in zip(records, lengths, strict=True)
+            for value in _padded(record.values(name), length)
+        ]
+        columns[name] = pl.Series(values, dtype=pl.Float64)
     return pl.DataFrame(columns)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,10 @@ from eigbench.kinds.train import TrainCase
 from eigbench.report import paper, stats
 from eigbench.report.chapters.trials import IMAGES, PLACE, SHARED, WITHOUT
 from eigbench.report.frame import Frames, values_of
-from eigbench.report.names import label, varied, word
-from eigbench.report.numbers import NOTHING, axis_value, counted, percent, percentage, rate
+from eigbench.report.names import label, listed, varied, word, words
+from eigbench.report.numbers import NOTHING, axis_value, count, percent, percentage, span
 from eigbench.report.paper import Printed
 from eigbench.report.render import Chapter, both, escape, render, table
-from eigbench.runs.suite import kind_of, seeds_of
-
-HELD_OUT = 0.1
-"""The share of the training images on which nothing is trained, as `measure.trial` splits them."""
 
 ITS_DATA = {"table-3": ("cifar100",), "": ("cifar10", "cifar100")}
 """The images of the paper's tables and figures; the others are of CIFAR-10."""
@@ -56,21 +52,10 @@ class Shape:
     setting: Setting
     trials: int = paper.USUAL_TRIALS
 
-    def key(self, row: Row, also: Sequence[str] = ()) -> Key:
-        """Row and column of a cell. What is not as in the paper is said in the row's name.
-
-        `also` are further axes to say, that the table's setting does not name.
-        """
-        name, without = [row[self.rows]], row["layer"] in WITHOUT
-        for axis in (axis for axis in AXES if axis in self.setting or axis in also):
-            value = row[axis]
-            said = value is None or axis in {self.rows, self.columns}
-            implied = without and axis in {"layer", "method"}
-            if not said and not implied and value not in self.setting.get(axis, ()):
-                name.append(word(axis, value))
-        if self.columns is None:
-            return ", ".join(name), None
-        return ", ".join(name), row["layer"] if without else row[self.columns]
+    @property
+    def name(self) -> str:
+        """Such as "Table 2"."""
+        return self.title.split(":")[0]
 
 
 SHAPES = {
@@ -87,7 +72,6 @@ SHAPES = {
     "table-5": Shape("Table 5: PCA denoising by method", paper.TABLE_5, "method", None, PCA),
 }  # fmt: skip
 
-
 ANSWERS = ("reproduced", "not reproduced", "inconclusive")
 
 
@@ -96,12 +80,10 @@ class Outcome:
     """What became of one success rate that the paper prints: one of `ANSWERS`, and why."""
 
     table: str
-    """Such as "Table 2"."""
     row: str
     axis: str | None
     column: Any
     """Its value on the axis of the table's columns, if there is one."""
-    printed: str
     cell: Row
     answer: str
     reason: str
@@ -109,22 +91,34 @@ class Outcome:
 
 def outcomes(compare: str, cells: pl.DataFrame) -> list[Outcome]:
     """Each printed success rate of which a cell started trials, and whether it was reproduced."""
-    return [one for shape, own in tables(compare, cells) for one in _outcomes(shape, own)]
-
-
-def _outcomes(shape: Shape, cells: pl.DataFrame) -> list[Outcome]:
     found = []
-    for key, cell in placed(shape, cells).items():
-        printed = shape.printed.get(key)
-        if printed is None or printed.success is None or not cell["started"]:
-            continue
-        successes = round(printed.success / 100 * shape.trials)
-        found.append(Outcome(
-            shape.title.split(":")[0], key[0], shape.columns, key[1],
-            f"{percent(printed.success / 100)}, {successes} of {shape.trials}",
-            cell, *judge(cell, (successes, shape.trials)),
-        ))  # fmt: skip
+    for shape, own in tables(compare, cells):
+        for key, cell in placed(shape, own).items():
+            printed = shape.printed.get(key)
+            if printed is None or printed.success is None or not cell["started"]:
+                continue
+            successes = round(printed.success / 100 * shape.trials)
+            answer, reason = judge(cell, (successes, shape.trials))
+            found.append(Outcome(shape.name, key[0], shape.columns, key[1], cell, answer, reason))
     return found
+
+
+def grouped(found: Sequence[Outcome]) -> list[Row]:
+    """A row for those with the same answer for the same reason; `where` lists their cells."""
+    groups: dict[tuple[str, str], dict[tuple[str, str], list[Outcome]]] = {}
+    for one in sorted(found, key=lambda one: ANSWERS.index(one.answer)):
+        group = groups.setdefault((one.answer, one.reason), {})
+        group.setdefault((one.table, one.row), []).append(one)
+    several = len({one.table for one in found}) > 1
+    rows = []
+    for (answer, reason), group in groups.items():
+        where = []
+        for (of_table, name), own in group.items():
+            columns = listed(own[0].axis, [one.column for one in own]) if own[0].axis else ""
+            at = "; ".join(filter(None, [of_table if several else "", columns]))
+            where.append(f"{name} ({at})" if at else name)
+        rows.append({"answer": answer, "reason": reason, "where": where, **own[0].cell})
+    return rows
 
 
 def judge(cell: Row, printed: stats.Share) -> tuple[str, str]:
@@ -160,145 +154,130 @@ def judge(cell: Row, printed: stats.Share) -> tuple[str, str]:
 def tables(compare: str, cells: pl.DataFrame) -> list[tuple[Shape, pl.DataFrame]]:
     """The shapes of the tables that the suite names, and the cells of each."""
     shapes = [SHAPES[name] for name in compare.split() if name in SHAPES]
-    if cells.is_empty() or len(shapes) == 1:
-        return [(shape, cells) for shape in shapes]  # whatever was added to the table's own
+    # A table that is alone takes whatever was added to its own cells.
     return [
-        (shape, cells.filter(pl.col("layer").is_in([*shape.setting["layer"], *WITHOUT])))
+        (shape, cells.filter(pl.col("layer").is_in([*shape.setting["layer"], *WITHOUT])
+                             | (len(shapes) == 1)))
         for shape in shapes
-    ]
+    ]  # fmt: skip
 
 
 def placed(shape: Shape, cells: pl.DataFrame) -> dict[Key, Row]:
-    """Every cell with its row and column; what varies between cells is said, so none is lost."""
-    also = [axis for axis in varied(cells, AXES) if axis not in shape.setting]
+    """Every cell with its row and column; what is not as in the paper is said in the row's name."""
+    told = {*shape.setting, *varied(cells, AXES)} - {shape.rows, shape.columns}
     found: dict[Key, Row] = {}
     for cell in cells.iter_rows(named=True):
-        row, column = shape.key(cell, also)
+        without = cell["layer"] in WITHOUT
+        other = [
+            axis for axis in AXES
+            if axis in told and cell[axis] not in shape.setting.get(axis, ())
+            and not (without and axis in {"layer", "method"})
+        ]  # fmt: skip
+        row = ", ".join(filter(None, [cell[shape.rows], words(cell, other)]))
+        column = shape.columns and (cell["layer"] if without else cell[shape.columns])
         # A parameter that has no axis can be all that tells two cells apart.
         known = (row, column) in found
         found[f"{row} (`{cell['parameters']}`)" if known else row, column] = cell
     return found
 
 
-def chapters(frames: Frames, cells: pl.DataFrame) -> list[Chapter]:
+def chapters(frames: Frames, cells: pl.DataFrame, found: Sequence[Outcome]) -> list[Chapter]:
     """The paper's tables that the suite names, and what else the paper prints of trainings."""
-    compare = frames.run.suite.compare
     papers = is_papers(frames, cells)
     parts = []
-    for shape, own in tables(compare, cells):
+    for shape, own in tables(frames.run.suite.compare, cells):
+        judged = [
+            [", ".join(group["where"]), group["answer"], group["reason"]]
+            for group in grouped([one for one in found if one.table == shape.name])
+        ]
         body = render(
             "training-paper-table",
             cells=_in_shape(shape, placed(shape, own), papers=papers),
             trials=shape.trials,
             papers=papers,
-            steps=paper.STEPS,
-            judged=_judged(_outcomes(shape, own)),
+            judged=table(["cells", "answer", "why"], judged) if judged else "",
             is_table_2=shape.printed is paper.TABLE_2,
             is_table_5=shape.printed is paper.TABLE_5,
-            truncated=_truncated(own),
         )
         parts.append(Chapter(f"{shape.title}, beside the paper", body))
-    return [*parts, *_ranks(cells)]
-
-
-def _judged(found: Sequence[Outcome]) -> str:
-    rows = [
-        [one.row if one.axis is None else f"{one.row}, {word(one.axis, one.column)}",
-         one.printed, counted(one.cell["finished"], one.cell["started"]),
-         rate(stats.hazard(one.cell["diverged"], one.cell["total_steps"])),
-         one.answer, one.reason]
-        for one in found
-    ]  # fmt: skip
-    headers = ["cell", "paper", "here", "failures a step", "answer", "why"]
-    return table(headers, rows) if rows else ""
-
-
-def _truncated(cells: pl.DataFrame) -> Row | None:
-    """What PI keeps at the largest d beside the hybrid, where both truncate by their own rule."""
-    own = cells.filter((pl.col("layer") == "zca") & pl.col("truncation").is_null()
-                       & pl.col("rank_kept").is_not_null())  # fmt: skip
-    both_have = [d for d in values_of(own, "d")
-                 if {"pi", "hybrid"} <= set(own.filter(pl.col("d") == d)["method"])]  # fmt: skip
-    if not both_have:
-        return None
-    rows = {row["method"]: row for row in own.filter(pl.col("d") == both_have[-1]).to_dicts()}
-    return {
-        "d": both_have[-1],
-        "pi": rows["pi"]["rank_kept"],
-        "hybrid": rows["hybrid"]["rank_kept"],
-    }
+    trained = [
+        [f"**{what}**" if differs else what, here, theirs]
+        for what, here, theirs, differs in settings(frames, cells)
+    ]
+    body = render("training-settings", table=table(["", "this run", "the paper"], trained))
+    title = "What was trained, and what the paper trained"
+    return [*parts, *_ranks(cells), *_ratios(cells), Chapter(title, body)]
 
 
 def _in_shape(shape: Shape, found: Mapping[Key, Row], *, papers: bool) -> str:
     """Rows and columns of the paper, two for each of its columns: the paper's and ours."""
-    keys = [*shape.printed, *found]
-    rows = list(dict.fromkeys(row for row, _ in keys))
-    columns = list(dict.fromkeys(column for _, column in keys))
-    headers = [{"method": "method", "model": "network"}[shape.rows], ""]
+    rows, columns = (dict.fromkeys(names) for names in zip(*shape.printed, *found, strict=True))
+    headers = [label(shape.rows), ""]
     for column in columns:
-        named = (
-            "" if column is None or shape.columns is None else f"{word(shape.columns, column)}, "
-        )
-        if isinstance(column, str):
-            named = f"{column}, "
-        headers += [f"{named}paper", f"{named}here"]
+        told = column if isinstance(column, str) else word(shape.columns or "", column)
+        headers += [", ".join(filter(None, (told, whose))) for whose in ("paper", "here")]
     body = []
     for row in rows:
-        for quantity, printed, measured in QUANTITIES[: None if papers else 1]:
-            line = [row, quantity]
-            for column in columns:
-                one, cell = shape.printed.get((row, column)), found.get((row, column))
-                line.append(NOTHING if one is None else printed(one))
-                line.append(NOTHING if cell is None or not cell["started"] else measured(cell))
-            body.append(line)
-    return table(headers, body)
+        texts = [text for column in columns
+                 for text in (_printed(shape.printed.get((row, column), Printed())),
+                              _here(found.get((row, column))))]  # fmt: skip
+        for i, quantity in enumerate(("success", "least error, %", "mean error, %")):
+            body.append([row, quantity, *(text[i] for text in texts)])
+    return table(headers, body if papers else body[::3])
 
 
-def _number(value: float | None) -> str:
-    return NOTHING if value is None else "NaN" if math.isnan(value) else f"{value:.2f}"
+def _printed(one: Printed) -> list[str]:
+    success = NOTHING if one.success is None else percent(one.success / 100)
+    return [success, *_errors(one.minimum, one.mean, one.deviation)]
 
 
-def _mean(printed: Printed) -> str:
-    spread = "" if printed.deviation is None else f" ± {printed.deviation:.2f}"
-    return f"{_number(printed.mean)}{spread}"
-
-
-def _mean_here(cell: Row) -> str:
+def _here(cell: Row | None) -> list[str]:
+    if cell is None or not cell["started"]:
+        return [NOTHING] * 3
     errors = [100 * error for error in cell["errors"]]
-    if not errors:
-        return NOTHING
-    spread = f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
-    return f"{statistics.fmean(errors):.2f}{spread}"
+    mean = statistics.fmean(errors) if errors else None
+    deviation = statistics.stdev(errors) if len(errors) > 1 else None
+    success = f"{cell['finished']} of {cell['started']}"
+    return [success, *_errors(min(errors, default=None), mean, deviation)]
 
 
-QUANTITIES: tuple[tuple[str, Callable[[Printed], str], Callable[[Row], str]], ...] = (
-    ("success",
-     lambda one: NOTHING if one.success is None else percent(one.success / 100),
-     lambda cell: f"{cell['finished']} of {cell['started']}"),
-    ("least error, %",
-     lambda one: _number(one.minimum),
-     lambda cell: f"{100 * min(cell['errors']):.2f}" if cell["errors"] else NOTHING),
-    ("mean error, %", _mean, _mean_here),
-)  # fmt: skip
+def _errors(least: float | None, mean: float | None, deviation: float | None) -> tuple[str, str]:
+    two = [NOTHING if e is None else "NaN" if math.isnan(e) else f"{e:.2f}" for e in (least, mean)]
+    return two[0], two[1] + ("" if deviation is None else f" ± {deviation:.2f}")
 
 
 def _ranks(cells: pl.DataFrame) -> list[Chapter]:
     """How many eigenvectors a share of the variance takes, beside §3.2."""
     body = []
-    own = cells.filter(pl.col("energy").is_not_null() & pl.col("rank_kept").is_not_null())
+    own = cells.filter(pl.col("energy").is_not_null(), pl.col("rank_kept").is_not_null())
     for energy in values_of(own, "energy"):
-        ranks = own.filter(pl.col("energy") == energy)
         below, about = paper.RANK_BELOW.get(energy), paper.RANK_ABOUT.get(energy)
-        printed = f"below {below}" if below else f"about {about}" if about else NOTHING
-        means = [f"{row['contestant']} {row['rank_kept']:.1f}" for row in ranks.to_dicts()]
-        inside = below is not None and max(ranks["rank_kept"].to_list()) < below
-        answer = NOTHING if below is None else "yes" if inside else "no"
-        body.append([percentage(energy), printed, ", ".join(means), answer])
-    if not body:
-        return []
+        ranks = own.filter(energy=energy).select("contestant", "rank_kept").rows()
+        body.append([
+            percentage(energy),
+            f"below {below}" if below else f"about {about}" if about else NOTHING,
+            ", ".join(f"{name} {rank:.1f}" for name, rank in ranks),
+            NOTHING if below is None else "no" if any(r >= below for _, r in ranks) else "yes",
+        ])  # fmt: skip
     headers = ["variance kept", "paper, e", "here, mean e", "mean below the paper's"]
-    return [Chapter("Eigenvectors that a share of the variance takes, beside the paper (§3.2)",
-                    render("training-ranks", table=table(headers, body)))]  # fmt: skip
+    title = "Eigenvectors that a share of the variance takes, beside the paper (§3.2)"
+    text = render("training-ranks", table=table(headers, body))
+    return [Chapter(title, text)] if body else []
+
+
+def _ratios(cells: pl.DataFrame) -> list[Chapter]:
+    """The ratio of neighbouring eigenvalues by both ways to count, beside §2.4."""
+    found = {name: cells[name].drop_nulls() for name in ("ratio", "ratio_above")}
+    if found["ratio"].is_empty():
+        return []
+    facts = {
+        name: {"span": span(ratios.to_list(), lambda value: f"{value:.2f}"), "cells": len(ratios),
+               "inside": ratios.round(2).is_between(*paper.NEIGHBOUR_RATIO).sum()}
+        for name, ratios in found.items()
+    }  # fmt: skip
+    body = render("training-ratios", **facts, low=paper.NEIGHBOUR_RATIO[0],
+                  high=paper.NEIGHBOUR_RATIO[1])  # fmt: skip
+    return [Chapter("Ratio of neighbouring eigenvalues, beside the paper (§2.4)", body)]
 
 
 # What was trained, and what the paper trained.
@@ -307,39 +286,35 @@ def _ranks(cells: pl.DataFrame) -> list[Chapter]:
 def settings(frames: Frames, cells: pl.DataFrame) -> list[tuple[str, str, str, bool]]:
     """What it is, this run's, the paper's, and whether they differ."""
     suite = frames.run.suite
-    trials = paper.TRIALS.get(suite.compare, paper.USUAL_TRIALS)
+    named = [SHAPES[name] for name in suite.compare.split() if name in SHAPES]
+    trials = sorted({shape.trials for shape in named or SHAPES.values()})
+    planned = int(cells["planned_trials"].max())  # type: ignore[arg-type]
     counts = sorted(set(cells.filter(pl.col("skipped") == 0)["started"].to_list()))
-    planned = max((seeds_of(suite, grid) for grid in suite.grids
-                   if kind_of(suite, grid) == "train"), default=suite.seeds)  # fmt: skip
-    its_data = ITS_DATA.get(suite.compare, ("cifar10",))
-    train, test = IMAGES[its_data[0]]
+    begun = span(counts or [0], count) + ("" if counts == [planned] else f" of {planned}")
     devices = list(dict.fromkeys(s.device for s in frames.run.environment.sessions))
-    held_out = f"of which {percent(HELD_OUT)} are held out"
-
-    def differs(axis: str, *usual: Any) -> bool:
-        return any(value not in usual for value in cells[axis].unique().to_list())
-
-    rows = [
-        ("trials", _trials(counts, planned), _paper_trials(frames),
-         min([planned, *counts]) < trials),
-        ("epochs", _listed(cells, "epochs"), f"{paper.EPOCHS}", differs("epochs", paper.EPOCHS)),
-        ("steps a trial", _steps(cells), f"{paper.STEPS:,}", differs("steps", None)),
-        ("data", escape(_listed(cells, "data")), " or ".join(its_data), differs("data", *its_data)),
-        ("training images", f"{_images(cells, 'train_images', 0)}, {held_out}",
-         f"{train:,}; whether some were held out is not printed",
-         differs("train_images", None, train)),
-        ("test images", _images(cells, "test_images", 1), f"{test:,}",
-         differs("test_images", None, test)),
-        ("truncation", _listed(cells, "truncation") if differs("truncation", None)
-         else "each method's own", "Algorithm 1", differs("truncation", None)),
+    data = ITS_DATA.get(suite.compare, ("cifar10",))
+    train, test = IMAGES[data[0]]
+    usual = {"epochs": (paper.EPOCHS,), "steps": (), "data": data, "train_images": (train,),
+             "test_images": (test,), "truncation": (),
+             **{axis: (value,) for axis, value in USUAL.items()}}  # fmt: skip
+    if suite.compare == "table-4c":
+        usual.pop("iterations")  # which it varies
+    names = {"steps": "steps a trial", "data": "data"}
+    here = {"steps": _steps(cells), "data": escape(_listed(cells, "data")),
+            "train_images": _images(cells, "train_images", 0),
+            "test_images": _images(cells, "test_images", 1)}  # fmt: skip
+    papers = {"steps": count(paper.STEPS), "truncation": "Algorithm 1",
+              "train_images": count(train), "test_images": count(test)}  # fmt: skip
+    if not values_of(cells, "truncation"):
+        here["truncation"] = "each method's own"
+    return [
+        ("trials", begun, both(map(str, trials), "or"), min([planned, *counts]) < trials[0]),
         ("device", ", ".join(devices) or suite.device, "one Titan Xp", False),
+        *((names.get(axis) or label(axis).replace("_", " "), here.get(axis) or _listed(cells, axis),
+           papers.get(axis) or both(map(axis_value, values), "or"),
+           any(value not in values for value in values_of(cells, axis)))
+          for axis, values in usual.items()),
     ]  # fmt: skip
-    for axis, usual in USUAL.items():
-        varies = axis == "iterations" and suite.compare == "table-4c"
-        rows.append((label(axis).replace("_", " "), _listed(cells, axis),
-                     "varied" if varies else axis_value(usual),
-                     not varies and differs(axis, None, usual)))  # fmt: skip
-    return rows
 
 
 def is_papers(frames: Frames, cells: pl.DataFrame) -> bool:
@@ -350,71 +325,31 @@ def is_papers(frames: Frames, cells: pl.DataFrame) -> bool:
 def banner(frames: Frames, cells: pl.DataFrame) -> list[str]:
     """Lines for under the title: whether this is the paper's experiment; different images."""
     found = settings(frames, cells)
-    facts = {what: here for what, here, *_ in found}
     lines = render(
         "training-banner",
-        papers=not any(differs for *_, differs in found),
-        scale=frames.run.suite.scale,
-        facts=facts,
+        facts={what: here for what, here, *_ in found},
+        papers={what: papers for what, _, papers, _ in found},
         images=_images(cells, "train_images", 0),
         networks=both(f"{m} of width {_listed(cells, 'width')}" for m in values_of(cells, "model")),
-        paper=paper,
-        trials=_paper_trials(frames),
         different=_different_images(frames),
         differing=[what for what, *_, differs in found if differs],
     )
     return [f"> {line}" for line in lines.splitlines() if line]
 
 
-def title(frames: Frames, cells: pl.DataFrame) -> str:
-    """What the run is: the paper's table, or its grid at so many steps; "" of another suite."""
-    names = [name for name in frames.run.suite.compare.split() if name in SHAPES]
-    if not names:
-        return ""
-    named = both(SHAPES[name].title.split(":")[0] for name in names)
-    if is_papers(frames, cells):
-        return named
-    steps = _steps(cells)
-    return f"{named}’s grid" + (f" at {steps} steps a trial" if steps != NOTHING else "")
-
-
-def settings_chapter(frames: Frames, cells: pl.DataFrame) -> Chapter:
-    """What was trained, beside what the paper trained."""
-    rows = [
-        [f"**{what}**" if differs else what, here, papers]
-        for what, here, papers, differs in settings(frames, cells)
-    ]
-    body = render("training-settings", table=table(["", "this run", "the paper"], rows))
-    return Chapter("What was trained, and what the paper trained", body)
-
-
-def _paper_trials(frames: Frames) -> str:
-    compare = frames.run.suite.compare
-    if compare in paper.TRIALS or compare in SHAPES:
-        return f"{paper.TRIALS.get(compare, paper.USUAL_TRIALS)}"
-    return " or ".join(f"{count}" for count in (*paper.TRIALS.values(), paper.USUAL_TRIALS))
-
-
-def _trials(counts: Sequence[int], planned: int) -> str:
-    if not counts or list(counts) == [planned]:
-        return f"{planned}" if counts else f"0 of {planned}"
-    return f"{' to '.join(dict.fromkeys(map(str, (counts[0], counts[-1]))))} of {planned}"
-
-
 def _steps(cells: pl.DataFrame) -> str:
-    planned = cells["planned_steps"].drop_nulls().cast(pl.Int64).unique().sort().to_list()
-    return ", ".join(f"{steps:,}" for steps in planned) or NOTHING
+    return ", ".join(map(count, values_of(cells, "steps_planned")))
 
 
 def _listed(cells: pl.DataFrame, axis: str) -> str:
-    return ", ".join(axis_value(value) for value in values_of(cells, axis)) or NOTHING
+    return ", ".join(map(axis_value, values_of(cells, axis))) or NOTHING
 
 
 def _images(cells: pl.DataFrame, axis: str, split: int) -> str:
     """How many images of a split are used; "all" of a set of unknown size."""
     counts = {row[axis] or IMAGES.get(row["data"], (None, None))[split] for row in cells.to_dicts()}
-    known = [f"{count:,}" for count in sorted(count for count in counts if count is not None)]
-    return ", ".join(known + ["all"] * (None in counts))
+    known = map(count, sorted(one for one in counts if one is not None))
+    return ", ".join([*known, *["all"] * (None in counts)])
 
 
 def _different_images(frames: Frames) -> list[str]:
