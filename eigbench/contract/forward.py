@@ -8,10 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eigbench.contract.check import check
-from eigbench.contract.finding import Log
-from eigbench.contract.matrices import CONDITION, separated
-from eigbench.contract.subject import Subject, relative
+from eigbench.contract.check import Log, check
+from eigbench.contract.subject import CONDITION, Subject, relative, separated
 from eigbench.errors import NotApplicable
 from eigbench.methods.functions import SpectralFunction
 

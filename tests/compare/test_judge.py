@@ -27,7 +27,7 @@ SAMPLES = Path(__file__).parents[2] / "reports"
 def test_a_run_against_itself_shows_nothing(tmp_path: Path) -> None:
     folder = write(tmp_path / "run", SUITE, profiles(SUITE, 1))
     found = compare(folder, folder)
-    assert found.environment == ()
+    assert found.environment == {}
     assert found.regressions == ()
     assert all(effect.change == 1 for case in found.cases for effect in case.effects)
 
