@@ -4,39 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from eigbench.contract import declarations, forward, gradients, promises
-from eigbench.contract.check import Check, Finding, Log, Reading, in_one_line
+from eigbench.contract import declarations, forward, gradients, promises  # noqa: F401  # CHECKS
+from eigbench.contract.check import CHECKS, Finding, Log, Reading, in_one_line
 from eigbench.contract.subject import Subject
 from eigbench.methods.base import Method
 
 __all__ = ["CHECKS", "Finding", "Reading", "findings"]
-
-CHECKS: tuple[Check, ...] = (
-    declarations.parameters,
-    declarations.names,
-    declarations.refusals,
-    forward.eigenpairs,
-    forward.functions,
-    forward.whitening,
-    forward.edges,
-    gradients.own_formula,
-    gradients.symmetric,
-    gradients.precision,
-    gradients.neighbours,
-    gradients.reproducible,
-    gradients.vmap,
-    gradients.compiles,
-    gradients.second,
-    declarations.inputs,
-    declarations.state,
-    promises.exact,
-    promises.functions,
-    promises.isolated,
-    promises.subspace,
-    promises.finite,
-    promises.scale,
-    promises.continuous,
-)
 
 
 def findings(name: str, method: type[Method]) -> Iterator[Finding]:

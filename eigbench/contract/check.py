@@ -119,6 +119,15 @@ class Check:
         return Finding(self.name, self.claim, state, worst, violations)
 
 
+CHECKS: list[Check] = []
+"""Every check, in the order in which they are made and shown."""
+
+
 def check(name: str, claim: str) -> Callable[[Body], Check]:
-    """Make a check of the function that it decorates."""
-    return lambda body: Check(name, claim, body)
+    """Make a check of the function that it decorates, and one of `CHECKS`."""
+
+    def made(body: Body) -> Check:
+        CHECKS.append(Check(name, claim, body))
+        return CHECKS[-1]
+
+    return made

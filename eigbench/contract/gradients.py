@@ -6,6 +6,7 @@ A second derivative is right, or refused; never wrong in silence.
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -177,60 +178,41 @@ def second(subject: Subject, log: Log) -> None:
     """
     n = 3
     M = separated(n)
-    truths = losses(subject, subject.converged, n, M.dtype)
+    E = torch.tensor(weights(n), dtype=M.dtype)
+    directions = torch.tensor(symmetric_directions(n), dtype=M.dtype)
     refusals = []
-    for name, loss in truths.items():
-        smooth = _with_another_part(loss)
+    for name, loss in losses(subject, subject.converged, n, M.dtype).items():
+        # With a second part, so that a method without a derivative cannot hide behind it.
+        smooth = partial(_with_cubes, loss)
         with log.at(name):
+            X = M.clone().requires_grad_()
             try:
-                found = _slopes_by_autograd(smooth, M)
-            except NotImplementedError as error:
-                refusals.append(in_one_line(error))
+                (G,) = torch.autograd.grad(smooth(X), X, create_graph=True)
+                (found,) = torch.autograd.grad((E * G).sum(), X)
+            except NotImplementedError as refusal:
+                refusals.append(in_one_line(refusal))
                 continue
-            allowed = max(ERROR, ALLOWANCE * _first_error(loss, M))
-            truth = _slopes_by_differences(smooth, M)
-            log.within("relative error", relative(found, truth), allowed)
+            slopes = (directions * gradient(loss, M)).sum((-2, -1))
+            allowed = max(ERROR, ALLOWANCE * relative(slopes, _slopes(loss, M, directions)))
+            truth = _slopes(partial(_along, smooth, E), M, directions)
+            error = relative((directions * found).sum((-2, -1)), truth)
+            log.within("relative error", error, allowed)
     if not log.readings:
         raise NotApplicable(f"refused: {refusals[0]}")
 
 
-def _with_another_part(loss: Loss) -> Loss:
-    """A part that has a second derivative, so that a method without one cannot hide behind it."""
-    return lambda M: loss(M) + (M**3).sum()
+def _with_cubes(loss: Loss, M: Tensor) -> Tensor:
+    return loss(M) + (M**3).sum()
 
 
-def _slopes_by_autograd(loss: Loss, M: Tensor) -> Tensor:
-    """The derivative of ⟨E, ∂L/∂M⟩ in each symmetric direction."""
-    X = M.clone().requires_grad_()
-    (G,) = torch.autograd.grad(loss(X), X, create_graph=True)
-    (slope,) = torch.autograd.grad((_direction(M) * G).sum(), X)
-    return (_directions(M) * slope).sum((-2, -1))
+def _along(loss: Loss, E: Tensor, M: Tensor) -> Tensor:
+    return (E * gradient(loss, M)).sum()
 
 
-def _slopes_by_differences(loss: Loss, M: Tensor) -> Tensor:
-    """The same from four gradients in each direction."""
+def _slopes(value: Loss, M: Tensor, directions: Tensor) -> Tensor:
+    """The derivative of a number in each direction, by a five-point stencil."""
 
     def at(steps: int) -> Tensor:
-        moved = M + steps * STEP * _directions(M)
-        return torch.stack([(_direction(M) * gradient(loss, one)).sum() for one in moved])
+        return torch.stack([value(X).detach() for X in M + steps * STEP * directions])
 
     return (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * STEP)
-
-
-def _first_error(loss: Loss, M: Tensor) -> float:
-    """Of the gradient, against differences of the loss that it is the gradient of."""
-
-    def at(steps: int) -> Tensor:
-        return torch.stack([loss(one).detach() for one in M + steps * STEP * _directions(M)])
-
-    slopes = (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * STEP)
-    found = (_directions(M) * gradient(loss, M)).sum((-2, -1))
-    return relative(found, slopes)
-
-
-def _direction(M: Tensor) -> Tensor:
-    return torch.tensor(weights(M.shape[-1]), dtype=M.dtype)
-
-
-def _directions(M: Tensor) -> Tensor:
-    return torch.tensor(symmetric_directions(M.shape[-1]), dtype=M.dtype)

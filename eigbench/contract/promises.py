@@ -153,25 +153,23 @@ def finite(subject: Subject, log: Log) -> None:
 
 def _routes(subject: Subject, *, definite: bool) -> dict[str, Callable[[Tensor], Tensor]]:
     """The gradients of a method by what comes back, a cotangent without any symmetry."""
+    uneven = torch.arange(1.0, 10).reshape(3, 3)
 
     def through_pairs(M: Tensor) -> Tensor:
         X = M.clone().requires_grad_()
         values, V = subject.method.eigh(X)
-        return torch.autograd.grad((values, V), X, (torch.ones_like(values), _uneven(M)))[0]
-
-    def through_whitening(M: Tensor) -> Tensor:
-        return gradient(lambda X: (_uneven(M) * subject.method.whitening(X)).sum(), M)
+        return torch.autograd.grad((values, V), X, (torch.ones_like(values), uneven.to(M)))[0]
 
     routes: dict[str, Callable[[Tensor], Tensor]] = {}
     if subject.has_pairs:
         routes["eigenpairs"] = through_pairs
     if subject.whitens and definite:
-        routes["whitening"] = through_whitening
+        routes["whitening"] = lambda M: _through_whitening(subject, M, uneven.to(M))
     return routes
 
 
-def _uneven(M: Tensor) -> Tensor:
-    return torch.arange(1.0, M.numel() + 1).reshape(M.shape).to(M)
+def _through_whitening(subject: Subject, M: Tensor, W: Tensor) -> Tensor:
+    return gradient(lambda X: (W * subject.method.whitening(X)).sum(), M)
 
 
 @check("scale", "no constant that is not relative to M: of s·M the gradient of M, rescaled")
@@ -188,7 +186,7 @@ def scale(subject: Subject, log: Log) -> None:
         return differentiate(subject.method, M, closest, W).gradient
 
     def of_whitening(M: Tensor) -> Tensor:
-        return gradient(lambda X: (W * subject.method.whitening(X)).sum(), M)
+        return _through_whitening(subject, M, W)
 
     routes = [(of_vector, "eigenvector", -1.0)] if subject.has_pairs else []
     if subject.whitens:
@@ -244,4 +242,4 @@ def _crossing_gradient(subject: Subject, t: Tensor) -> Tensor:
     function = InverseSquareRoot()
     if subject.method.function_refusal(function) is None:
         return differentiate(subject.method, M, function, W).gradient
-    return gradient(lambda X: (W * subject.method.whitening(X)).sum(), M)
+    return _through_whitening(subject, M, W)

@@ -125,16 +125,10 @@ class Subject:
             or not self.functions
         )
 
-    def require_decomposition(self) -> None:
-        """`NotApplicable` if there are no eigenpairs."""
-        if not self.method.decomposes:
-            raise NotApplicable("there are no eigenpairs")
-
     def require_pairs(self) -> None:
         """`NotApplicable` if the eigenpairs have no gradient."""
-        self.require_decomposition()
         if not self.has_pairs:
-            raise NotApplicable("only functions of M have a gradient")
+            raise NotApplicable("there are no eigenpairs that have a gradient")
 
     def require_dtype(self, dtype: torch.dtype) -> None:
         """`NotApplicable` if the method does not take the precision in which a check is made."""
