@@ -23,7 +23,6 @@ from eigbench.compare.model import (
     Effect,
 )
 from eigbench.kinds import Case
-from eigbench.kinds.profile import ProfileCase
 from eigbench.report import names, numbers, stats
 from eigbench.report.render import escape, render, table
 
@@ -49,8 +48,6 @@ _TIMES = ("time", "forward", "backward", "update", "step time")
 def to_markdown(found: Comparison, *, everything: bool = False) -> str:
     """One table and a few sentences, then every change; `everything`: unchanged cases too."""
     every = [(case, effect) for case in found.cases for effect in case.effects]
-    times = [(case, one) for case in found.cases for one in case.effects[:1]
-             if one.quantity == "time"]  # fmt: skip
     changes = _changes(every)
     changed = list({id(case): case for case, _ in changes}.values())
     unchanged = sorted((case for case in found.cases if case.verdict in UNCHANGED),
@@ -76,16 +73,13 @@ def to_markdown(found: Comparison, *, everything: bool = False) -> str:
         unchanged=Counter(case.verdict for case in unchanged),
         listed=[(case.name, _details(case)) for case in unchanged] if everything else [],
         # How far the intervals of cases without a shown difference in time reach.
-        ends=[effect.high for _, effect in times if effect.answer == "no difference shown"],
-        undecidable=sum(math.isnan(e.adjusted) and not math.isnan(e.p) for _, e in every),
-        # By how much the time of references changed, where it is the machine that changed it.
-        references=[
-            effect.change
-            for case, effect in times
-            if isinstance(case.case, ProfileCase) and case.case.is_reference
-            if effect.answer == "not judged" and effect.relative_to is None
-            if math.isfinite(effect.change)
+        ends=[
+            effect.high
+            for case in found.cases
+            for effect in case.effects[:1]
+            if effect.quantity == "time" and effect.answer == "no difference shown"
         ],
+        undecidable=sum(math.isnan(e.adjusted) and not math.isnan(e.p) for _, e in every),
         shared=shared([case.case for case in found.cases]),
         differs=Counter(
             f"{name} {a} | {b}" for case in found.cases for name, (a, b) in case.differs.items()
@@ -193,15 +187,13 @@ def _compact(text: str) -> str:
 
 
 def _narrow(line: str) -> str:
-    """A line of text broken at 80 columns, never within "5 %" or "d = 4"; tables are left alone."""
+    """A line of text broken at 80 columns; tables and headings are left alone."""
     if line.startswith(("|", "#")):
         return line
-    tied = re.sub(" (?=%|= )|(?<= =) ", "\xa0", line)
     indent = "  " if line.startswith("- ") else ""
-    filled = textwrap.fill(
-        tied, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    return textwrap.fill(
+        line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
-    return filled.replace("\xa0", " ")
 
 
 def kind_of(case: Case) -> str:
