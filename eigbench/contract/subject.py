@@ -14,8 +14,7 @@ from torch import Tensor
 from eigbench import losses as matrix_losses
 from eigbench.errors import NotApplicable
 from eigbench.functional import FUNCTIONS
-from eigbench.measure.differentiate import symmetric_directions
-from eigbench.methods.base import Eigenpairs, Method, Promise
+from eigbench.methods.base import Method, Promise
 from eigbench.methods.functions import SpectralFunction, Whitening
 from eigbench.spectra import Floats, Sample, random_orthogonal
 
@@ -23,9 +22,6 @@ ROUNDING = 1e-12
 """What two ways to the same float64 number may differ by: some thousand roundings."""
 TRUTH = 1e-10
 """How far a float64 gradient may be from one known in closed form."""
-DIFFERENCES = 1e-8
-"""How far from central differences of step 1e-5, which are themselves good to about 1e-10."""
-STEP = 1e-5
 
 
 def weights(n: int) -> Floats:
@@ -60,19 +56,6 @@ def separated(n: int, batch: tuple[int, ...] = (), dtype: torch.dtype = torch.fl
     basis = np.broadcast_to(random_orthogonal(n, 0), (count, n, n))
     matrices = Sample(values * scales, basis).matrices()
     return torch.tensor(matrices.reshape(*batch, n, n), dtype=dtype)
-
-
-def central_differences(loss: Callable[[Floats], Floats], M: Floats, step: float = STEP) -> Floats:
-    """`∂L/∂M` `(n, n)` in the symmetric directions in which a symmetric `M` can move.
-
-    `loss` takes a stack `(count, n, n)` and gives `(count,)`.
-    """
-    directions = symmetric_directions(len(M))
-    slopes = (loss(M + step * directions) - loss(M - step * directions)) / (2 * step)
-    # A direction off the diagonal is (e_ij + e_ji)/2, so its slope is that entry itself.
-    gradient: Floats = np.zeros_like(M)
-    gradient[np.triu_indices(len(M))] = slopes
-    return gradient + np.triu(gradient, 1).T
 
 
 Loss = Callable[[Tensor], Tensor]
@@ -155,7 +138,12 @@ def losses(subject: Subject, method: Method, n: int, dtype: torch.dtype) -> dict
     if subject.has_pairs:
         found["eigenpairs"] = lambda M: pair_loss(*method.eigh(M), W, ranks)
     if subject.has_pairs and "subspace" in method.promises:
-        found["leading eigenvector"] = lambda M: leading_loss(method.eigh(M), W)
+
+        def leading(M: Tensor) -> Tensor:
+            v = method.eigh(M).eigenvectors[..., -1:]
+            return (W * (v @ v.mT)).sum()
+
+        found["leading eigenvector"] = leading
     name = next(iter(subject.functions), None)
     if name is None:
         found["whitening"] = lambda M: (W * method.whitening(M)).sum()
@@ -174,12 +162,6 @@ def pair_loss(eigenvalues: Any, V: Any, W: Any, ranks: Any) -> Any:
     f_of_M = (V * (1 / (1 + eigenvalues**2))[..., None, :]) @ V.swapaxes(-1, -2)
     each = (W * f_of_M).sum((-2, -1)) + (ranks * eigenvalues).sum(-1)
     return each.sum() if isinstance(each, Tensor) else each
-
-
-def leading_loss(pairs: Eigenpairs, W: Tensor) -> Tensor:
-    """`⟨W, vvᵀ⟩` of the eigenvector v of the largest eigenvalue, summed over a batch."""
-    v = pairs.eigenvectors[..., -1:]
-    return (W * (v @ v.mT)).sum()
 
 
 def gradient(loss: Loss, M: Tensor) -> Tensor:
