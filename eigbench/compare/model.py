@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any, Literal, get_args
 
@@ -165,4 +166,6 @@ def _plain(value: Any) -> Any:
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    return number(value) if isinstance(value, float) and value - value != 0 else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return number(value)
+    return value
