@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from eigbench.compare.model import EnvironmentDiff
 from eigbench.kinds import Case
 from eigbench.kinds.profile import ProfileCase
 from eigbench.kinds.stability import StabilityCase
@@ -16,25 +16,23 @@ from eigbench.runs.record import Record
 from eigbench.runs.store import Run
 
 # What cases may differ in and still be compared, least first. A case is matched with the one that
-# is nearest to it: one with a trace with one with a trace, if there is one.
-_STEPS: tuple[tuple[str, ...], ...] = (
+# is nearest to it: one with a trace with one with a trace, if there is one. The first seeds of more
+# seeds are the same matrices; a profile's seed makes matrices that take as long as others.
+_TIMED = ("device", "trace", "rounds", "seconds")
+_STEPS = (
     (),
     ("device",),
     ("device", "trace"),
-    ("device", "trace", "rounds", "seconds"),
-    ("device", "trace", "rounds", "seconds", "inputs"),
+    _TIMED,
+    (*_TIMED, "inputs", "profile seed", "stability seeds"),
 )
-_MORE = {"profile": ("seed",), "stability": ("seeds",)}
-"""In the last step. The first seeds of more seeds are the same matrices; a profile's seed makes
-matrices that take as long as others. Trials of trainings differ in their seed anyway."""
 
 _PER_RUN = {"started_at", "command", "seed", "packages"}
-"""What belongs to a run and not to its environment; packages are walked one by one."""
-
+"""What belongs to a run and not to its environment; packages are compared one by one."""
 _MACHINE = ("machine", "processor", "logical_cores", "torch_threads", "device")
 """With these the same, seconds can be compared with seconds."""
-
-NOT_RECORDED = "not recorded"
+_NOT_RECORDED = "not recorded"
+_THEN = ", then "
 
 
 @dataclass(frozen=True)
@@ -44,29 +42,17 @@ class Unit:
     case: Case
     records: tuple[Record, ...]
 
-
-@dataclass(frozen=True)
-class Pair:
-    """The same unit in both runs."""
-
-    a: Unit
-    b: Unit
-
     @property
-    def differs(self) -> dict[str, tuple[str, str]]:
-        """The fields in which the cases differ all the same."""
-        names = self.a.case.__struct_fields__
-        values = {name: (getattr(self.a.case, name), getattr(self.b.case, name)) for name in names}
-        return {
-            name: (str(one), str(other)) for name, (one, other) in values.items() if one != other
-        }
+    def ids(self) -> tuple[str, ...]:
+        """Those of its records."""
+        return tuple(record.id for record in self.records)
 
 
 @dataclass(frozen=True)
 class Matched:
     """Every unit of both runs, in the order of A, what only B has in the order of B."""
 
-    pairs: list[Pair]
+    pairs: list[tuple[Unit, Unit]]
     only_a: list[Unit]
     only_b: list[Unit]
 
@@ -74,45 +60,11 @@ class Matched:
 def units(records: Iterable[Record]) -> list[Unit]:
     """Records as units, in order; trials ascend by seed. Of two records of a case the later one."""
     latest = {record.id: record for record in records}
-    found: dict[str, list[Record]] = {}
-    cases: dict[str, Case] = {}
+    cells: dict[str, tuple[Case, list[Record]]] = {}
     for record in latest.values():
         case = record.case.cell if isinstance(record.case, TrainCase) else record.case
-        cases.setdefault(case.id, case)
-        found.setdefault(case.id, []).append(record)
-    return [Unit(case, tuple(sorted(found[key], key=_seed))) for key, case in cases.items()]
-
-
-def match(a: Sequence[Unit], b: Sequence[Unit]) -> Matched:
-    """Pair the units of two runs, those that are the same first, then those that nearly are."""
-    partner: dict[int, Unit] = {}
-    taken: set[int] = set()
-    for step, ignored in enumerate(_STEPS):
-        last = step == len(_STEPS) - 1
-        waiting: dict[str, list[int]] = {}
-        for index, unit in enumerate(b):
-            if index not in taken:
-                waiting.setdefault(_key(unit.case, ignored, last=last), []).append(index)
-        for index, unit in enumerate(a):
-            there = waiting.get(_key(unit.case, ignored, last=last))
-            if index not in partner and there:
-                found = there.pop(0)
-                partner[index] = b[found]
-                taken.add(found)
-    return Matched(
-        [Pair(unit, partner[index]) for index, unit in enumerate(a) if index in partner],
-        [unit for index, unit in enumerate(a) if index not in partner],
-        [unit for index, unit in enumerate(b) if index not in taken],
-    )
-
-
-def _key(case: Case, ignored: Sequence[str], *, last: bool) -> str:
-    """The case without what is ignored, as text."""
-    content = msgspec.to_builtins(case)
-    more = _MORE.get(content["kind"], ()) if last else ()
-    for name in (*ignored, *more):
-        content.pop(name, None)
-    return msgspec.json.encode(content, order="deterministic").decode()
+        cells.setdefault(case.id, (case, []))[1].append(record)
+    return [Unit(case, tuple(sorted(own, key=_seed))) for case, own in cells.values()]
 
 
 def _seed(record: Record) -> int:
@@ -120,45 +72,93 @@ def _seed(record: Record) -> int:
     return case.seed if isinstance(case, TrainCase | StabilityCase | ProfileCase) else 0
 
 
-def environment_diffs(a: Run, b: Run) -> tuple[EnvironmentDiff, ...]:
-    """What differs between the environments; of a run resumed elsewhere it has several values."""
-    ours, theirs = _sessions(a), _sessions(b)
-    found = []
-    for name in dict.fromkeys(name for session in [*ours, *theirs] for name in session):
-        one, other = (
-            ", then ".join(dict.fromkeys(session.get(name, NOT_RECORDED) for session in sessions))
-            or NOT_RECORDED
-            for sessions in (ours, theirs)
-        )
-        if one != other:
-            found.append(EnvironmentDiff(name=name, a=one, b=other))
-    return tuple(found)
+def match(a: Sequence[Unit], b: Sequence[Unit]) -> Matched:
+    """Pair the units of two runs, those that are the same first, then those that nearly are."""
+    partners: dict[int, int] = {}
+    taken: set[int] = set()
+    for ignored in _STEPS:
+        waiting = defaultdict[str, list[int]](list)
+        for index, unit in enumerate(b):
+            if index not in taken:
+                waiting[_key(unit.case, ignored)].append(index)
+        for index, unit in enumerate(a):
+            if index not in partners and (there := waiting[_key(unit.case, ignored)]):
+                partners[index] = there.pop(0)
+                taken.add(partners[index])
+    return Matched(
+        [(a[index], b[partners[index]]) for index in sorted(partners)],
+        [unit for index, unit in enumerate(a) if index not in partners],
+        [unit for index, unit in enumerate(b) if index not in taken],
+    )
 
 
-def same_machine(a: Run, b: Run) -> bool:
-    """Whether both were measured on one kind of processor or device, with as many threads."""
-    return _same(a, b, _MACHINE)
+def _key(case: Case, ignored: Sequence[str]) -> str:
+    """The case without what is ignored, as text."""
+    content = msgspec.to_builtins(case)
+    kept = {
+        name: value
+        for name, value in content.items()
+        if not {name, f"{content['kind']} {name}"} & {*ignored}
+    }
+    return msgspec.json.encode(kept, order="deterministic").decode()
 
 
-def same_torch(a: Run, b: Run) -> bool:
+def differences(a: Unit, b: Unit) -> dict[str, tuple[str, str]]:
+    """In what two matched units differ: fields of their cases, and the images of trainings."""
+    found = {
+        name: (str(getattr(a.case, name)), str(getattr(b.case, name)))
+        for name in a.case.__struct_fields__
+        if getattr(a.case, name) != getattr(b.case, name)
+    }
+    images = _images(a), _images(b)
+    return {**found, "images": images} if all(images) and images[0] != images[1] else found
+
+
+def _images(unit: Unit) -> str:
+    """The starts of the SHA-256 of the images that its trials recorded; "" if none did."""
+    hashes = {tuple(record.labels.get("data", ())[1:]) for record in unit.records} - {()}
+    return _THEN.join("/".join(sha[:8] for sha in one) for one in sorted(hashes))
+
+
+@dataclass(frozen=True)
+class Environments:
+    """What both runs were measured in."""
+
+    differences: dict[str, tuple[str, str]]
+    """By name, the value in A and in B. A run that was resumed elsewhere has several values."""
+    same_machine: bool
+    """Whether both have one kind of processor or device, with as many threads."""
+    same_torch: bool
     """Whether a reference, which is torch's own, is the same program in both."""
-    return _same(a, b, ("torch",))
 
 
-def _same(a: Run, b: Run, names: Sequence[str]) -> bool:
-    """Whether both have one value of each of these, and the same one."""
-    ours, theirs = _sessions(a), _sessions(b)
-    found = [{s.get(name, NOT_RECORDED) for s in [*ours, *theirs]} for name in names]
-    return bool(ours and theirs) and all(len(values) == 1 for values in found)
+def environments(a: Run, b: Run) -> Environments:
+    """Compare the sessions of both runs that measured something."""
+    ours, theirs = _environment(a), _environment(b)
+    values = {
+        name: (ours.get(name, _NOT_RECORDED), theirs.get(name, _NOT_RECORDED))
+        for name in {**ours, **theirs}
+    }
+
+    def same(*names: str) -> bool:
+        return all(
+            name in values and values[name][0] == values[name][1] and _THEN not in values[name][0]
+            for name in names
+        )
+
+    return Environments(
+        {name: pair for name, pair in values.items() if pair[0] != pair[1]},
+        same(*_MACHINE),
+        same("torch"),
+    )
 
 
-def _sessions(run: Run) -> list[dict[str, str]]:
-    """The environments of the sessions that measured something, in order."""
-    used = {record.session for record in run.records}
-    return [
-        {name: str(value)
-         for name, value in {**msgspec.structs.asdict(session), **session.packages}.items()
-         if name not in _PER_RUN}
-        for index, session in enumerate(run.environment.sessions)
-        if index in used
-    ]  # fmt: skip
+def _environment(run: Run) -> dict[str, str]:
+    used = sorted({record.session for record in run.records})
+    found = defaultdict[str, dict[str, None]](dict)
+    sessions = [run.environment.sessions[n] for n in used if n < len(run.environment.sessions)]
+    for session in sessions:
+        for name, value in {**msgspec.structs.asdict(session), **session.packages}.items():
+            if name not in _PER_RUN:
+                found[name][str(value)] = None
+    return {name: _THEN.join(values) for name, values in found.items()}

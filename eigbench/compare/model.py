@@ -39,7 +39,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     """One quantity of a case: what it is in A and in B, and whether the difference is shown."""
 
     quantity: str
-    """Such as "time", "backward", "success", "gradient error", "peak bytes", "status"."""
+    """Such as "time", "backward", "success", "gradient error", "peak bytes", "failures"."""
     relative_to: str | None = None
     """The reference of the same run that the quantity is divided by, if it is."""
     a: float
@@ -83,16 +83,13 @@ class CaseComparison(msgspec.Struct, frozen=True, kw_only=True):
     a: Outcome
     b: Outcome
     verdict: Verdict
+    regression: bool
+    """Whether one of its effects is a regression."""
     effects: tuple[Effect, ...]
-
-    @property
-    def regression(self) -> bool:
-        """Whether anything in it is."""
-        return any(effect.regression for effect in self.effects)
 
 
 class Unmatched(msgspec.Struct, frozen=True, kw_only=True):
-    """A case that only one of the runs has."""
+    """A case, or a cell, that only one of the runs has."""
 
     ids: tuple[str, ...]
     name: str
@@ -111,15 +108,6 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     missing: int
     """How many more its suite has, of a run that was interrupted or is still going on."""
     only: tuple[Unmatched, ...]
-    """Cases, or cells, that the other run does not have."""
-
-
-class EnvironmentDiff(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing in which the environments differ, as it is in A and in B."""
-
-    name: str
-    a: str
-    b: str
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,8 +115,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     a: Side
     b: Side
-    environment: tuple[EnvironmentDiff, ...]
-    """Empty if the runs were measured in the same one."""
+    environment: dict[str, tuple[str, str]]
+    """In what the environments differ: in A, in B. Empty if they are the same."""
     same_machine: bool
     same_torch: bool
     cases: tuple[CaseComparison, ...]
@@ -145,23 +133,19 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 def to_json(found: Comparison) -> str:
     """The whole comparison, one object a case; NaN and infinities are words, as in records."""
-    values = msgspec.to_builtins(found)
-    cases = values["cases"]
-    for case, own in zip(cases, found.cases, strict=True):
-        case["regression"] = own.regression
     verdicts = Counter(case.verdict for case in found.cases)
     answers = Counter(answer for case in found.cases for answer in {e.answer for e in case.effects})
     content = {
         "schema": SCHEMA,
-        "a": values["a"],
-        "b": values["b"],
+        "a": found.a,
+        "b": found.b,
         "environment": {
             "same_machine": found.same_machine,
             "same_torch": found.same_torch,
-            "apart": values["environment"],
+            "apart": [{"name": n, "a": a, "b": b} for n, (a, b) in found.environment.items()],
         },
         "summary": {
-            "cases": len(cases),
+            "cases": len(found.cases),
             "only_in_a": len(found.a.only),
             "only_in_b": len(found.b.only),
             "verdicts": {verdict: verdicts[verdict] for verdict in get_args(Verdict)},
@@ -170,17 +154,18 @@ def to_json(found: Comparison) -> str:
             "threshold": found.threshold,
             "tests": found.tests,
         },
-        "cases": cases,
+        "cases": found.cases,
     }
-    return msgspec.json.format(msgspec.json.encode(_plain(content)), indent=2).decode() + "\n"
+    plain = _plain(msgspec.to_builtins(content))
+    return msgspec.json.format(msgspec.json.encode(plain), indent=2).decode() + "\n"
 
 
 def _plain(value: Any) -> Any:
     """The same without floats that JSON does not have."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else number(value)
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return number(value)
     return value

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eigbench.compare import match
-from eigbench.compare.effects import (
-    SUCCESS,
-    PendingEffect,
-    Quantity,
-    amount,
-    error,
-    exact,
-    statuses,
-    time,
-)
-from eigbench.compare.match import Pair, Unit
+from eigbench.compare.match import Environments, Unit
 from eigbench.compare.model import Answer
 from eigbench.kinds.invariance import InvarianceCase
 from eigbench.kinds.path import PathCase
@@ -33,7 +23,6 @@ from eigbench.kinds.train import TrainCase
 from eigbench.report import stats
 from eigbench.report.stats import Floats, Interval, Level, Share
 from eigbench.runs.record import Record
-from eigbench.runs.store import Run
 
 REPEATING = 0.5
 """Machines that round alike repeat all eigenpairs but those of a method that was changed; of torch
@@ -41,50 +30,96 @@ REPEATING = 0.5
 one of them only."""
 
 
-GRADIENT_ERROR = error("gradient error")
+@dataclass(frozen=True)
+class Quantity:
+    """Something that cases are compared in, and how its changes are called."""
+
+    name: str
+    up: Answer
+    down: Answer
+    scale: Literal["ratio", "difference"] = "ratio"
+    least: float = 1.0
+    """A smaller factor is no change, however sure it is; of differences every one is."""
+
+    def changed(self, change: float) -> Answer:
+        """What a change is called that is no chance."""
+        none = 1.0 if self.scale == "ratio" else 0.0
+        if self.scale == "ratio" and 1 / self.least < change < self.least:
+            return "no difference shown"
+        return self.up if change > none else self.down
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One quantity of a case, before all tests of the comparison are corrected together."""
+
+    quantity: Quantity
+    values: Sequence[float]
+    """In A and in B."""
+    found: Interval | None = None
+    """The difference b − a, of logarithms where the scale is a ratio; None if it was not tested."""
+    relative_to: str | None = None
+    given: Answer | None = None
+    """The answer, if it does not depend on a test."""
+    note: str = ""
+
+    @property
+    def change(self) -> float:
+        """b/a or b − a: infinite where a is 0, NaN where it says nothing."""
+        a, b = self.values
+        if self.quantity.scale == "difference":
+            return b - a
+        if not (a >= 0 and b >= 0) or a == b == 0 or math.isinf(a) or math.isinf(b):
+            return math.nan
+        return b / a if a else math.inf
+
+
+NEITHER = (math.nan, math.nan)
+
+
+def _time(name: str) -> Quantity:
+    return Quantity(name, "slower", "faster")
+
+
+def _error(name: str) -> Quantity:
+    # Less than a factor of two is what another order of additions makes of a rounding error.
+    return Quantity(name, "less accurate", "more accurate", least=2.0)
+
+
+SUCCESS = Quantity("success", "fails less", "fails more", scale="difference")
+"""The share of finite gradients; of trainings, of finished trials."""
+FAILURES = Quantity("failures", "fails more", "fails less", scale="difference")
 TEST_ERROR = Quantity("test error", "less accurate", "more accurate", scale="difference")
 DIFFERENT_VALUES = Quantity("values that differ", "changed", "changed", scale="difference")
+GRADIENT_ERROR = _error("gradient error")
 
 PASSES = ("forward", "backward", "update")
 AMOUNTS = {
-    "peak_bytes": amount("peak bytes", least=1.01),
-    "saved_bytes": amount("saved bytes", least=1.01),
-    "forward_operators": amount("forward operators"),
-    "backward_operators": amount("backward operators"),
-    "update_operators": amount("update operators"),
-    "kernels": amount("kernels"),
-    "synchronisations": amount("synchronisations"),
-}
+    name: Quantity(name.replace("_", " "), "more", "less", least=1.01 if "bytes" in name else 1.0)
+    for name in (
+        "peak_bytes", "saved_bytes", "forward_operators", "backward_operators",
+        "update_operators", "kernels", "synchronisations",
+    )
+}  # fmt: skip
 """Metrics of a profile with one value that chance has no part in."""
 
 LARGEST = {
-    "gradient_error": error("largest gradient error"),
-    "neighbour_change": error("neighbour change"),
-    "precision_change": error("precision change"),
+    "gradient_error": _error("largest gradient error"),
+    "neighbour_change": _error("neighbour change"),
+    "precision_change": _error("precision change"),
     # How threads share a sum is the machine's affair too: more of it is not called worse.
-    "repeat_change": amount("repeat change", 2.0),
-    "thread_change": amount("thread change", 2.0),
+    "repeat_change": Quantity("repeat change", "more", "less", least=2.0),
+    "thread_change": Quantity("thread change", "more", "less", least=2.0),
 }
 """Metrics of paths and invariances that must not be large anywhere: their largest is judged."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """The two runs, and what of them can be compared."""
+    """What the rules must know of both runs."""
 
-    a: Run
-    b: Run
-    pairs: Sequence[Pair]
-
-    @cached_property
-    def same_machine(self) -> bool:
-        """Whether seconds can be compared."""
-        return match.same_machine(self.a, self.b)
-
-    @cached_property
-    def same_torch(self) -> bool:
-        """Whether a reference, which is torch's own, is the same program in both."""
-        return match.same_torch(self.a, self.b)
+    environments: Environments
+    pairs: Sequence[tuple[Unit, Unit]]
 
     @cached_property
     def repeating(self) -> frozenset[str]:
@@ -94,105 +129,91 @@ class Context:
         rounds in another way, wherever that shows.
         """
         same: dict[str, list[bool]] = {}
-        for pair in self.pairs if self.same_torch else ():
-            if isinstance(pair.a.case, StabilityCase):
-                a, b = (_values(u.records[0], "forward_residual") for u in (pair.a, pair.b))
+        for one, other in self.pairs if self.environments.same_torch else ():
+            if isinstance(one.case, StabilityCase):
+                a, b = (_values(unit.records[0], "forward_residual") for unit in (one, other))
                 count = min(len(a), len(b))
                 known = np.isfinite(a[:count]) & np.isfinite(b[:count])
-                same.setdefault(pair.a.case.dtype, []).extend((a[:count] == b[:count])[known])
+                same.setdefault(one.case.dtype, []).extend((a[:count] == b[:count])[known])
         return frozenset(d for d, each in same.items() if each and np.mean(each) >= REPEATING)
 
-    @cached_property
-    def norms(self) -> tuple[dict[str, Unit], dict[str, Unit]]:
-        """The first batch normalisation of each model that was trained, in each run."""
-        found: tuple[dict[str, Unit], dict[str, Unit]] = ({}, {})
-        for side, run in zip(found, (self.a, self.b), strict=True):
-            for unit in match.units(run.records):
-                if isinstance(unit.case, TrainCase) and unit.case.layer == "bn":
-                    side.setdefault(unit.case.model, unit)
-        return found
+
+def exact(quantity: Quantity, values: Sequence[float], note: str = "") -> Finding:
+    """Two numbers that chance has no part in: they differ, or they do not."""
+    bare = Finding(quantity, values, note=note)
+    same = values[0] == values[1]
+    return replace(bare, given="equal" if same else quantity.changed(bare.change))
 
 
-Rule = Callable[[Pair, Context], list[PendingEffect]]
+def judge(a: Unit, b: Unit, context: Context) -> list[Finding]:
+    """All quantities of two units that were matched."""
+    if isinstance(a.case, TrainCase):
+        return _train(a, b, context)
+    one, other = a.records[0], b.records[0]
+    if one.status == other.status == "measured":
+        return RULES[type(a.case)](one, other, context)
+    return _statuses([(one, other)])
 
 
-def _of_records(rule: Callable[[Record, Record, Context], list[PendingEffect]]) -> Rule:
-    """A rule for kinds of case with a single record: what both runs measured."""
+def _statuses(pairs: Sequence[tuple[Record, Record]]) -> list[Finding]:
+    """What became of the same cases in both runs, if it is not the same; else nothing.
 
-    def judged(pair: Pair, context: Context) -> list[PendingEffect]:
-        a, b = pair.a.records[0], pair.b.records[0]
-        both = a.status == b.status == "measured"
-        return rule(a, b, context) if both else statuses([(a, b)])
-
-    return judged
-
-
-def _stability(a: Record, b: Record, context: Context) -> list[PendingEffect]:
-    """The matrices that both runs have: which gradients are finite, and how wrong they are."""
-    names = ("forward_finite", "gradient_finite", "gradient_error")
-    ours, theirs = a.case, b.case
-    assert isinstance(ours, StabilityCase)  # noqa: S101
-    assert isinstance(theirs, StabilityCase)  # noqa: S101
-    if any(len(r.values(n)) != c.seeds for r, c in ((a, ours), (b, theirs)) for n in names):
-        return [PendingEffect(SUCCESS, math.nan, math.nan, note="a record lacks values")]
-    count = min(ours.seeds, theirs.seeds)
-    errors = [_values(one, "gradient_error")[:count] for one in (a, b)]
-    return [
-        _success([_states(one)[:count] for one in (a, b)], ours.seed,
-                 repeats=ours.dtype in context.repeating),
-        *_gradient_error(*errors),
-    ]  # fmt: skip
-
-
-FINITE = "finite gradient"
-
-
-def _states(record: Record) -> list[str]:
-    flags = zip(record.values("gradient_finite"), record.values("forward_finite"), strict=True)
-    return [
-        FINITE if gradient == 1 else
-        "gradient not finite" if eigenpairs == 1 else "eigenpairs not finite"
-        for gradient, eigenpairs in flags
-    ]  # fmt: skip
-
-
-def _success(states: Sequence[Sequence[str]], seed: int, *, repeats: bool) -> PendingEffect:
-    """Where both runs round alike, a gradient lost or gained is a fact; else it is tested."""
-    ours, theirs = (np.array([state == FINITE for state in one]) for one in states)
-    shares = float(ours.mean()), float(theirs.mean())
-    lost, gained = int((ours & ~theirs).sum()), int((~ours & theirs).sum())
-    moved: dict[str, list[str]] = {}
-    for matrix, (one, other) in enumerate(zip(*states, strict=True), start=seed):
-        if one != other:
-            moved.setdefault(f"{one} → {other}", []).append(str(matrix))
-    note = "; ".join(
-        f"{change}: {'matrices' if len(some) > 1 else 'matrix'} {', '.join(some)}"
-        for change, some in moved.items()
-    )
-    if lost == gained and (repeats or not lost):
-        return PendingEffect(SUCCESS, *shares, given="changed" if note else "equal", note=note)
-    if repeats:
-        return exact(SUCCESS, *shares, note=note)
-    found = Interval(
-        shares[1] - shares[0], p=stats.discordant(lost, gained),
-        least_p=stats.discordant(lost + gained, 0),
-    )  # fmt: skip
-    return PendingEffect(SUCCESS, *shares, found, note=note)
-
-
-def _gradient_error(a: Floats, b: Floats) -> list[PendingEffect]:
-    """Of the matrices with an error above 0 in both runs, the mean ratio; others are `_success`."""
-    both = np.isfinite(a) & np.isfinite(b) & (a > 0) & (b > 0)
-    if not both.any():
+    A failure that is new is worse and one that is gone is better, without a test: a method raised
+    an exception, which it does not do by chance. A case that only one of the runs skipped is a
+    change.
+    """
+    different = [(a, b) for a, b in pairs if a.status != b.status]
+    failed = [
+        float(sum(one.status == "failed" for one in side)) for side in zip(*pairs, strict=True)
+    ]
+    if not different and any(a.status == "measured" for a, _ in pairs):
         return []
-    medians = stats.middle(a[both]), stats.middle(b[both])
-    logs = np.log(b[both] / a[both])
-    if not logs.any():
-        return [exact(GRADIENT_ERROR, *medians)]
-    return [PendingEffect(GRADIENT_ERROR, *medians, stats.paired(logs))]
+    changes = Counter(f"{a.status} → {b.status}" for a, b in different)
+    words = [f"{one} ({count} trials)" if count > 1 else one for one, count in changes.items()]
+    reasons = dict.fromkeys(r.reason for pair in different for r in pair if r.reason)
+    found = exact(FAILURES, failed, "; ".join([*words, *reasons]))
+    return [replace(found, given="changed") if different and found.given == "equal" else found]
 
 
-def _probes(a: Record, b: Record, context: Context) -> list[PendingEffect]:
+def _success(a: NDArray[np.bool_], b: NDArray[np.bool_], first: int, *, repeats: bool) -> Finding:
+    """Where both runs round alike, a gradient lost or gained is a fact; else it is tested.
+
+    `a`, `b`: whether each gradient is finite; `first`: the random seed of the first matrix.
+    """
+    lost, gained = (np.flatnonzero(some) + first for some in (a & ~b, ~a & b))
+    note = "; ".join(
+        f"{change}: {'matrices' if len(some) > 1 else 'matrix'} {', '.join(map(str, some))}"
+        for change, some in (("lost", lost), ("gained", gained))
+        if len(some)
+    )
+    found = exact(SUCCESS, (float(a.mean()), float(b.mean())), note)
+    if not note or repeats:
+        return replace(found, given="changed") if note and len(lost) == len(gained) else found
+    p = stats.discordant(len(lost), len(gained))
+    least_p = stats.discordant(len(lost) + len(gained), 0)
+    return replace(found, given=None, found=Interval(found.change, p=p, least_p=least_p))
+
+
+def _stability(a: Record, b: Record, context: Context) -> list[Finding]:
+    """The matrices that both runs have: which gradients are finite, and how wrong they are."""
+    assert isinstance(a.case, StabilityCase)  # noqa: S101
+    assert isinstance(b.case, StabilityCase)  # noqa: S101
+    count = min(a.case.seeds, b.case.seeds)
+    finite = [_values(one, "gradient_finite")[:count] == 1 for one in (a, b)]
+    errors = [_values(one, "gradient_error")[:count] for one in (a, b)]
+    if {len(values) for values in (*finite, *errors)} != {count}:
+        return [Finding(SUCCESS, NEITHER, note="a record lacks values")]
+    found = [_success(finite[0], finite[1], a.case.seed, repeats=a.case.dtype in context.repeating)]
+    both = np.logical_and.reduce([np.isfinite(one) & (one > 0) for one in errors])
+    if both.any():
+        medians = [stats.middle(one[both]) for one in errors]
+        logs = np.log(errors[1][both] / errors[0][both])
+        tested = Finding(GRADIENT_ERROR, medians, stats.paired(logs))
+        found.append(tested if logs.any() else exact(GRADIENT_ERROR, medians))
+    return found
+
+
+def _probes(a: Record, b: Record, context: Context) -> list[Finding]:
     """Of a path or an invariance: how many values are finite, the largest, of errors the median.
 
     The positions of one path are not independent, and few seeds ask for invariance, so that there
@@ -200,117 +221,100 @@ def _probes(a: Record, b: Record, context: Context) -> list[PendingEffect]:
     """
     assert isinstance(a.case, InvarianceCase | PathCase)  # noqa: S101
     repeats = a.case.dtype in context.repeating
-    values = {
-        name: (_values(a, name), _values(b, name))
-        for name in LARGEST
-        if a.values(name) and b.values(name)
-    }
-    if not values or any(len(one) != len(other) for one, other in values.values()):
-        return [PendingEffect(SUCCESS, math.nan, math.nan, note="a record lacks values")]
+    names = [name for name in LARGEST if a.values(name) and b.values(name)]
+    if not names or any(len(a.values(name)) != len(b.values(name)) for name in names):
+        return [Finding(SUCCESS, NEITHER, note="a record lacks values")]
 
-    def judged(quantity: Quantity, one: float, other: float, *, same: bool) -> PendingEffect:
-        """`same`: whether all values behind two numbers are; else equal numbers say little."""
-        if same or (repeats and one != other):
-            return exact(quantity, one, other)
-        given: Answer | None = "no difference shown" if repeats else None
-        return PendingEffect(quantity, one, other, given=given)
+    def judged(quantity: Quantity, one: Floats, other: Floats, value: Any) -> Finding:
+        """`value` of these values: equal numbers say little where those behind them differ."""
+        found = exact(quantity, (float(value(one)), float(value(other))))
+        if found.given == "equal" and not np.array_equal(one, other):
+            return replace(found, given="no difference shown" if repeats else None)
+        return found if repeats or found.given == "equal" else replace(found, given=None)
 
-    ours, theirs = (np.isfinite([pair[side] for pair in values.values()]) for side in (0, 1))
-    shares = float(ours.mean()), float(theirs.mean())
-    found = [judged(SUCCESS, *shares, same=np.array_equal(ours, theirs))]
-    for name, (one, other) in values.items():
-        both = np.isfinite(one) & np.isfinite(other)
+    values = {name: (_values(a, name), _values(b, name)) for name in names}
+    finite = [np.isfinite([pair[side] for pair in values.values()]) for side in (0, 1)]
+    found = [judged(SUCCESS, finite[0], finite[1], np.mean)]
+    for name, pair in values.items():
+        both = np.isfinite(pair).all(axis=0)
         if both.any():
-            a_values, b_values = one[both], other[both]
-            same = np.array_equal(a_values, b_values)
             if name == "gradient_error":
-                medians = stats.middle(a_values), stats.middle(b_values)
-                found.append(judged(GRADIENT_ERROR, *medians, same=same))
-            largest = float(a_values.max()), float(b_values.max())
-            found.append(judged(LARGEST[name], *largest, same=same))
+                found.append(judged(GRADIENT_ERROR, pair[0][both], pair[1][both], np.median))
+            found.append(judged(LARGEST[name], pair[0][both], pair[1][both], np.max))
     return found
 
 
-def _series(a: Record, b: Record, _context: Context) -> list[PendingEffect]:
-    """How many values are not the same, and the largest rounding error of a sum."""
+def _series(a: Record, b: Record, _context: Context) -> list[Finding]:
+    """How many values are not the same."""
     different = {}
-    for name in dict.fromkeys([*a.samples, *b.samples]):
+    for name in {**a.samples, **b.samples}:
         ours, theirs = a.samples.get(name, []), b.samples.get(name, [])  # NaN is a word here
         count = sum(one != other for one, other in zip(ours, theirs, strict=False))
         different[name] = count + abs(len(ours) - len(theirs))
     note = ", ".join(f"{name} ({count})" for name, count in different.items() if count)
-    found = [exact(DIFFERENT_VALUES, 0.0, float(sum(different.values())), note=note)]
-    errors = [record.values("sum_rounding_error") for record in (a, b)]
-    if all(errors):
-        found.append(exact(error("rounding error"), max(errors[0]), max(errors[1])))
-    return found
+    return [exact(DIFFERENT_VALUES, (0.0, float(sum(different.values()))), note)]
 
 
-def _profile(a: Record, b: Record, context: Context) -> list[PendingEffect]:
+def _profile(a: Record, b: Record, context: Context) -> list[Finding]:
     """Times of all passes and of each, then memory and work."""
     passes = [name for name in PASSES if _seconds(a, [name]).size and _seconds(b, [name]).size]
-    found = [
-        effect
-        for name, part in {"time": passes, **{name: [name] for name in passes}}.items()
-        if part
-        for effect in _times(time(name), part, (a, b), context)
-    ]
-    if not found:
-        note = "no pass was timed in both runs"
-        found = [PendingEffect(time("time"), math.nan, math.nan, note=note)]
-    found += [
-        exact(quantity, a.values(metric)[0], b.values(metric)[0])
+    parts = {"time": passes, **{name: [name] for name in passes}}
+    times = [_times(_time(name), part, (a, b), context) for name, part in parts.items()]
+    amounts = [
+        exact(quantity, a.values(metric) + b.values(metric))
         for metric, quantity in AMOUNTS.items()
         if len(a.values(metric)) == len(b.values(metric)) == 1
     ]
-    first = [record.values("first_call_seconds") for record in (a, b)]
-    if all(len(values) == 1 for values in first):
-        quantity = time("first call")
-        found.append(PendingEffect(quantity, first[0][0], first[1][0], given="not judged"))
-    return found
+    return [effect for both in times for effect in both] + amounts
 
 
 def _times(
     quantity: Quantity, passes: Sequence[str], records: tuple[Record, Record], context: Context
-) -> list[PendingEffect]:
+) -> list[Finding]:
     """The effect that is judged, and the other one beside it.
 
     The ratio to the reference takes the drift of a machine out of a time, and the machine itself.
     Under another torch the reference is another program, though, and its ratio does not say which
     of the two has changed: on the same machine the times do.
     """
-    case = records[0].case
+    case, where = records[0].case, context.environments
     assert isinstance(case, ProfileCase)  # noqa: S101
-    times_decide = context.same_machine and not context.same_torch
+    times_decide = where.same_machine and not where.same_torch
     logs = [np.log(_seconds(record, passes)) for record in records]
-    levels = [_level(one, stats.TIME_SHARE) for one in logs]
-    seconds = _difference(quantity, levels[:1], levels[1:], stats.TIME_BETWEEN_RUNS)
-    # Without a reference in the same rounds there is the time, if the machine is the same.
-    found = [seconds if context.same_machine else replace(seconds, given="not judged")]
+    seconds = _difference(quantity, logs, stats.TIME_SHARE, stats.TIME_BETWEEN_RUNS)
     references = [np.log(_seconds(record, passes, "reference_")) for record in records]
-    if all(len(own) == len(other) for own, other in zip(logs, references, strict=True)):
-        levels = [
-            _level(own - other, stats.RATIO_SHARE)
-            for own, other in zip(logs, references, strict=True)
-        ]
-        ratio = _difference(quantity, levels[:1], levels[1:], stats.RATIO_BETWEEN_RUNS)
+    if any(len(one) != len(other) for one, other in zip(logs, references, strict=True)):
+        # Without a reference in the same rounds there is the time, if the machine is the same.
+        found, judged = [seconds], where.same_machine
+    else:
+        ratios = [one - other for one, other in zip(logs, references, strict=True)]
+        ratio = _difference(quantity, ratios, stats.RATIO_SHARE, stats.RATIO_BETWEEN_RUNS)
         ratio = replace(ratio, relative_to=REFERENCES[case.subject][0])
-        judged, beside = (seconds, ratio) if times_decide else (ratio, seconds)
-        found = [judged, replace(beside, given="not judged")]
-    if case.is_reference and not times_decide:
-        # The same program in both runs: what changes is the machine.
-        return [replace(effect, given="not judged") for effect in found]
-    return found
+        found, judged = [seconds, ratio] if times_decide else [ratio, seconds], True
+    # A reference is the same program in both runs: what changes is the machine.
+    judged = judged and (times_decide or not case.is_reference)
+    beside = [replace(one, given="not judged") for one in found]
+    return [found[0], *beside[1:]] if judged else beside
 
 
-def _train(pair: Pair, context: Context) -> list[PendingEffect]:
-    """Trials of one cell: how many finished, their test errors, the time of a step."""
+def _train(one: Unit, other: Unit, context: Context) -> list[Finding]:
+    """Trials of one cell: how many finished, their test errors, the time of a step.
+
+    Steps are not timed in turn with a reference, so that another machine says nothing of them.
+    """
     ours, theirs = ({r.case.seed: r for r in unit.records if isinstance(r.case, TrainCase)}
-                    for unit in (pair.a, pair.b))  # fmt: skip
-    found = statuses([(ours[seed], theirs[seed]) for seed in ours if seed in theirs])
-    trials = [[r for r in u.records if r.status != "skipped"] for u in (pair.a, pair.b)]
-    if all(trials):
-        found += [_finished(*trials), _test_error(*trials), *_step_times(pair, context)]
+                    for unit in (one, other))  # fmt: skip
+    found = _statuses([(ours[seed], theirs[seed]) for seed in ours if seed in theirs])
+    a, b = ([r for r in unit.records if r.status != "skipped"] for unit in (one, other))
+    if not a or not b:
+        return found
+    logs = [np.concatenate([_logs(_values(r, "step_seconds")) for r in trials])
+            for trials in (a, b)]  # fmt: skip
+    found += [_finished(a, b), _test_error(a, b)]
+    if all(map(len, logs)):
+        steps = _difference(_time("step time"), logs, stats.TIME_SHARE, stats.TIME_BETWEEN_RUNS)
+        judged = context.environments.same_machine
+        found.append(steps if judged else replace(steps, given="not judged"))
     return found
 
 
@@ -321,13 +325,13 @@ def ended(record: Record) -> str:
     return "finished" if record.labels.get("outcome") == ["finished"] else "diverged"
 
 
-def _finished(*trials: Sequence[Record]) -> PendingEffect:
+def _finished(*trials: Sequence[Record]) -> Finding:
     a, b = ((sum(ended(one) == "finished" for one in each), len(each)) for each in trials)
     note = " → ".join(f"{finished} of {count} finished" for finished, count in (a, b))
-    shares = a[0] / a[1], b[0] / b[1]
-    if shares[0] == shares[1]:
-        return exact(SUCCESS, *shares, note)
-    return PendingEffect(SUCCESS, *shares, share_difference(a, b), note=note)
+    found = exact(SUCCESS, (a[0] / a[1], b[0] / b[1]), note)
+    if found.given == "equal":
+        return found
+    return replace(found, given=None, found=share_difference(a, b))
 
 
 def share_difference(a: Share, b: Share) -> Interval:
@@ -341,48 +345,16 @@ def share_difference(a: Share, b: Share) -> Interval:
     return replace(stats.share_difference([(b, a)]), least_p=least_p)
 
 
-def _test_error(*trials: Sequence[Record]) -> PendingEffect:
+def _test_error(*trials: Sequence[Record]) -> Finding:
     a, b = (
         np.array([next(iter(one.values("test_error")), math.nan)
                   for one in each if ended(one) == "finished"])
         for each in trials
     )  # fmt: skip
-    means = (
-        float(a.mean()) if len(a) else math.nan,
-        float(b.mean()) if len(b) else math.nan,
-    )
+    means = [float(one.mean()) if len(one) else math.nan for one in (a, b)]
     if len(a) and np.array_equal(a, b):
-        return exact(TEST_ERROR, *means)
-    return PendingEffect(TEST_ERROR, *means, stats.mean_difference(b, a))
-
-
-def _step_times(pair: Pair, context: Context) -> list[PendingEffect]:
-    """The time of a step, which is judged on the same machine; else its ratio to batch norm's.
-
-    Batch normalisation was trained before, and not in turn. Its ratio takes out what the machine
-    is, but not its drift, so that both have the allowance of a time.
-    """
-    quantity, allowance = time("step time"), stats.TIME_BETWEEN_RUNS
-    case = pair.a.case
-    assert isinstance(case, TrainCase)  # noqa: S101
-    times = [_step_level(unit) for unit in (pair.a, pair.b)]
-    if None in times:
-        return []
-    seconds = _difference(quantity, times[:1], times[1:], allowance)
-    found = [seconds if context.same_machine else replace(seconds, given="not judged")]
-    norms = [_step_level(norm[case.model]) for norm in context.norms if case.model in norm]
-    if case.layer not in ("bn", "none") and len(norms) == 2 and None not in norms:
-        below = [norm.inverse for norm in norms if norm]
-        ratio = _difference(quantity, [times[0], below[0]], [times[1], below[1]], allowance)
-        given: Answer | None = "not judged" if context.same_machine else None
-        found.append(replace(ratio, relative_to="bn", given=given))
-    return found
-
-
-def _step_level(unit: Unit) -> Level | None:
-    """Of the logarithms of all steps, trial after trial."""
-    seconds = np.concatenate([_values(r, "step_seconds") for r in unit.records])
-    return _level(np.log(np.where(seconds > 0, seconds, np.nan)), stats.TIME_SHARE)
+        return exact(TEST_ERROR, means)
+    return Finding(TEST_ERROR, means, stats.mean_difference(b, a))
 
 
 def _values(record: Record, name: str) -> Floats:
@@ -394,38 +366,35 @@ def _seconds(record: Record, passes: Sequence[str], of: str = "") -> Floats:
     columns = [_values(record, f"{of}{name}_seconds") for name in passes]
     if len({len(column) for column in columns}) != 1:
         return np.array([])
-    seconds: NDArray[np.float64] = np.sum(
-        [np.where(column > 0, column, np.nan) for column in columns], axis=0
-    )
+    seconds: Floats = np.sum([np.where(each > 0, each, np.nan) for each in columns], axis=0)
     return seconds
 
 
-def _level(values: Floats, share: float) -> Level | None:
-    found = stats.level(values)
-    return found and found.moved(share)
+def _logs(seconds: Floats) -> Floats:
+    return np.log(np.where(seconds > 0, seconds, np.nan))
 
 
 def _difference(
-    quantity: Quantity, a: Sequence[Level | None], b: Sequence[Level | None], allowance: float
-) -> PendingEffect:
-    """Sums of levels of both runs and their difference, none where one has too few rounds."""
-    ours, theirs = [one for one in a if one], [one for one in b if one]
-    if len(ours) < len(a) or len(theirs) < len(b):
-        note = "too few rounds, or a time that is none"
-        return PendingEffect(quantity, math.nan, math.nan, note=note)
-    values = (
-        math.exp(sum(one.value for one in ours)),
-        math.exp(sum(one.value for one in theirs)),
-    )
-    return PendingEffect(quantity, *values, stats.between_runs(ours, theirs, allowance))
+    quantity: Quantity, logs: Sequence[Floats], share: float, allowance: float
+) -> Finding:
+    """The levels of both runs and their difference; none where one has too few rounds.
+
+    `share` and `allowance` are how far runs differ though nothing has changed, see `stats`.
+    """
+    levels: list[Level] = [
+        found.moved(share) for one in logs if (found := stats.level(one)) is not None
+    ]
+    if len(levels) < 2:
+        return Finding(quantity, NEITHER, note="too few rounds, or a time that is none")
+    values = [math.exp(level.value) for level in levels]
+    return Finding(quantity, values, stats.between_runs(levels[:1], levels[1:], allowance))
 
 
-RULES: dict[type[Any], Rule] = {
-    StabilityCase: _of_records(_stability),
-    InvarianceCase: _of_records(_probes),
-    PathCase: _of_records(_probes),
-    SeriesCase: _of_records(_series),
-    ProfileCase: _of_records(_profile),
-    TrainCase: _train,
+RULES: dict[type[Any], Callable[[Record, Record, Context], list[Finding]]] = {
+    StabilityCase: _stability,
+    InvarianceCase: _probes,
+    PathCase: _probes,
+    SeriesCase: _series,
+    ProfileCase: _profile,
 }
-"""By kind of case, what is compared of it."""
+"""By kind of case with one record, what is compared of it."""

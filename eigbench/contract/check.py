@@ -1,13 +1,96 @@
-"""A check: one promise of a method, and how it is put to the test."""
+"""A check: one promise of a method, how it is put to the test, and what was found."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
 
-from eigbench.contract.finding import Finding, Log, State
 from eigbench.contract.subject import Subject
 from eigbench.errors import NotApplicable
+
+State = Literal["held", "violated", "not applicable"]
+LONGEST_MESSAGE = 160
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One comparison, as text; `share` is the part of what is allowed that was used up.
+
+    That of a fact, which is measured by no number, is 0 if it holds.
+    """
+
+    place: str
+    what: str
+    found: str
+    allowed: str
+    share: float
+    is_number: bool = True
+
+    @property
+    def holds(self) -> bool:
+        """Whether what was found is allowed."""
+        return self.share <= 1
+
+
+@dataclass
+class Log:
+    """The readings of one check; a check writes them down in places."""
+
+    readings: list[Reading] = field(default_factory=list)
+    _place: str = ""
+
+    @contextmanager
+    def at(self, place: str) -> Iterator[None]:
+        """Readings taken inside are those of `place`; what is raised inside is one of them."""
+        outside, self._place = self._place, place
+        try:
+            yield
+        except NotApplicable:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever a method raises is a finding
+            self.holds("outcome", condition=False, found=in_one_line(error), allowed="no error")
+        finally:
+            self._place = outside
+
+    def within(self, what: str, found: float, allowed: float) -> None:
+        """A number that must not exceed `allowed`; NaN does."""
+        share = math.inf if math.isnan(found) else found / allowed
+        self.readings.append(Reading(self._place, what, f"{found:.1e}", f"{allowed:.1e}", share))
+
+    def holds(self, what: str, *, condition: bool, found: object, allowed: object) -> None:
+        """A fact that must be so."""
+        share = 0.0 if condition else math.inf
+        texts = (str(found), str(allowed))
+        self.readings.append(Reading(self._place, what, *texts, share, is_number=False))
+
+    def equal(self, what: str, found: object, wanted: object) -> None:
+        """Two things that must be the same."""
+        self.holds(what, condition=found == wanted, found=found, allowed=wanted)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of one check of one method."""
+
+    check: str
+    claim: str
+    state: State
+    worst: Reading | None = None
+    """Of the readings the one that came closest to what is allowed, or went farthest beyond it."""
+    violations: int = 0
+    reason: str = ""
+    """Why the check does not apply."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """The type and the first line of what an exception says, cut where it becomes a page."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
+
 
 Body = Callable[[Subject, Log], None]
 
@@ -36,6 +119,15 @@ class Check:
         return Finding(self.name, self.claim, state, worst, violations)
 
 
+CHECKS: list[Check] = []
+"""Every check, in the order in which they are made and shown."""
+
+
 def check(name: str, claim: str) -> Callable[[Body], Check]:
-    """Make a check of the function that it decorates."""
-    return lambda body: Check(name, claim, body)
+    """Make a check of the function that it decorates, and one of `CHECKS`."""
+
+    def made(body: Body) -> Check:
+        CHECKS.append(Check(name, claim, body))
+        return CHECKS[-1]
+
+    return made

@@ -1,16 +1,16 @@
-"""What a method says of itself: parameters, names, promises, and what it refuses."""
+"""What a method says of itself and what it leaves alone: its inputs, and the process."""
 
 from __future__ import annotations
 
-import dataclasses
 import pickle
-from typing import get_args
+import random
+from typing import Any, get_args
 
+import numpy as np
 import torch
 
-from eigbench.contract.check import check
-from eigbench.contract.finding import Log
-from eigbench.contract.subject import Subject
+from eigbench.contract.check import Log, check
+from eigbench.contract.subject import Subject, gradient, losses, separated
 from eigbench.methods.base import Promise
 from eigbench.truncation import RULES
 
@@ -24,9 +24,9 @@ DTYPES = (
 def parameters(subject: Subject, log: Log) -> None:
     """So that a suite can sweep them and a worker receive them."""
     method = subject.method
-    own = "__dataclass_params__" in vars(type(method))
     with log.at("class"):
-        log.holds("@dataclass(frozen=True)", condition=own, found=own, allowed=True)
+        own = vars(type(method)).get("__dataclass_params__")
+        log.equal("@dataclass(frozen=True)", own is not None and own.frozen, wanted=True)
         unmarked = [name for name in vars(type(method)).get("__annotations__", ())
                     if name not in vars(type(method))]  # fmt: skip
         log.equal("fields without a default", unmarked, [])
@@ -36,17 +36,6 @@ def parameters(subject: Subject, log: Log) -> None:
         log.equal("equal hashes", hash(method) == hash(again), wanted=True)
         restored = pickle.loads(pickle.dumps(method))  # noqa: S301  # our own bytes
         log.equal("equal after pickling", method == restored, wanted=True)
-    for field in dataclasses.fields(method):
-        with log.at(f"parameter {field.name}"):
-            log.equal("can be set", _can_be_set(method, field.name), wanted=False)
-
-
-def _can_be_set(method: object, name: str) -> bool:
-    try:
-        setattr(method, name, getattr(method, name))
-    except dataclasses.FrozenInstanceError:
-        return False
-    return True
 
 
 @check("names", "name, summary and source are there; truncation and promises are known ones")
@@ -69,18 +58,67 @@ def names(subject: Subject, log: Log) -> None:
 def refusals(subject: Subject, log: Log) -> None:
     """`refusal` answers before anything is computed."""
     method = subject.method
-    for dtype in DTYPES:
-        with log.at(str(dtype).removeprefix("torch.")):
-            _compare(log, method.refusal(torch.eye(3, dtype=dtype)), taken=dtype in method.dtypes)
-    with log.at("device meta"):
-        taken = "meta" in method.device_types
-        dtype = min(method.dtypes, key=str)
-        _compare(log, method.refusal(torch.eye(3, device="meta", dtype=dtype)), taken=taken)
+    taken = min(method.dtypes, key=str)
+    for dtype, device in [*((dtype, "cpu") for dtype in DTYPES), (taken, "meta")]:
+        with log.at(f"{str(dtype).removeprefix('torch.')}, device {device}"):
+            reason = method.refusal(torch.eye(3, dtype=dtype, device=device))
+            if dtype in method.dtypes and device in method.device_types:
+                log.equal("refusal", reason, None)
+            else:
+                refused = isinstance(reason, str) and bool(reason)
+                log.holds("refusal", condition=refused, found=repr(reason), allowed="a reason")
 
 
-def _compare(log: Log, reason: str | None, *, taken: bool) -> None:
-    if taken:
-        log.equal("refusal", reason, None)
-    else:
-        refused = isinstance(reason, str) and bool(reason)
-        log.holds("refusal", condition=refused, found=repr(reason), allowed="a reason")
+@check("inputs untouched", "neither M nor the gradients that come in are changed in place")
+def inputs(subject: Subject, log: Log) -> None:
+    """Forward and backward."""
+    subject.require_dtype(torch.float64)
+    M = separated(5, (2,)).requires_grad_()
+    before = M.detach().clone()
+    with log.at("forward and backward"):
+        outputs = _outputs(subject, M)
+        cotangents = [torch.ones_like(output) for output in outputs]
+        kept = [output.detach().clone() for output in outputs]
+        torch.autograd.grad(outputs, M, cotangents)
+        log.equal("M unchanged", torch.equal(M, before), wanted=True)
+        ones = all(bool((cotangent == 1).all()) for cotangent in cotangents)
+        log.equal("incoming gradients unchanged", ones, wanted=True)
+        same = all(torch.equal(a, b) for a, b in zip(outputs, kept, strict=True))
+        log.equal("outputs unchanged by the backward pass", same, wanted=True)
+
+
+def _outputs(subject: Subject, M: torch.Tensor) -> list[torch.Tensor]:
+    if subject.has_pairs:
+        return list(subject.method.eigh(M))
+    if subject.whitens:
+        return [subject.method.whitening(M)]
+    return [subject.method.matrix_function(M, f) for f in subject.functions.values()]
+
+
+@check("global state", "random generators, defaults, modes and threads stay as they were")
+def state(subject: Subject, log: Log) -> None:
+    """Of a forward and a backward pass; on a CPU it does not start CUDA either."""
+    M = separated(4)
+    for name, loss in losses(subject, subject.method, 4, M.dtype).items():
+        with log.at(name):
+            before = _state()
+            gradient(loss, M)
+            changed = [what for what, value in _state().items() if value != before[what]]
+            log.equal("changed", changed, [])
+
+
+def _state() -> dict[str, Any]:
+    return {
+        "torch's generator": bytes(torch.get_rng_state().numpy()),
+        "NumPy's generator": repr(np.random.get_state()),  # noqa: NPY002  # the global one
+        "Python's generator": random.getstate(),
+        "default dtype": torch.get_default_dtype(),
+        "gradients": torch.is_grad_enabled(),
+        "inference mode": torch.is_inference_mode_enabled(),
+        "anomaly mode": torch.is_anomaly_enabled(),
+        "threads": torch.get_num_threads(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "precision of float32 products": torch.get_float32_matmul_precision(),
+        "NumPy's errors": repr(np.geterr()),
+        "CUDA": torch.cuda.is_initialized(),  # type: ignore[no-untyped-call]
+    }

@@ -8,46 +8,148 @@ need not have a formula: one without is not compared.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import mpmath
 import numpy as np
 from mpmath import mp, mpf
 
-from eigbench.contract.precise import DIGITS, NoDerivative, Problem, central_differences, problem_of
 from eigbench.methods.base import Method
-from eigbench.methods.functions import SpectralFunction
+from eigbench.methods.functions import (
+    Identity,
+    InverseSquareRoot,
+    Projector,
+    SpectralFunction,
+    SquareRoot,
+    Truncated,
+    Whitening,
+)
 from eigbench.spectra import Floats
 
+DIGITS = 60
+STEP = mpf(10) ** -20
+"""Of central differences: they err by about its square, and rounding by 10⁻⁶⁰ over it."""
+
+
+class NoDerivative(ArithmeticError):
+    """The rule itself says that there is none."""
+
+
+Scalar = Callable[[Any], Any]
+_INVERSE_ROOT: tuple[Scalar, Scalar] = (
+    lambda x: 1 / mp.sqrt(x),
+    lambda x: -1 / (2 * x * mp.sqrt(x)),
+)
+_SCALARS: dict[type[SpectralFunction], tuple[Scalar, Scalar]] = {
+    InverseSquareRoot: _INVERSE_ROOT,
+    Whitening: _INVERSE_ROOT,
+    SquareRoot: (mp.sqrt, lambda x: 1 / (2 * mp.sqrt(x))),
+    Identity: (lambda x: x, lambda _: mpf(1)),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """`⟨W, f(M)⟩`, M with its eigenpairs, ascending; `epsilon` is of the precision of M."""
+
+    M: mpmath.matrix
+    W: mpmath.matrix
+    inverse: bool
+    """Whether f is the inverse square root."""
+    eigenvalues: list[Any]
+    V: mpmath.matrix
+    function: Callable[[int, Any], tuple[Any, Any]] = field(repr=False)
+    """f and f′ at the place of an eigenvalue in the order, and a value."""
+    epsilon: Any
+
+    @property
+    def n(self) -> int:
+        """The size of M."""
+        return int(self.M.rows)
+
+    @property
+    def weights(self) -> mpmath.matrix:
+        """`VᵀWV`."""
+        return self.V.T * self.W * self.V
+
+    def rotated(self, core: mpmath.matrix) -> mpmath.matrix:
+        """`V core Vᵀ`."""
+        return self.V * core * self.V.T
+
+
+def problem_of(
+    M: Floats, W: Floats, function: SpectralFunction, seed: int, epsilon: float
+) -> Problem | None:
+    """The problem of one seed in the digits that are set; None for a function not known here."""
+    if isinstance(function, Projector):
+        chosen = [mpf(float(one)) for one in function.chosen[seed]]
+
+        def at(place: int, x: Any) -> tuple[Any, Any]:
+            return chosen[place], 0 * x
+    else:
+        kept = function.kept[seed] if isinstance(function, Truncated) else np.ones(len(M))
+        inner = function.function if isinstance(function, Truncated) else function
+        if type(inner) not in _SCALARS:
+            return None
+        value, slope = _SCALARS[type(inner)]
+
+        def at(place: int, x: Any) -> tuple[Any, Any]:
+            return (value(x), slope(x)) if kept[place] else (0 * x, 0 * x)
+
+    exact = mp.matrix(M.tolist())
+    eigenvalues, V = mp.eigsy(exact)
+    order = sorted(range(len(eigenvalues)), key=lambda i: eigenvalues[i])
+    basis = mp.matrix([[V[row, i] for i in order] for row in range(exact.rows)])
+    values = [eigenvalues[i] for i in order]
+    inverse = isinstance(function, InverseSquareRoot)
+    return Problem(exact, mp.matrix(W.tolist()), inverse, values, basis, at, mpf(epsilon))
+
+
+def central_differences(
+    problem: Problem, function: Callable[[mpmath.matrix], mpmath.matrix]
+) -> mpmath.matrix:
+    """`∂⟨W, function(M)⟩/∂M`, entry by entry."""
+    n = problem.n
+    G = mp.matrix(n, n)
+    for i in range(n):
+        for j in range(n):
+            E = mp.matrix(n, n)
+            E[i, j] += STEP / 2
+            E[j, i] += STEP / 2
+            rise = _inner(problem.W, function(problem.M + E) - function(problem.M - E))
+            G[i, j] = rise / (2 * STEP)
+    return G
+
+
+def _inner(A: mpmath.matrix, B: mpmath.matrix) -> Any:
+    return sum(A[i, j] * B[i, j] for i in range(A.rows) for j in range(A.cols))
+
+
 Parameters = Mapping[str, Any]
-Coefficients = Callable[[Problem, Parameters, int, int], tuple[Any, Any]]
-"""c⁺ and c⁻ of the pair a < b: the eigenvalue of b leads."""
+Formula = Callable[[Problem, Parameters], mpmath.matrix]
+Coefficients = Callable[[Problem, Parameters, int, int], Any]
+"""c⁺ and c⁻ of the pair a < b, the eigenvalue of b leads; or one number that is both."""
 
 
-def _gradient(problem: Problem, coefficient: Callable[[int, int], tuple[Any, Any]]) -> Any:
-    B = problem.weights
-    at = [problem.function(i, x) for i, x in enumerate(problem.eigenvalues)]
-    core = mp.matrix(problem.n, problem.n)
-    for b in range(problem.n):
-        core[b, b] = B[b, b] * at[b][1]
-        for a in range(b):
-            # A = Vᵀ ∂L/∂V = 2 VᵀWV diag(f)
-            upper, lower = 2 * B[a, b] * at[b][0], 2 * B[b, a] * at[a][0]
-            plus, minus = coefficient(a, b)
-            core[a, b] = core[b, a] = (plus * upper - minus * lower) / 2
-    return problem.rotated(core)
+def _rule(coefficients: Coefficients) -> Formula:
+    """The gradient of a method that replaces the coefficients of the analytic one."""
 
-
-def _rule(coefficients: Coefficients) -> Callable[[Problem, Parameters], mpmath.matrix]:
     def gradient(problem: Problem, parameters: Parameters) -> mpmath.matrix:
-        return _gradient(problem, lambda a, b: coefficients(problem, parameters, a, b))
+        B = problem.weights
+        at = [problem.function(i, x) for i, x in enumerate(problem.eigenvalues)]
+        core = mp.matrix(problem.n, problem.n)
+        for b in range(problem.n):
+            core[b, b] = B[b, b] * at[b][1]
+            for a in range(b):
+                # A = Vᵀ ∂L/∂V = 2 VᵀWV diag(f)
+                upper, lower = 2 * B[a, b] * at[b][0], 2 * B[b, a] * at[a][0]
+                c = coefficients(problem, parameters, a, b)
+                plus, minus = c if isinstance(c, tuple) else (c, c)
+                core[a, b] = core[b, a] = (plus * upper - minus * lower) / 2
+        return problem.rotated(core)
 
     return gradient
-
-
-def _twice(value: Any) -> tuple[Any, Any]:
-    return value, value
 
 
 def _gap(problem: Problem, a: int, b: int) -> Any:
@@ -61,8 +163,8 @@ def _pair(problem: Problem, a: int, b: int) -> tuple[Any, Any]:
     return leading, (problem.eigenvalues[a] - lowest) / leading if leading else mpf(0)
 
 
-def _analytic(problem: Problem, _: Parameters, a: int, b: int) -> tuple[Any, Any]:
-    return _twice(1 / _gap(problem, a, b))
+def _analytic(problem: Problem, _: Parameters, a: int, b: int) -> Any:
+    return 1 / _gap(problem, a, b)
 
 
 def _series(leading: Any, q: Any, terms: int) -> Any:
@@ -84,41 +186,41 @@ def _hybrid_eq10(problem: Problem, parameters: Parameters) -> mpmath.matrix:
     return _rule(_hybrid)(replace(problem, function=constant), parameters)
 
 
-def _taylor(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple[Any, Any]:
+def _taylor(problem: Problem, parameters: Parameters, a: int, b: int) -> Any:
     leading, q = _pair(problem, a, b)
-    return _twice(_series(leading, q, parameters["degree"] + 1))
+    return _series(leading, q, parameters["degree"] + 1)
 
 
-def _pade(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple[Any, Any]:
+def _pade(problem: Problem, parameters: Parameters, a: int, b: int) -> Any:
     leading, q = _pair(problem, a, b)
     if not leading:
-        return _twice(mpf(0))
+        return mpf(0)
     N = parameters["degree"]
     # Q = 1 − (1/N) Σ qʲ; P is the product of Q with the Taylor series, cut off after q^N.
     denominator = [mpf(1)] + [-mpf(1) / N] * N
     numerator = [sum(denominator[: k + 1]) for k in range(N + 1)]
     P, Q = (sum(c * q**k for k, c in enumerate(some)) for some in (numerator, denominator))
-    return _twice(P / Q / leading)
+    return P / Q / leading
 
 
-def _clip(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple[Any, Any]:
+def _clip(problem: Problem, parameters: Parameters, a: int, b: int) -> Any:
     gap = _gap(problem, a, b)
-    return _twice(1 / max(gap, mpf(parameters["threshold"])) if gap else mpf(0))
+    return 1 / max(gap, mpf(parameters["threshold"])) if gap else mpf(0)
 
 
-def _trunc(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple[Any, Any]:
+def _trunc(problem: Problem, parameters: Parameters, a: int, b: int) -> Any:
     gap, largest = _gap(problem, a, b), mpf(parameters["largest"])
-    return _twice(min(1 / gap, largest) if gap else largest)
+    return min(1 / gap, largest) if gap else largest
 
 
-def _lorentzian(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple[Any, Any]:
+def _lorentzian(problem: Problem, parameters: Parameters, a: int, b: int) -> Any:
     gap, eta = _gap(problem, a, b), mpf(parameters["eta"])
     if parameters["relative"]:
         eta *= max(abs(x) for x in problem.eigenvalues)
-    return _twice(gap / (gap**2 + eta**2))
+    return gap / (gap**2 + eta**2)
 
 
-def _subspace(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple[Any, Any]:
+def _subspace(problem: Problem, parameters: Parameters, a: int, b: int) -> Any:
     values, n = problem.eigenvalues, problem.n
     leading = parameters["leading"]
     if leading is None:
@@ -128,7 +230,7 @@ def _subspace(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple
         cut = next(i for i, gap in enumerate(relative) if gap >= max(relative) * mpf("0.999")) + 1
     else:
         cut = max(n - leading, 0)
-    return _twice(1 / _gap(problem, a, b) if a < cut <= b else mpf(0))
+    return 1 / _gap(problem, a, b) if a < cut <= b else mpf(0)
 
 
 def _implicit(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple[Any, Any]:
@@ -162,7 +264,11 @@ def _topn(problem: Problem, parameters: Parameters) -> mpmath.matrix:
         return value, mpf(0) if place < dropped else slope
 
     kept = replace(problem, eigenvalues=replaced, function=function)
-    return _gradient(kept, lambda a, b: _twice(mpf(0) if b < dropped else 1 / _gap(kept, a, b)))
+
+    def coefficients(kept: Problem, _: Parameters, a: int, b: int) -> Any:
+        return mpf(0) if b < dropped else 1 / _gap(kept, a, b)
+
+    return _rule(coefficients)(kept, parameters)
 
 
 def _spectral(problem: Problem, _: Parameters) -> mpmath.matrix:
@@ -265,8 +371,6 @@ def _solve(R: mpmath.matrix, right: mpmath.matrix, steps: int) -> mpmath.matrix:
     return X[:n, n:] / 2
 
 
-Formula = Callable[[Problem, Parameters], mpmath.matrix]
-
 FORMULAS: dict[str, Formula] = {
     "eigh": _rule(_analytic),
     "svd": _rule(_analytic),
@@ -312,7 +416,7 @@ def formula_gradients(
     formula = FORMULAS.get(method.name)
     if formula is None:
         return None
-    parameters = {field.name: getattr(method, field.name) for field in fields(method)}
+    parameters = {one.name: getattr(method, one.name) for one in fields(method)}
     with mp.workdps(DIGITS):
         problems = [
             problem_of(M, W, function, seed, epsilon)
@@ -324,7 +428,7 @@ def formula_gradients(
         return np.stack([_evaluated(formula, problem, parameters) for problem in known])
 
 
-def _evaluated(formula: Formula, problem: Problem, parameters: Mapping[str, Any]) -> Floats:
+def _evaluated(formula: Formula, problem: Problem, parameters: Parameters) -> Floats:
     try:
         G = formula(problem, parameters)
     except (ZeroDivisionError, NoDerivative):

@@ -8,10 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eigbench.contract.check import check
-from eigbench.contract.finding import Log
-from eigbench.contract.matrices import CONDITION, separated
-from eigbench.contract.subject import Subject, relative
+from eigbench.contract.check import Log, check
+from eigbench.contract.subject import CONDITION, Subject, relative, separated
 from eigbench.errors import NotApplicable
 from eigbench.methods.functions import SpectralFunction
 
@@ -26,38 +24,31 @@ def _places(subject: Subject) -> list[tuple[str, Tensor]]:
     """A matrix of every dtype and batch shape, and where it is."""
     dtypes = sorted(subject.method.dtypes, key=str)
     return [
-        (f"{_short(dtype)}, batch {batch}", separated(SIZE, batch, dtype))
+        (f"{str(dtype).removeprefix('torch.')}, batch {batch}", separated(SIZE, batch, dtype))
         for dtype, batch in itertools.product(dtypes, BATCHES)
     ]
-
-
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 @check("eigenpairs", "ascending eigenvalues, orthonormal eigenvectors in columns, MV = VΛ")
 def eigenpairs(subject: Subject, log: Log) -> None:
     """Against NumPy's eigenvalues, and against M itself."""
-    subject.require_decomposition()
+    if not subject.method.decomposes:
+        raise NotApplicable("there are no eigenpairs")
     for place, M in _places(subject):
         with log.at(place):
             values, V = subject.converged.eigh(M)
             log.equal("shape of λ", tuple(values.shape), tuple(M.shape[:-1]))
             log.equal("shape of V", tuple(V.shape), tuple(M.shape))
             log.equal("dtypes", (values.dtype, V.dtype), (M.dtype, M.dtype))
-            _compare_pairs(log, M, values, V)
-
-
-def _compare_pairs(log: Log, M: Tensor, values: Tensor, V: Tensor) -> None:
-    epsilon = torch.finfo(M.dtype).eps
-    rounding = RESIDUAL_ROUNDINGS * epsilon
-    M, values, V = M.double(), values.detach().double(), V.detach().double()
-    log.within("descent of λ", _largest(-values.diff(dim=-1).clamp(max=0)), rounding)
-    reference = torch.from_numpy(np.linalg.eigvalsh(M.numpy()))
-    log.within("error of λ", _largest(values - reference), rounding)
-    log.within("|MV − VΛ|", _largest(M @ V - V * values[..., None, :]), rounding)
-    identity = torch.eye(M.shape[-1], dtype=M.dtype)
-    log.within("|VᵀV − I|", _largest(V.mT @ V - identity), epsilon**0.5)
+            epsilon = torch.finfo(M.dtype).eps
+            rounding = RESIDUAL_ROUNDINGS * epsilon
+            X, values, V = M.double(), values.detach().double(), V.detach().double()
+            log.within("descent of λ", _largest(-values.diff(dim=-1).clamp(max=0)), rounding)
+            reference = torch.from_numpy(np.linalg.eigvalsh(X.numpy()))
+            log.within("error of λ", _largest(values - reference), rounding)
+            log.within("|MV − VΛ|", _largest(X @ V - V * values[..., None, :]), rounding)
+            identity = torch.eye(SIZE, dtype=X.dtype)
+            log.within("|VᵀV − I|", _largest(V.mT @ V - identity), epsilon**0.5)
 
 
 def _largest(X: Tensor) -> float:

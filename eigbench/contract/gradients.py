@@ -1,20 +1,32 @@
-"""What every gradient is, whatever it approximates: its rule's, symmetric, the same again."""
+"""What every gradient is, whatever it approximates: symmetric, the same again, and its rule's.
+
+A second derivative is right, or refused; never wrong in silence.
+"""
 
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from eigbench.contract.check import check
-from eigbench.contract.finding import Log
+from eigbench.contract.check import Log, check, in_one_line
 from eigbench.contract.formulas import FORMULAS, formula_gradients
-from eigbench.contract.matrices import ROUNDING, sample, separated, weights
-from eigbench.contract.subject import Loss, Subject, gradient, losses, relative
+from eigbench.contract.subject import (
+    ROUNDING,
+    Loss,
+    Subject,
+    gradient,
+    losses,
+    relative,
+    sample,
+    separated,
+    weights,
+)
 from eigbench.errors import NotApplicable
 from eigbench.losses import LOSSES
-from eigbench.measure.differentiate import differentiate
+from eigbench.measure.differentiate import differentiate, symmetric_directions
 
 SINGLE_ROUNDINGS = 200
 """Condition number 20 and gaps of a half: some hundred roundings of float32 at most."""
@@ -146,3 +158,61 @@ def compiles(subject: Subject, log: Log) -> None:
         log.within("difference of losses", abs(values[0] - values[1]), ROUNDING * abs(values[1]))
         log.within("relative difference of gradients",
                    relative(gradient(compiled, M), gradient(loss, M)), ROUNDING)  # fmt: skip
+
+
+STEP = 1e-3
+"""Of a five-point stencil: its own error is about (1e-3/gap)⁴, 1e-9 at the gaps of 1/4 here."""
+ERROR = 1e-6
+ALLOWANCE = 100
+"""Of an approximate gradient's own error. One that forgets a dependence on M is off by tenths."""
+
+
+@check("second derivative", "that of the method's own gradient, or NotImplementedError")
+def second(subject: Subject, log: Log) -> None:
+    """Against differences of its own gradient.
+
+    Autograd takes the second derivative through the first. Where that is approximate this may be,
+    and by more: every factor of it has the coefficient of the closest pair. To refuse is to raise
+    `NotImplementedError`; torch's `once_differentiable` is not enough, since `torch.autograd.grad`
+    goes round it.
+    """
+    n = 3
+    M = separated(n)
+    E = torch.tensor(weights(n), dtype=M.dtype)
+    directions = torch.tensor(symmetric_directions(n), dtype=M.dtype)
+    refusals = []
+    for name, loss in losses(subject, subject.converged, n, M.dtype).items():
+        # With a second part, so that a method without a derivative cannot hide behind it.
+        smooth = partial(_with_cubes, loss)
+        with log.at(name):
+            X = M.clone().requires_grad_()
+            try:
+                (G,) = torch.autograd.grad(smooth(X), X, create_graph=True)
+                (found,) = torch.autograd.grad((E * G).sum(), X)
+            except NotImplementedError as refusal:
+                refusals.append(in_one_line(refusal))
+                continue
+            slopes = (directions * gradient(loss, M)).sum((-2, -1))
+            allowed = max(ERROR, ALLOWANCE * relative(slopes, _slopes(loss, M, directions)))
+            truth = _slopes(partial(_along, smooth, E), M, directions)
+            error = relative((directions * found).sum((-2, -1)), truth)
+            log.within("relative error", error, allowed)
+    if not log.readings:
+        raise NotApplicable(f"refused: {refusals[0]}")
+
+
+def _with_cubes(loss: Loss, M: Tensor) -> Tensor:
+    return loss(M) + (M**3).sum()
+
+
+def _along(loss: Loss, E: Tensor, M: Tensor) -> Tensor:
+    return (E * gradient(loss, M)).sum()
+
+
+def _slopes(value: Loss, M: Tensor, directions: Tensor) -> Tensor:
+    """The derivative of a number in each direction, by a five-point stencil."""
+
+    def at(steps: int) -> Tensor:
+        return torch.stack([value(X).detach() for X in M + steps * STEP * directions])
+
+    return (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * STEP)

@@ -1,19 +1,62 @@
-"""The method that is checked, and the losses through which it is."""
+"""The method that is checked, the losses through which it is, and the matrices."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from eigbench.contract.matrices import weights
+from eigbench import losses as matrix_losses
 from eigbench.errors import NotApplicable
 from eigbench.functional import FUNCTIONS
-from eigbench.methods.base import Eigenpairs, Method, Promise
+from eigbench.methods.base import Method, Promise
 from eigbench.methods.functions import SpectralFunction, Whitening
+from eigbench.spectra import Floats, Sample, random_orthogonal
+
+ROUNDING = 1e-12
+"""What two ways to the same float64 number may differ by: some thousand roundings."""
+TRUTH = 1e-10
+"""How far a float64 gradient may be from one known in closed form."""
+
+
+def weights(n: int) -> Floats:
+    """One random symmetric matrix `(n, n)` of norm 1."""
+    W: Floats = matrix_losses.weights(n, range(7, 8))[0]
+    return W
+
+
+def sample(values: Sequence[float], *, rotate_basis: bool = True) -> Sample:
+    """Eigenpairs `(1, n)`, `(1, n, n)` with these ascending eigenvalues.
+
+    In a random basis; or along the axes, where a tie survives the rounding of M.
+    """
+    n = len(values)
+    basis = random_orthogonal(n, 0) if rotate_basis else np.eye(n)
+    return Sample(np.asarray(values, dtype=np.float64)[None], basis[None])
+
+
+CONDITION = 20.0
+"""Of the largest matrix of `separated`, n = 5."""
+
+
+def separated(n: int, batch: tuple[int, ...] = (), dtype: torch.dtype = torch.float64) -> Tensor:
+    """Positive definite `(*batch, n, n)`, n ≤ 5: each eigenvalue is half of the next.
+
+    But for the second largest, which is 0.4 of the largest: so one gap is the widest. In a batch
+    of several the matrices differ by a factor of up to 1.3.
+    """
+    values = np.append(0.4 * 0.5 ** np.arange(n - 2, -1, -1), 1.0)
+    count = math.prod(batch)
+    scales = np.linspace(1, 1.3, max(1, count))[:count, None]
+    basis = np.broadcast_to(random_orthogonal(n, 0), (count, n, n))
+    matrices = Sample(values * scales, basis).matrices()
+    return torch.tensor(matrices.reshape(*batch, n, n), dtype=dtype)
+
 
 Loss = Callable[[Tensor], Tensor]
 """A number from symmetric matrices `(..., n, n)`; over a batch the sum."""
@@ -65,16 +108,10 @@ class Subject:
             or not self.functions
         )
 
-    def require_decomposition(self) -> None:
-        """`NotApplicable` if there are no eigenpairs."""
-        if not self.method.decomposes:
-            raise NotApplicable("there are no eigenpairs")
-
     def require_pairs(self) -> None:
         """`NotApplicable` if the eigenpairs have no gradient."""
-        self.require_decomposition()
         if not self.has_pairs:
-            raise NotApplicable("only functions of M have a gradient")
+            raise NotApplicable("there are no eigenpairs that have a gradient")
 
     def require_dtype(self, dtype: torch.dtype) -> None:
         """`NotApplicable` if the method does not take the precision in which a check is made."""
@@ -101,7 +138,12 @@ def losses(subject: Subject, method: Method, n: int, dtype: torch.dtype) -> dict
     if subject.has_pairs:
         found["eigenpairs"] = lambda M: pair_loss(*method.eigh(M), W, ranks)
     if subject.has_pairs and "subspace" in method.promises:
-        found["leading eigenvector"] = lambda M: leading_loss(method.eigh(M), W)
+
+        def leading(M: Tensor) -> Tensor:
+            v = method.eigh(M).eigenvectors[..., -1:]
+            return (W * (v @ v.mT)).sum()
+
+        found["leading eigenvector"] = leading
     name = next(iter(subject.functions), None)
     if name is None:
         found["whitening"] = lambda M: (W * method.whitening(M)).sum()
@@ -120,12 +162,6 @@ def pair_loss(eigenvalues: Any, V: Any, W: Any, ranks: Any) -> Any:
     f_of_M = (V * (1 / (1 + eigenvalues**2))[..., None, :]) @ V.swapaxes(-1, -2)
     each = (W * f_of_M).sum((-2, -1)) + (ranks * eigenvalues).sum(-1)
     return each.sum() if isinstance(each, Tensor) else each
-
-
-def leading_loss(pairs: Eigenpairs, W: Tensor) -> Tensor:
-    """`⟨W, vvᵀ⟩` of the eigenvector v of the largest eigenvalue, summed over a batch."""
-    v = pairs.eigenvectors[..., -1:]
-    return (W * (v @ v.mT)).sum()
 
 
 def gradient(loss: Loss, M: Tensor) -> Tensor:

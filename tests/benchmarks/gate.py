@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from eigbench.measure.timing import Contestant, Times, interleave
+from eigbench.measure.timing import Contestant, Times, WallClock, interleave
 from eigbench.report.stats import (
     RATIO_BETWEEN_RUNS,
     RATIO_SHARE,
@@ -59,22 +59,14 @@ Seconds = Callable[[], float]
 
 
 @dataclass
-class ClockOf:
+class ClockOf(WallClock):
     """A clock for `interleave` from a function that tells the time."""
 
     now: Seconds
-    name: str = "cpu"
 
     def mark(self) -> float:
         """This moment."""
         return self.now()
-
-    def settle(self) -> None:
-        """Nothing: all work is done when its call returns."""
-
-    def seconds(self, earlier: float, later: float) -> float:
-        """The difference."""
-        return later - earlier
 
 
 @dataclass(frozen=True)

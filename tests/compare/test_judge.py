@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import msgspec
@@ -27,7 +26,7 @@ SAMPLES = Path(__file__).parents[2] / "reports"
 def test_a_run_against_itself_shows_nothing(tmp_path: Path) -> None:
     folder = write(tmp_path / "run", SUITE, profiles(SUITE, 1))
     found = compare(folder, folder)
-    assert found.environment == ()
+    assert found.environment == {}
     assert found.regressions == ()
     assert all(effect.change == 1 for case in found.cases for effect in case.effects)
 
@@ -95,16 +94,6 @@ def test_a_run_without_records_is_refused(tmp_path: Path) -> None:
 def test_a_threshold_that_is_none(tmp_path: Path, threshold: float) -> None:
     with pytest.raises(InputError, match="threshold"):
         compare(tmp_path, tmp_path, threshold)
-
-
-def test_damage_is_named_with_its_line(tmp_path: Path) -> None:
-    a = write(tmp_path / "a", SUITE, profiles(SUITE, 1))
-    b = write(tmp_path / "b", SUITE, profiles(SUITE, 2))
-    content = (b / "records.jsonl").read_bytes().split(b"\n")
-    content[2] = content[2][:50]
-    (b / "records.jsonl").write_bytes(b"\n".join(content))
-    with pytest.raises(InputError, match=re.escape("records.jsonl, line 3: not a record")):
-        compare(a, b)
 
 
 def test_a_torn_last_record_is_a_partial_run(tmp_path: Path) -> None:

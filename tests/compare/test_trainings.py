@@ -152,9 +152,8 @@ def test_steps(tmp_path: Path, factor: float, answer: str) -> None:
     assert effect.change == pytest.approx(factor)
     assert bool(result.regressions) is (answer == "slower")
     _, there = found(tmp_path, change, where=OTHER_MACHINE)
-    ratio = effect_of(there, "step time")
-    assert (ratio.relative_to, ratio.answer) == ("bn", answer)
-    assert ratio.change == pytest.approx(factor)
+    beside = effect_of(there, "step time", judged=False)  # the machine may have done that
+    assert beside.change == pytest.approx(factor)
 
 
 def test_a_slower_machine_is_no_regression(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from eigbench.contract.formulas import FORMULAS, formula_gradients
-from eigbench.contract.matrices import sample, weights
+from eigbench.contract.subject import sample, weights
 from eigbench.losses import LOSSES, exact_gradient
 from eigbench.measure.differentiate import differentiate
 from eigbench.methods.functions import (
