@@ -142,7 +142,7 @@ def test_stability_measures_it_and_resumes(
     assert _methods_of(cwd / "run") == {"eigh", "mine"}
     environment = json.loads((cwd / "run" / "environment.json").read_text(encoding="utf-8"))
     assert "--plugin mine.py" in environment["sessions"][0]["command"]
-    assert "**mine**" in (cwd / "run" / "report.md").read_text(encoding="utf-8")
+    assert "`mine`" in (cwd / "run" / "report.md").read_text(encoding="utf-8")
 
     records = cwd / "run" / "records.jsonl"
     lines = records.read_bytes().splitlines(keepends=True)

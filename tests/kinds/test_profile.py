@@ -147,11 +147,11 @@ def test_settings_that_are_changed_and_those_that_are_refused() -> None:
 
 def test_the_shipped_suite_is_about_everything() -> None:
     found = planned(load(find("profile")))
-    assert {c.subject for c in found} == {"operation", "layer", "step"}
+    assert {c.subject for c in found} == {"whitening", "operation", "layer", "step"}
     assert {c.layer for c in found} == {None, "zca", "pca"}
-    assert {32, 33} <= {c.d for c in found if c.subject == "operation"}
+    assert {32, 33} <= {c.d for c in found if c.subject == "whitening"}
     assert {"float32", "float64", "float16"} == {c.dtype for c in found}
-    assert {c.subject for c in found if c.trace} == {"operation", "layer", "step"}
+    assert {c.subject for c in found if c.trace} == {"whitening", "layer", "step"}
     # The paper's §3.2, and what was published for batches of matrices.
     assert any(c.subject == "step" and c.layer == "pca" and c.iterations == 2 for c in found)
     assert {(64, 1), (48, 64)} <= {(c.d, c.batch) for c in found}
