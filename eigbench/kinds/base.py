@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +33,10 @@ Values = Mapping[str, Sequence[Any]]
 
 ParameterNames = Callable[[str], Collection[str]]
 """The names of the parameters that a method accepts."""
+
+
+Measure = Callable[[Any], "Measurement"]
+"""What measures one case: raw values by metric."""
 
 
 class CaseBase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,6 +98,21 @@ class Span:
     profiling: Profiling
     parameter_names: ParameterNames
 
+    def points(self, *names: str) -> Iterator[dict[str, Any]]:
+        """Every combination of the values of these axes, the last of which varies fastest."""
+        for point in itertools.product(*(self.values[name] for name in names)):
+            yield dict(zip(names, point, strict=True))
+
+    def runs_of_methods(self, *names: str) -> Iterator[dict[str, Any]]:
+        """Likewise, with every method's parameters at every K and start; the method is fastest.
+
+        So a run that is cut short has compared the methods on the same cases.
+        """
+        for point in self.points(*names, "iterations", "start", "method"):
+            given = {"iterations": point.pop("iterations"), "seed": point.pop("start")}
+            parameters = self.accepted_parameters(point["method"], **given)
+            yield {**point, "parameters": parameters, "seed": self.seed, "device": self.device}
+
     def accepted_parameters(self, method: str, **parameters: Any) -> Parameters:
         """Those of these parameters, and of the suite's, that the method accepts."""
         names = self.parameter_names(method)
@@ -132,11 +152,11 @@ class Kind:
     """One kind of case. To add one is to write its file, and to name it in `kinds/__init__.py`."""
 
     case: type[CaseBase]
-    required: Callable[[Values], frozenset[str]]
+    required: Callable[[Values], frozenset[str] | set[str]]
     """The axes without which a grid of these values has no cases."""
     expand: Callable[[Span], Iterator[Any]]
     """The cases of one grid, in order."""
-    measurer: Callable[[Tools], Callable[[Any], Measurement]]
+    measurer: Callable[[Tools], Measure]
     """The function that measures a case, raw values by metric. Imports what it needs when called.
 
     `InputError` if the matrices or images of the suite cannot be had.

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 
-from eigbench.kinds.base import Kind, MethodCase, Parameters, Span, Tools, Values
-
-if TYPE_CHECKING:
-    from eigbench.measure.measurement import Measurement
+from eigbench.kinds.base import Kind, Measure, MethodCase, Parameters, Span, Tools, Values
 
 REFERENCES = {
     "operation": ("torch.linalg.eigh",),
@@ -133,7 +130,7 @@ def _contestants(subject: str, span: Span) -> Iterator[tuple[str, Parameters, bo
         yield method, parameters, compiled
 
 
-def _measurer(tools: Tools) -> Callable[[ProfileCase], Measurement]:
+def _measurer(tools: Tools) -> Measure:
     from eigbench.measure.profile import NoTraces, Profiler
 
     planned = [case for case in tools.plan if isinstance(case, ProfileCase)]

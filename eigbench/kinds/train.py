@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 
 from eigbench.architectures import STEM_CHANNELS
 from eigbench.errors import InputError
-from eigbench.kinds.base import Kind, MethodCase, Parameters, Span, Tools, Values
-
-if TYPE_CHECKING:
-    from eigbench.measure.measurement import Measurement
+from eigbench.kinds.base import Kind, Measure, MethodCase, Parameters, Span, Tools, Values
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
@@ -224,7 +221,7 @@ def _unwatched(_case: TrainCase, _step: int, _steps: int, _loss: float) -> None:
     pass
 
 
-def _measurer(tools: Tools) -> Callable[[TrainCase], Measurement]:
+def _measurer(tools: Tools) -> Measure:
     from eigbench.measure.training import measure_training
     from eigbench.measure.trial import image_sets
 

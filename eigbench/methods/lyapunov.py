@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import require_count, symmetric_part
+from eigbench.methods.base import WithoutEigenpairs, require_count, symmetric_part
 from eigbench.methods.calling import composing, eager_twin
 from eigbench.methods.roots import RootMethod, identity_like
-from eigbench.methods.without_eigenpairs import WithoutEigenpairs
 from eigbench.phases import phase
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, Parameter, Promise, require_positive
-from eigbench.methods.gaps import gaps_above
+from eigbench.methods.coefficients import gaps_above
 from eigbench.methods.pairwise import pairwise_eigh
 
 
