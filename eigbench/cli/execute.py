@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,9 +54,8 @@ def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> bool:
         observer(record)
 
     checkpoints = store.Checkpoints(folder)
-    measure = measurer(
-        suite, plan, checkpoints=checkpoints, watch=watch, traces=store.Traces(folder)
-    )
+    keep_trace = partial(store.keep_trace, folder)
+    measure = measurer(suite, plan, checkpoints=checkpoints, watch=watch, keep_trace=keep_trace)
     session = describe(suite.device, suite.seed)
     with store.open_run(folder, suite, session, resume=resume) as writer:
         for case_id in writer.done:

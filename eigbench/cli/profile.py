@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from operator import itemgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -38,14 +39,12 @@ Trace = Annotated[
 WHAT = Panel(
     "What is timed",
     [
-        *(AXES[name] for name in ("subject", "method", "d", "batch", "dtype")),
+        *itemgetter("subject", "method", "d", "batch", "dtype")(AXES),
         replace(AXES["layer"], help="Layer types of a layer or a step: zca, pca."),
-        *(AXES[name] for name in ("iterations", "energy")),
+        *itemgetter("iterations", "energy")(AXES),
     ],
 )
-HOW = Panel(
-    "How it is timed", [SETTINGS[name] for name in ("inputs", "rounds", "seconds")], several=False
-)
+HOW = Panel("How it is timed", itemgetter("inputs", "rounds", "seconds")(SETTINGS), several=False)
 
 
 @options_of(axes=WHAT, settings=HOW)

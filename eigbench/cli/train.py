@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -32,19 +33,16 @@ RECIPE = one_of("recipe", "--recipe", RECIPES, "Preset, which the later options 
 WHAT = Panel(
     "What is compared",
     [
-        AXES[name]
-        for name in (
-            *("method", "layer", "d", "components", "energy"),
-            *("iterations", "epsilon", "truncation", "model"),
-        )
+        *itemgetter("method", "layer", "d", "components", "energy")(AXES),
+        *itemgetter("iterations", "epsilon", "truncation", "model")(AXES),
     ],
 )
 HOW = Panel(
     "Data and recipe",
     [
-        *(SETTINGS[name] for name in ("data", "train_images", "width", "epochs", "steps", "batch")),
+        *itemgetter("data", "train_images", "width", "epochs", "steps", "batch")(SETTINGS),
         RECIPE,
-        *(SETTINGS[name] for name in ("learning_rate", "schedule", "precision")),
+        *itemgetter("learning_rate", "schedule", "precision")(SETTINGS),
     ],
     several=False,
 )

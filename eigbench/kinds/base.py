@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from eigbench.kinds.train import Training
     from eigbench.measure.differentiate import UserMatrices
     from eigbench.measure.measurement import Measurement
-    from eigbench.measure.profile import Traces
+    from eigbench.measure.profile import Keep
     from eigbench.measure.training import Checkpoints, Watch
 
 Parameters = dict[str, int | float | bool | None]
@@ -131,8 +131,8 @@ class Tools:
     """Where a training keeps its state; None if nowhere."""
     watch: Watch | None = None
     """What a training calls after every step."""
-    traces: Traces | None = None
-    """Where a profile keeps its trace; None if nowhere."""
+    keep_trace: Keep | None = None
+    """What keeps the trace of a profile."""
 
     @cached_property
     def user_matrices(self) -> UserMatrices:

@@ -20,7 +20,7 @@ from eigbench.data.augment import (
     random_crop_flip,
 )
 from eigbench.data.images import ImageSet, limited, load_images, split_validation
-from eigbench.errors import InputError, RunStopped
+from eigbench.errors import InputError, RunStopped, at
 from eigbench.kinds.base import DIGITS
 from eigbench.kinds.train import TrainCase, Training
 from eigbench.networks import build, slot_module
@@ -43,14 +43,12 @@ class ImageSets:
 def image_sets(training: Training) -> ImageSets:
     """Read the images of a suite; `InputError` if they cannot be had, or are too few."""
     train, test = load_images(training.data, "train"), load_images(training.data, "test")
-    try:
+    with at("train_images (--train-images), test_images"):
         if training.train_images is not None:
             train = limited(train, training.train_images)
         if training.test_images is not None:
             test = limited(test, training.test_images)
         left = len(split_validation(train, VALIDATION_SHARE, seed=0)[0])
-    except InputError as error:
-        raise InputError(f"train_images (--train-images), test_images: {error}") from None
     if left < training.batch:
         raise InputError(
             f"batch (--batch): {training.batch} is more than the {left} images that are left to "
