@@ -110,30 +110,23 @@ def progress(total: int, done: int, *, show: bool) -> Iterator[Observer]:
     """A bar on a terminal, plain lines where there is none, or nothing."""
     if not show:
         yield Observer()
-    elif sys.stderr.isatty():
-        with _bar(total, done) as observer:
-            yield observer
-    else:
+        return
+    if not sys.stderr.isatty():
         yield PlainLines(total, done)
-
-
-@contextmanager
-def _bar(total: int, done: int) -> Iterator[Observer]:
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
-    columns = (
+    bar = Progress(
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TimeLeft(compact=True),
-        TextColumn("left"),
-        TextColumn("{task.description}"),
-    )
-    console = Console(stderr=True)
-    # A case of a training takes a minute: the speed is that of the last five.
-    bar = Progress(
-        *columns, console=console, transient=True, expand=True, speed_estimate_period=300
+        TextColumn("left {task.description}"),
+        console=Console(stderr=True),
+        transient=True,
+        expand=True,
+        speed_estimate_period=300,  # a case of a training takes a minute
     )
     with bar:
         yield _Bar(bar, bar.add_task("starting", total=total, completed=done), done)

@@ -15,7 +15,7 @@ from eigbench.cli.axis_options import Panel, options_of
 from eigbench.cli.execute import execute
 from eigbench.cli.options import RunOptions
 from eigbench.errors import InputError
-from eigbench.kinds.profile import Profiling
+from eigbench.kinds.base import changed
 from eigbench.runs.suite import Grid, Suite, check, find, load, override
 
 Compile = Annotated[
@@ -64,19 +64,11 @@ def profile(
     """
     if compile_too:
         axes["compiled"] = [False, True]
-    suite = with_profiling(load(find("profile")), settings)
+    suite = load(find("profile"))
+    suite = msgspec.structs.replace(suite, profiling=changed(suite.profiling, settings))
     suite = about(suite, {name: axes.pop(name, None) for name in ("subject", "layer")})
     suite = check(with_traces(override(suite, axes), wanted=trace))
     execute(options.applied(suite), options)
-
-
-def with_profiling(suite: Suite, changes: Mapping[str, Any]) -> Suite:
-    """The suite with some of its settings changed; `InputError` for a wrong one."""
-    try:
-        profiling = msgspec.convert({**msgspec.to_builtins(suite.profiling), **changes}, Profiling)
-    except msgspec.ValidationError as error:
-        raise InputError(f"profiling: {error}") from error
-    return msgspec.structs.replace(suite, profiling=profiling)
 
 
 def about(suite: Suite, wanted: Mapping[str, list[Any] | None]) -> Suite:

@@ -12,7 +12,7 @@ from eigbench.cli.axis_options import options_of
 from eigbench.cli.execute import execute
 from eigbench.cli.options import Quiet, RunOptions, Seeds
 from eigbench.errors import InputError, at
-from eigbench.kinds.train import changed
+from eigbench.kinds.base import changed
 from eigbench.runs.store import REPORT
 from eigbench.runs.suite import at_scale, find, load
 

@@ -13,7 +13,8 @@ from eigbench.cli.axis_options import Panel, options_of
 from eigbench.cli.execute import execute
 from eigbench.cli.options import RunOptions, Seeds
 from eigbench.errors import InputError
-from eigbench.kinds.train import RECIPES, changed
+from eigbench.kinds.base import changed
+from eigbench.kinds.train import RECIPES
 from eigbench.runs.suite import Suite, find, load, override
 
 DEFAULT_LAYERS = ["bn", "zca"]

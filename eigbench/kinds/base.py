@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
@@ -76,6 +76,19 @@ class Matrices(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     sha256: str
     count: dict[str, int]
     """How many there are of each size."""
+
+
+Settings = TypeVar("Settings", bound=msgspec.Struct)
+
+
+def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """The settings with those changed that are not None; `InputError` for a wrong one."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    kind = type(settings)
+    try:
+        return msgspec.convert({**msgspec.to_builtins(settings), **given}, kind)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{kind.__name__.lower()}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

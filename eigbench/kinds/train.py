@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -67,15 +67,6 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 """How to train; "modern" also takes bfloat16 where there is CUDA."""
-
-
-def changed(training: Training, changes: Mapping[str, Any]) -> Training:
-    """The training with some settings changed; `InputError` for an unknown or wrong one."""
-    given = {name: value for name, value in changes.items() if value is not None}
-    try:
-        return msgspec.convert({**msgspec.to_builtins(training), **given}, Training)
-    except msgspec.ValidationError as error:
-        raise InputError(f"training: {error}") from error
 
 
 def data_name(source: str) -> str:

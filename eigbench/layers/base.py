@@ -141,15 +141,11 @@ class SpectralLayer2d(nn.Module, abc.ABC):
         return self.weight.to(dtype), self.bias.to(dtype)
 
     def _normalise(self, X: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Mapped]:
-        if self.sync and is_distributed():
-            return _apart_from_compilers(
-                X, weight, bias, fused.Settings(self.map_of, self.group_size, sync=True)
-            )
-        if composing():
+        sync = self.sync and is_distributed()
+        if composing() and not sync:
             return composable.normalise(X, weight, bias, self.map_of, self.group_size)
-        return fused.normalise(
-            X, weight, bias, fused.Settings(self.map_of, self.group_size, sync=False)
-        )
+        call = _apart_from_compilers if sync else fused.normalise
+        return call(X, weight, bias, fused.Settings(self.map_of, self.group_size, sync))
 
     @torch.no_grad()
     def _keep(self, mean: Tensor, mapped: Mapped) -> None:

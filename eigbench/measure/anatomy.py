@@ -189,7 +189,7 @@ def flops(contestant: Contestant) -> dict[str, int]:
 
 
 def _cubes(shape: Any) -> int:
-    return math.prod(shape) * int(shape[-1])
+    return int(math.prod(shape) * shape[-1])
 
 
 _RULES = {

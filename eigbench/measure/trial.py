@@ -113,7 +113,8 @@ class Trial:
         self.network.eval()
         wrong = torch.zeros((), device=self.device, dtype=torch.float64)
         loss = torch.zeros_like(wrong)
-        for pixels, labels in _chunks(images):
+        parts = (torch.split(part, EVALUATION_BATCH) for part in (images.pixels, images.labels))
+        for pixels, labels in zip(*parts, strict=True):
             with self.autocast():
                 scores = self.network(self.prepared(pixels)).to(self.dtype)
             wrong += (scores.argmax(dim=1) != labels).sum()
@@ -136,7 +137,7 @@ class Trial:
             "scheduler": self.scheduler.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.device) if on_cuda else None,
-            "history": self.history.state(),
+            "history": self.history.series,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -150,7 +151,7 @@ class Trial:
         torch.set_rng_state(state["random"])
         if state["random_cuda"] is not None:
             torch.cuda.set_rng_state(state["random_cuda"], self.device)
-        self.history.restore(state["history"])
+        self.history.series = {name: list(each) for name, each in state["history"].items()}
 
 
 def make_layer(case: TrainCase) -> nn.Module:
@@ -172,11 +173,6 @@ def determinism(case: TrainCase) -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
-
-
-def _chunks(images: ImageSet) -> Iterator[tuple[Tensor, Tensor]]:
-    pixels = torch.split(images.pixels, EVALUATION_BATCH)
-    yield from zip(pixels, torch.split(images.labels, EVALUATION_BATCH), strict=True)
 
 
 PAPER_EPOCHS, PAPER_DECAY_EPOCHS = 350, 100
@@ -231,16 +227,6 @@ class History:
         """Append one value to each series that is named."""
         for name, value in values.items():
             self.series[name].append(float(f"{value:.{DIGITS}g}"))
-
-    def state(self) -> dict[str, Tensor]:
-        """The series as tensors."""
-        return {
-            name: torch.tensor(values, dtype=torch.float64) for name, values in self.series.items()
-        }
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from what `state` gave."""
-        self.series = {name: values.tolist() for name, values in state.items()}
 
 
 NOTHING = float("nan")

@@ -13,9 +13,9 @@ import tomli_w
 from eigbench.axes import AXES, DEVICE, NAME, SEED, SEEDS, THRESHOLD
 from eigbench.errors import InputError, at
 from eigbench.kinds import KINDS, Case
-from eigbench.kinds.base import Matrices, ParameterNames, Span
+from eigbench.kinds.base import Matrices, ParameterNames, Span, changed
 from eigbench.kinds.profile import Profiling
-from eigbench.kinds.train import Training, changed
+from eigbench.kinds.train import Training
 from eigbench.methods.registry import parameter_names
 
 
