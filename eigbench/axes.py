@@ -56,11 +56,15 @@ class Axis:
     write: Callable[[Any], str] = str
     """One value in words, such as "d = 4"."""
 
-    def read(self, value: Any) -> Any:
-        """The value that `value`, a word or a number, stands for; `InputError` if none."""
+    def read(self, value: Any, place: str = "") -> Any:
+        """The value that `value`, a word or a number, stands for.
+
+        `InputError` if none, with the `place` where it was found: the option, if not given.
+        """
         accepted = self.accept(value)
         if accepted is None:
-            raise InputError(f"{value!r} is not valid; accepted: {self.accepts()}")
+            where = place or self.option
+            raise InputError(f"{where}: {value!r} is not valid; accepted: {self.accepts()}")
         return accepted
 
 
@@ -93,9 +97,11 @@ def _whole(name: str, option: str, lowest: int, highest: int, **more: Any) -> Ax
     return Axis(name=name, option=option, accepts=lambda: accepts, accept=accept, **given)
 
 
-def _real(
+def real(
     name: str, option: str, accepts: str, inside: Callable[[float], bool], **more: Any
 ) -> Axis:
+    """An axis that takes finite numbers inside a range, which `accepts` says in words."""
+
     def accept(value: Any) -> float | None:
         if isinstance(value, bool):
             return None
@@ -139,16 +145,16 @@ AXES = {
             help="Matrix sizes; the channels of a group in a ZCA layer.",
         ),
         one_of("spectrum", "--spectrum", SPECTRA, "Families of matrices"),
-        _real(
+        real(
             "gap", "--gap", "numbers g with 0 ≤ g < 1", lambda g: 0 <= g < 1,
             label="relative eigengap", write=_after("gap"), help="Relative eigengaps, 0 included.",
         ),
-        _real(
+        real(
             "scale", "--matrix-scale", "numbers above 0", lambda s: s > 0,
             label="scale of M", write=_after("scale"), help="Factors on M.",
         ),
         one_of("dtype", "--dtype", DTYPES, "Precisions", label="precision"),
-        _real(
+        real(
             "epsilon", "--eps", "numbers from 0 on", lambda e: e >= 0,
             label="ε", write=_after("ε ="), help="ε in M + εI.",
         ),
@@ -164,7 +170,7 @@ AXES = {
             "components", "--components", 1, 64, label="eigenvectors kept e", write=_after("e ="),
             help="Number of eigenvectors that a PCA layer keeps.",
         ),
-        _real(
+        real(
             "energy", "--energy", "numbers e with 0 < e ≤ 1", lambda e: 0 < e <= 1,
             label="share of the variance kept", write=lambda share: f"{100 * share:g} % kept",
             help="Share of the variance that a PCA layer keeps.",
@@ -186,7 +192,7 @@ AXES = {
             accept=lambda value: value if isinstance(value, bool) else None,
             write=lambda compiled: "compiled" if compiled else "not compiled",
         ),
-        _real(
+        real(
             "ratio", "ratio", "numbers q with 0 < q < 1", lambda q: 0 < q < 1,
             label="ratio of eigenvalues q", write=_after("q ="),
         ),
@@ -213,14 +219,14 @@ SETTINGS = {
         _whole("batch", "--batch", 2, 10**6, label="batch size", write=_after("batch"),
             help="Images of a batch.",
         ),
-        _real(
+        real(
             "learning_rate", "--lr", "numbers above 0", lambda rate: rate > 0,
             label="learning rate", write=_after("learning rate"), help="Peak learning rate.",
         ),
         one_of("schedule", "--schedule", SCHEDULES, "Learning rate over time"),
         one_of("precision", "--precision", PRECISIONS, "Precision of the network"),
         _whole("rounds", "--rounds", 1, 10**9, help="Maximum number of rounds of a workload."),
-        _real(
+        real(
             "seconds", "--seconds", "numbers above 0", lambda s: s > 0,
             metavar="S", help="Time limit of a workload.",
         ),
@@ -234,7 +240,7 @@ SETTINGS = {
 
 SEEDS = _whole("seeds", "--seeds", 1, 10**6, help="Random matrices per case; trials per cell.")
 SEED = _whole("seed", "seed", 0, 2**31)
-THRESHOLD = _real("threshold", "threshold", "numbers t with 0 < t < 1", lambda t: 0 < t < 1)
+THRESHOLD = real("threshold", "threshold", "numbers t with 0 < t < 1", lambda t: 0 < t < 1)
 DEVICE = _text(
     "device", "--device", "cpu, cuda, cuda:N (N from 0) or auto", r"cpu|auto|cuda(:\d{1,4})?",
     metavar="DEVICE", help="cpu, cuda, cuda:N or auto.",

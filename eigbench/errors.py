@@ -1,8 +1,22 @@
 """The two ways a request can be declined: the user's input is wrong, or one case does not apply."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InputError(ValueError):
     """The user's input is wrong. The message is one line: what, where, and what would be right."""
+
+
+@contextmanager
+def at(place: str) -> Iterator[None]:
+    """Inside, an `InputError` says where: its message follows `place` and a colon."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from error
 
 
 class RunStopped(InputError):

@@ -105,7 +105,7 @@ def pi_released(pairs: Eigenpairs, epsilon: float) -> Truncation:
 
     From the second pair on it stops before the first whose eigenvalue is above that of the pair
     found before it, or below ε; the first is kept whatever it is. The `pairs` are in the order in
-    which they were found, the first last (`eigbench.methods.pi_released`). An eigenvalue that is
+    which they were found, the first last (`eigbench.methods.pi`). An eigenvalue that is
     NaN stops nothing, as there: what comes out of the layer is then NaN
     (github.com/cvlab-epfl/Power-Iteration-SVD, `ZCANorm.py`, `ZCANormPIunstable`).
     """

@@ -21,8 +21,8 @@ from eigbench.methods.registry import available
 
 ALL = "all"
 
-# A word that starts so is a value, though options start with a dash too: -3, -.5, -inf
-_NEGATIVE = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
+# What does not start as an option does, and a negative number: -3, -.5, -inf
+_VALUE = re.compile(r"(?!-)|-(\d|\.\d|inf|nan)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,12 @@ class Panel:
 
     def take(self, given: dict[str, Any]) -> dict[str, Any]:
         """Remove the words of these axes from what was given; returns their checked values."""
-        read = _values if self.several else _read
         words = [(axis, given.pop(axis.name)) for axis in self.axes]
-        return {axis.name: read(axis, own) for axis, own in words if own not in (None, [])}
+        return {
+            axis.name: _values(axis, own) if self.several else axis.read(own)
+            for axis, own in words
+            if own not in (None, [])
+        }
 
 
 def options_of(**panels: Panel) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -130,7 +133,7 @@ def spread(arguments: Sequence[str], names: set[str]) -> Iterator[str]:
             yield word
             continue
         words = [value] if equals else []
-        while not equals and position < len(arguments) and _is_value(arguments[position]):
+        while not equals and position < len(arguments) and _VALUE.match(arguments[position]):
             words.append(arguments[position])
             position += 1
         values = [part.strip() for one in words for part in one.split(",") if part.strip()]
@@ -143,21 +146,10 @@ def spread(arguments: Sequence[str], names: set[str]) -> Iterator[str]:
         yield from (f"{name}={one}" for one in values)
 
 
-def _is_value(word: str) -> bool:
-    return not word.startswith("-") or _NEGATIVE.match(word) is not None
-
-
 def _values(axis: Axis, words: Sequence[str]) -> list[Any]:
     """The checked values, without repetitions; `all` among methods is the name of every one."""
     values: list[Any] = []
     for word in words:
         several = available() if axis.name == "method" and word == ALL else [word]
-        values += [_read(axis, one) for one in several]
+        values += [axis.read(one) for one in several]
     return list(dict.fromkeys(values))
-
-
-def _read(axis: Axis, word: str) -> Any:
-    try:
-        return axis.read(word)
-    except InputError as error:
-        raise InputError(f"{axis.option}: {error}") from None

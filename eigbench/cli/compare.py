@@ -7,11 +7,16 @@ from typing import Annotated
 
 import typer
 
-from eigbench.errors import InputError
+from eigbench.axes import one_of, real
 
 EXIT_REGRESSION = 1
-FORMATS = ("markdown", "json")
-LARGEST_THRESHOLD = 100
+FORMAT = one_of("format", "--format", ("markdown", "json"))
+SLOWDOWN = real(
+    "threshold",
+    "--threshold",
+    "numbers from 0 to 100, such as 0.05 for 5 %",
+    lambda share: 0 <= share <= 100,
+)
 
 
 def compare(
@@ -38,9 +43,8 @@ def compare(
     ] = None,
 ) -> None:
     """Compare two runs of any kind: what is faster, slower, fails more, is more accurate."""
-    if output not in FORMATS:
-        raise InputError(f"--format: {output!r} is not valid; accepted: {', '.join(FORMATS)}")
-    share = _share(threshold)
+    FORMAT.read(output)
+    share = None if threshold is None else SLOWDOWN.read(threshold)
     from eigbench import compare as comparing
 
     found = comparing.compare(a, b, comparing.LEAST_SLOWDOWN if share is None else share)
@@ -55,19 +59,3 @@ def compare(
     typer.echo(text, nl=False)
     if fail and found.regressions:
         raise typer.Exit(EXIT_REGRESSION)
-
-
-def _share(word: str | None) -> float | None:
-    """A share such as 0.05; `InputError` if the word is none."""
-    if word is None:
-        return None
-    try:
-        share = float(word)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= LARGEST_THRESHOLD:  # which NaN is not, either
-        raise InputError(
-            f"--threshold: {word!r} is not valid; accepted: numbers from 0 to {LARGEST_THRESHOLD}, "
-            "such as 0.05 for 5 %"
-        )
-    return share

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,9 +54,8 @@ def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> bool:
         observer(record)
 
     checkpoints = store.Checkpoints(folder)
-    measure = measurer(
-        suite, plan, checkpoints=checkpoints, watch=watch, traces=store.Traces(folder)
-    )
+    keep_trace = partial(store.keep_trace, folder)
+    measure = measurer(suite, plan, checkpoints=checkpoints, watch=watch, keep_trace=keep_trace)
     session = describe(suite.device, suite.seed)
     with store.open_run(folder, suite, session, resume=resume) as writer:
         for case_id in writer.done:
@@ -110,30 +110,23 @@ def progress(total: int, done: int, *, show: bool) -> Iterator[Observer]:
     """A bar on a terminal, plain lines where there is none, or nothing."""
     if not show:
         yield Observer()
-    elif sys.stderr.isatty():
-        with _bar(total, done) as observer:
-            yield observer
-    else:
+        return
+    if not sys.stderr.isatty():
         yield PlainLines(total, done)
-
-
-@contextmanager
-def _bar(total: int, done: int) -> Iterator[Observer]:
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
-    columns = (
+    bar = Progress(
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TimeLeft(compact=True),
-        TextColumn("left"),
-        TextColumn("{task.description}"),
-    )
-    console = Console(stderr=True)
-    # A case of a training takes a minute: the speed is that of the last five.
-    bar = Progress(
-        *columns, console=console, transient=True, expand=True, speed_estimate_period=300
+        TextColumn("left {task.description}"),
+        console=Console(stderr=True),
+        transient=True,
+        expand=True,
+        speed_estimate_period=300,  # a case of a training takes a minute
     )
     with bar:
         yield _Bar(bar, bar.add_task("starting", total=total, completed=done), done)

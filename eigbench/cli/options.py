@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ import typer
 
 from eigbench.axes import DEVICE, SEEDS
 from eigbench.cli.axis_options import ALL
-from eigbench.errors import InputError
+from eigbench.errors import InputError, at
 from eigbench.kinds.profile import REFERENCES
 from eigbench.runs.store import SUITE
 from eigbench.runs.suite import Suite, to_toml
@@ -27,15 +28,12 @@ def _load_plugins(files: list[Path] | None) -> list[Path] | None:
     for file in files or []:
         from eigbench.methods import plugins  # late: torch
 
-        try:
+        with at("--plugin"):
             names = plugins.load(file)
-        except InputError as error:
-            raise InputError(f"--plugin: {error}") from error
-        references = {name for names in REFERENCES.values() for name in names}
-        for name in references.intersection(names):
-            raise InputError(f"--plugin: {file}: {name!r} is what methods are compared with")
-        if ALL in names:
-            raise InputError(f"--plugin: {file}: {ALL!r} stands for every method; rename yours")
+            for name in {*chain(*REFERENCES.values())}.intersection(names):
+                raise InputError(f"{file}: {name!r} is what methods are compared with")
+            if ALL in names:
+                raise InputError(f"{file}: {ALL!r} stands for every method; rename yours")
     return files
 
 
@@ -79,11 +77,10 @@ class RunOptions:
 
     def applied(self, suite: Suite, seeds: str | None = None) -> Suite:
         """The suite with the seeds, device and parameters that were given in place of its own."""
-        count = read_seeds(seeds)
         given = dict(map(_setting, self.parameters or []))
         return msgspec.structs.replace(
             suite,
-            seeds=suite.seeds if count is None else count,
+            seeds=suite.seeds if seeds is None else SEEDS.read(seeds),
             device=resolve_device(suite.device if self.device is None else self.device),
             parameters={**suite.parameters, **given},
         )
@@ -108,10 +105,7 @@ class RunOptions:
 
 def resolve_device(name: str) -> str:
     """The device to use; `InputError` if it is not there."""
-    try:
-        DEVICE.read(name)
-    except InputError as error:
-        raise InputError(f"--device: {error}") from None
+    DEVICE.read(name)
     if name == "cpu":
         return name
     import torch  # late: takes seconds
@@ -125,16 +119,6 @@ def resolve_device(name: str) -> str:
     if index and int(index) >= count:
         raise InputError(f"--device: {name!r} does not exist; there are {count}, from cuda:0")
     return name
-
-
-def read_seeds(word: str | None) -> int | None:
-    """The number of seeds; `InputError` if the word is not a whole number from 1 on."""
-    if word is None:
-        return None
-    try:
-        return int(SEEDS.read(word))
-    except InputError as error:
-        raise InputError(f"--seeds: {error}") from None
 
 
 def _setting(word: str) -> tuple[str, int | float | bool]:

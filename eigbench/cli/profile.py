@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from operator import itemgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -14,7 +15,7 @@ from eigbench.cli.axis_options import Panel, options_of
 from eigbench.cli.execute import execute
 from eigbench.cli.options import RunOptions
 from eigbench.errors import InputError
-from eigbench.kinds.profile import Profiling
+from eigbench.kinds.base import changed
 from eigbench.runs.suite import Grid, Suite, check, find, load, override
 
 Compile = Annotated[
@@ -38,14 +39,12 @@ Trace = Annotated[
 WHAT = Panel(
     "What is timed",
     [
-        *(AXES[name] for name in ("subject", "method", "d", "batch", "dtype")),
+        *itemgetter("subject", "method", "d", "batch", "dtype")(AXES),
         replace(AXES["layer"], help="Layer types of a layer or a step: zca, pca."),
-        *(AXES[name] for name in ("iterations", "energy")),
+        *itemgetter("iterations", "energy")(AXES),
     ],
 )
-HOW = Panel(
-    "How it is timed", [SETTINGS[name] for name in ("inputs", "rounds", "seconds")], several=False
-)
+HOW = Panel("How it is timed", itemgetter("inputs", "rounds", "seconds")(SETTINGS), several=False)
 
 
 @options_of(axes=WHAT, settings=HOW)
@@ -65,19 +64,11 @@ def profile(
     """
     if compile_too:
         axes["compiled"] = [False, True]
-    suite = with_profiling(load(find("profile")), settings)
+    suite = load(find("profile"))
+    suite = msgspec.structs.replace(suite, profiling=changed(suite.profiling, settings))
     suite = about(suite, {name: axes.pop(name, None) for name in ("subject", "layer")})
     suite = check(with_traces(override(suite, axes), wanted=trace))
     execute(options.applied(suite), options)
-
-
-def with_profiling(suite: Suite, changes: Mapping[str, Any]) -> Suite:
-    """The suite with some of its settings changed; `InputError` for a wrong one."""
-    try:
-        profiling = msgspec.convert({**msgspec.to_builtins(suite.profiling), **changes}, Profiling)
-    except msgspec.ValidationError as error:
-        raise InputError(f"profiling: {error}") from error
-    return msgspec.structs.replace(suite, profiling=profiling)
 
 
 def about(suite: Suite, wanted: Mapping[str, list[Any] | None]) -> Suite:

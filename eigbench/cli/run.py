@@ -11,10 +11,10 @@ import typer
 from eigbench.cli.axis_options import options_of
 from eigbench.cli.execute import execute
 from eigbench.cli.options import Quiet, RunOptions, Seeds
-from eigbench.errors import InputError
-from eigbench.kinds.train import changed
+from eigbench.errors import InputError, at
+from eigbench.kinds.base import changed
 from eigbench.runs.store import REPORT
-from eigbench.runs.suite import Suite, at_scale, find, load
+from eigbench.runs.suite import at_scale, find, load
 
 USUAL_PRESET = "short"
 """Of a suite that has presets; the paper's own takes days on a GPU."""
@@ -40,22 +40,16 @@ def run(
     options: RunOptions,
 ) -> None:
     """Run a suite and write its report."""
-    loaded = _preset(load(find(suite)), preset)
+    loaded = load(find(suite))
+    with at("--preset"):
+        if preset is not None or USUAL_PRESET in loaded.scales:
+            loaded = at_scale(loaded, preset or USUAL_PRESET)
     if data is not None:
         if loaded.training is None:
             raise InputError(f"--data: suite {loaded.name!r} trains nothing")
         training = changed(loaded.training, {"data": data})
         loaded = msgspec.structs.replace(loaded, training=training)
     execute(options.applied(loaded, seeds), options)
-
-
-def _preset(suite: Suite, preset: str | None) -> Suite:
-    if preset is None:
-        return at_scale(suite, USUAL_PRESET) if USUAL_PRESET in suite.scales else suite
-    try:
-        return at_scale(suite, preset)
-    except InputError as error:
-        raise InputError(f"--preset: {error}") from None
 
 
 def report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from eigbench.axes import AXES
 from eigbench.cli.axis_options import Panel, options_of
 from eigbench.cli.execute import execute
-from eigbench.cli.options import RunOptions, Seeds, read_seeds
+from eigbench.cli.options import RunOptions, Seeds
 from eigbench.errors import InputError
 from eigbench.kinds.base import Matrices
 from eigbench.runs.suite import Suite, find, kind_of, load, override
@@ -22,16 +23,8 @@ File = Annotated[
 ]
 
 
-GRID = Panel(
-    "Axes of the grid",
-    [
-        AXES[name]
-        for name in (
-            *("d", "method", "gap", "dtype", "epsilon"),
-            *("iterations", "spectrum", "loss", "scale"),
-        )
-    ],
-)
+NAMES = ("d", "method", "gap", "dtype", "epsilon", "iterations", "spectrum", "loss", "scale")
+GRID = Panel("Axes of the grid", itemgetter(*NAMES)(AXES))
 
 
 @options_of(axes=GRID)
@@ -53,7 +46,8 @@ def stability(
         for name in ("d", "spectrum", "gap"):
             if name in axes:
                 raise InputError(f"--{name} does not go with --matrices: the file decides it")
-        suite = _with_matrices(suite, matrices, read_seeds(seeds), quiet=options.quiet)
+        limit = None if seeds is None else suite.seeds
+        suite = _with_matrices(suite, matrices, limit, quiet=options.quiet)
     execute(suite, options)
 
 

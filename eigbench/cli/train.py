@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -12,7 +13,8 @@ from eigbench.cli.axis_options import Panel, options_of
 from eigbench.cli.execute import execute
 from eigbench.cli.options import RunOptions, Seeds
 from eigbench.errors import InputError
-from eigbench.kinds.train import RECIPES, changed
+from eigbench.kinds.base import changed
+from eigbench.kinds.train import RECIPES
 from eigbench.runs.suite import Suite, find, load, override
 
 DEFAULT_LAYERS = ["bn", "zca"]
@@ -32,19 +34,16 @@ RECIPE = one_of("recipe", "--recipe", RECIPES, "Preset, which the later options 
 WHAT = Panel(
     "What is compared",
     [
-        AXES[name]
-        for name in (
-            *("method", "layer", "d", "components", "energy"),
-            *("iterations", "epsilon", "truncation", "model"),
-        )
+        *itemgetter("method", "layer", "d", "components", "energy")(AXES),
+        *itemgetter("iterations", "epsilon", "truncation", "model")(AXES),
     ],
 )
 HOW = Panel(
     "Data and recipe",
     [
-        *(SETTINGS[name] for name in ("data", "train_images", "width", "epochs", "steps", "batch")),
+        *itemgetter("data", "train_images", "width", "epochs", "steps", "batch")(SETTINGS),
         RECIPE,
-        *(SETTINGS[name] for name in ("learning_rate", "schedule", "precision")),
+        *itemgetter("learning_rate", "schedule", "precision")(SETTINGS),
     ],
     several=False,
 )

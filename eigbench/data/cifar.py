@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from eigbench.data.decoding import Labelled
-from eigbench.data.folders import LAYOUT
+from eigbench.data.decoding import LAYOUT, Labelled
 from eigbench.errors import InputError
 
 CACHE_VARIABLE = "EIGBENCH_DATA"

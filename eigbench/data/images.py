@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eigbench.data.cifar import read_cifar
-from eigbench.data.decoding import Labelled
-from eigbench.data.folders import read_folder
+from eigbench.data.decoding import Labelled, read_folder
 from eigbench.data.mini import read_mini
 from eigbench.errors import InputError
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from eigbench.kinds.train import Training
     from eigbench.measure.differentiate import UserMatrices
     from eigbench.measure.measurement import Measurement
-    from eigbench.measure.profile import Traces
+    from eigbench.measure.profile import Keep
     from eigbench.measure.training import Checkpoints, Watch
 
 Parameters = dict[str, int | float | bool | None]
@@ -32,6 +33,10 @@ Values = Mapping[str, Sequence[Any]]
 
 ParameterNames = Callable[[str], Collection[str]]
 """The names of the parameters that a method accepts."""
+
+
+Measure = Callable[[Any], "Measurement"]
+"""What measures one case: raw values by metric."""
 
 
 class CaseBase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,6 +78,19 @@ class Matrices(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How many there are of each size."""
 
 
+Settings = TypeVar("Settings", bound=msgspec.Struct)
+
+
+def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """The settings with those changed that are not None; `InputError` for a wrong one."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    kind = type(settings)
+    try:
+        return msgspec.convert({**msgspec.to_builtins(settings), **given}, kind)
+    except msgspec.ValidationError as error:
+        raise InputError(f"{kind.__name__.lower()}: {error}") from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class Span:
     """One grid of a suite, with all that the suite shares: from it a kind makes its cases."""
@@ -93,6 +111,21 @@ class Span:
     profiling: Profiling
     parameter_names: ParameterNames
 
+    def points(self, *names: str) -> Iterator[dict[str, Any]]:
+        """Every combination of the values of these axes, the last of which varies fastest."""
+        for point in itertools.product(*(self.values[name] for name in names)):
+            yield dict(zip(names, point, strict=True))
+
+    def runs_of_methods(self, *names: str) -> Iterator[dict[str, Any]]:
+        """Likewise, with every method's parameters at every K and start; the method is fastest.
+
+        So a run that is cut short has compared the methods on the same cases.
+        """
+        for point in self.points(*names, "iterations", "start", "method"):
+            given = {"iterations": point.pop("iterations"), "seed": point.pop("start")}
+            parameters = self.accepted_parameters(point["method"], **given)
+            yield {**point, "parameters": parameters, "seed": self.seed, "device": self.device}
+
     def accepted_parameters(self, method: str, **parameters: Any) -> Parameters:
         """Those of these parameters, and of the suite's, that the method accepts."""
         names = self.parameter_names(method)
@@ -111,8 +144,8 @@ class Tools:
     """Where a training keeps its state; None if nowhere."""
     watch: Watch | None = None
     """What a training calls after every step."""
-    traces: Traces | None = None
-    """Where a profile keeps its trace; None if nowhere."""
+    keep_trace: Keep | None = None
+    """What keeps the trace of a profile."""
 
     @cached_property
     def user_matrices(self) -> UserMatrices:
@@ -132,11 +165,11 @@ class Kind:
     """One kind of case. To add one is to write its file, and to name it in `kinds/__init__.py`."""
 
     case: type[CaseBase]
-    required: Callable[[Values], frozenset[str]]
+    required: Callable[[Values], frozenset[str] | set[str]]
     """The axes without which a grid of these values has no cases."""
     expand: Callable[[Span], Iterator[Any]]
     """The cases of one grid, in order."""
-    measurer: Callable[[Tools], Callable[[Any], Measurement]]
+    measurer: Callable[[Tools], Measure]
     """The function that measures a case, raw values by metric. Imports what it needs when called.
 
     `InputError` if the matrices or images of the suite cannot be had.

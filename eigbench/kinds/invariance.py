@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import msgspec
 
-from eigbench.kinds.base import Kind, MethodCase, Parameters, Span, Tools, Values
-from eigbench.kinds.stability import StabilityCase
-from eigbench.kinds.stability import expand as stability_cases
-
-if TYPE_CHECKING:
-    from eigbench.measure.measurement import Measurement
+from eigbench.kinds.base import Kind, Measure, MethodCase, Parameters, Span, Tools
+from eigbench.kinds.stability import STABILITY, StabilityCase
 
 
 class InvarianceCase(MethodCase, tag="invariance", tag_field="kind", frozen=True, kw_only=True):
@@ -37,25 +32,24 @@ class InvarianceCase(MethodCase, tag="invariance", tag_field="kind", frozen=True
         return StabilityCase(**msgspec.structs.asdict(self), scale=1.0)
 
 
-def _required(_values: Values) -> frozenset[str]:
-    return frozenset(
-        {"method", "d", "spectrum", "gap", "dtype", "epsilon", "iterations", "loss", "start"}
-    )
-
-
 def _expand(span: Span) -> Iterator[InvarianceCase]:
     """The problems of stability cases at their own scale, asked something else."""
     names = InvarianceCase.__struct_fields__
     unscaled = dataclasses.replace(span, values={**span.values, "scale": [1.0]})
-    for case in stability_cases(unscaled):
+    for case in STABILITY.expand(unscaled):
         yield InvarianceCase(**{name: getattr(case, name) for name in names})
 
 
-def _measurer(tools: Tools) -> Callable[[InvarianceCase], Measurement]:
+def _measurer(tools: Tools) -> Measure:
     from eigbench.measure.invariance import measure_invariance
 
     user = tools.user_matrices
     return lambda case: measure_invariance(case, user)
 
 
-INVARIANCE = Kind(case=InvarianceCase, required=_required, expand=_expand, measurer=_measurer)
+INVARIANCE = Kind(
+    case=InvarianceCase,
+    required=lambda values: STABILITY.required(values) - {"scale"},
+    expand=_expand,
+    measurer=_measurer,
+)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
-from eigbench.kinds.base import Kind, MethodCase, Parameters, Span, Tools, Values
-
-if TYPE_CHECKING:
-    from eigbench.measure.measurement import Measurement
+from eigbench.kinds.base import Kind, Measure, MethodCase, Parameters, Span, Tools
 
 
 class PathCase(MethodCase, tag="path", tag_field="kind", frozen=True, kw_only=True):
@@ -25,31 +20,20 @@ class PathCase(MethodCase, tag="path", tag_field="kind", frozen=True, kw_only=Tr
     device: str
 
 
-def _required(_values: Values) -> frozenset[str]:
-    return frozenset({"method", "d", "dtype", "epsilon", "iterations", "loss", "start"})
-
-
 def _expand(span: Span) -> Iterator[PathCase]:
-    names = ("d", "dtype", "epsilon", "loss", "iterations", "start", "method")
-    for d, dtype, epsilon, loss, iterations, start, method in itertools.product(
-        *(span.values[name] for name in names)
-    ):
-        yield PathCase(
-            method=method,
-            parameters=span.accepted_parameters(method, iterations=iterations, seed=start),
-            d=d,
-            dtype=dtype,
-            epsilon=epsilon,
-            loss=loss,
-            seed=span.seed,
-            device=span.device,
-        )
+    for point in span.runs_of_methods("d", "dtype", "epsilon", "loss"):
+        yield PathCase(**point)
 
 
-def _measurer(_tools: Tools) -> Callable[[PathCase], Measurement]:
+def _measurer(_tools: Tools) -> Measure:
     from eigbench.measure.invariance import measure_path
 
     return measure_path
 
 
-PATH = Kind(case=PathCase, required=_required, expand=_expand, measurer=_measurer)
+PATH = Kind(
+    case=PathCase,
+    required=lambda _: {"method", "d", "dtype", "epsilon", "iterations", "loss", "start"},
+    expand=_expand,
+    measurer=_measurer,
+)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 
-from eigbench.kinds.base import Kind, MethodCase, Parameters, Span, Tools, Values
-
-if TYPE_CHECKING:
-    from eigbench.measure.measurement import Measurement
+from eigbench.kinds.base import Kind, Measure, MethodCase, Parameters, Span, Tools, Values
 
 REFERENCES = {
     "operation": ("torch.linalg.eigh",),
@@ -99,17 +96,11 @@ def _expand(span: Span) -> Iterator[ProfileCase]:
         "seed": span.seed,
         "device": span.device,
     }
-    for shape in _workloads(span.values):
-        for method, parameters, compiled in _contestants(shape["subject"], span):
-            yield ProfileCase(
-                method=method, parameters=parameters, compiled=compiled, **shape, **shared
-            )
-
-
-def _workloads(values: Values) -> Iterator[dict[str, Any]]:
-    for subject, dtype in itertools.product(values["subject"], values["dtype"]):
-        for size, batch in itertools.product(_sizes(subject, values), values["batch"]):
-            yield {"subject": subject, "dtype": dtype, "batch": batch, **size}
+    for point in span.points("subject", "dtype"):
+        subject = point["subject"]
+        for size, batch in itertools.product(_sizes(subject, span.values), span.values["batch"]):
+            for contestant in _contestants(subject, span):
+                yield ProfileCase(**contestant, **point, **size, batch=batch, **shared)
 
 
 def _sizes(subject: str, values: Values) -> Iterator[dict[str, Any]]:
@@ -123,21 +114,20 @@ def _sizes(subject: str, values: Values) -> Iterator[dict[str, Any]]:
             yield from ({"layer": layer, "d": None, "energy": e} for e in values["energy"])
 
 
-def _contestants(subject: str, span: Span) -> Iterator[tuple[str, Parameters, bool]]:
-    """Method, parameters, and whether it is compiled."""
+def _contestants(subject: str, span: Span) -> Iterator[dict[str, Any]]:
     for reference in REFERENCES[subject]:
-        yield reference, {}, False
-    names = ("compiled", "iterations", "method")
-    for compiled, iterations, method in itertools.product(*(span.values[name] for name in names)):
-        parameters = span.accepted_parameters(method, iterations=iterations)
-        yield method, parameters, compiled
+        yield {"method": reference, "parameters": {}, "compiled": False}
+    for point in span.points("compiled", "iterations", "method"):
+        iterations = point.pop("iterations")
+        parameters = span.accepted_parameters(point["method"], iterations=iterations)
+        yield {**point, "parameters": parameters}
 
 
-def _measurer(tools: Tools) -> Callable[[ProfileCase], Measurement]:
-    from eigbench.measure.profile import NoTraces, Profiler
+def _measurer(tools: Tools) -> Measure:
+    from eigbench.measure.profile import Profiler
 
     planned = [case for case in tools.plan if isinstance(case, ProfileCase)]
-    return Profiler(planned, tools.traces or NoTraces())
+    return Profiler(planned, tools.keep_trace)
 
 
 PROFILE = Kind(case=ProfileCase, required=_required, expand=_expand, measurer=_measurer)

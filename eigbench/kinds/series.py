@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
-from eigbench.kinds.base import CaseBase, Kind, Span, Tools, Values
-
-if TYPE_CHECKING:
-    from eigbench.measure.measurement import Measurement
+from eigbench.kinds.base import CaseBase, Kind, Measure, Span, Tools
 
 FIGURE_1_POWERS = (1, 2, 4, 6, 8, 10, 14, 19, 24, 29, 40, 60, 80, 100)
 """The powers k at which a series case holds qᵏ, in the order of its record."""
@@ -26,16 +21,12 @@ class SeriesCase(CaseBase, tag="series", tag_field="kind", frozen=True, kw_only=
     dtype: str
 
 
-def _required(_values: Values) -> frozenset[str]:
-    return frozenset({"ratio", "dtype"})
-
-
 def _expand(span: Span) -> Iterator[SeriesCase]:
-    for ratio, dtype in itertools.product(span.values["ratio"], span.values["dtype"]):
-        yield SeriesCase(ratio=ratio, threshold=span.threshold, dtype=dtype)
+    for point in span.points("ratio", "dtype"):
+        yield SeriesCase(**point, threshold=span.threshold)
 
 
-def _measurer(_tools: Tools) -> Callable[[SeriesCase], Measurement]:
+def _measurer(_tools: Tools) -> Measure:
     from eigbench.measure.series import measure_series
 
     return measure_series
@@ -43,7 +34,7 @@ def _measurer(_tools: Tools) -> Callable[[SeriesCase], Measurement]:
 
 SERIES = Kind(
     case=SeriesCase,
-    required=_required,
+    required=lambda _: {"ratio", "dtype"},
     expand=_expand,
     measurer=_measurer,
     takes_options=False,  # its ratios are those of the paper's table

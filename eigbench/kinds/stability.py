@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
-from eigbench.kinds.base import Kind, MethodCase, Parameters, Span, Tools, Values
-
-if TYPE_CHECKING:
-    from eigbench.measure.measurement import Measurement
+from eigbench.kinds.base import Kind, Measure, MethodCase, Parameters, Span, Tools
 
 FILE_SPECTRUM = "file"
 """The spectrum of the user's own matrices, which come from a file instead of a family."""
@@ -35,38 +30,21 @@ class StabilityCase(MethodCase, tag="stability", tag_field="kind", frozen=True, 
     """For the user's own matrices: the start of the file's SHA-256."""
 
 
-def _required(_values: Values) -> frozenset[str]:
-    return frozenset(
-        {"method", "d", "spectrum", "gap", "scale", "dtype"}
-        | {"epsilon", "iterations", "loss", "start"}
-    )
+_OF_A_PROBLEM = ("dtype", "epsilon", "scale", "loss", "gap")
+"""The axes of a problem besides its family and size, the slowest first."""
 
 
 def expand(span: Span) -> Iterator[StabilityCase]:
-    """Every family, size and setting; the method varies fastest.
+    """Every family, size and setting."""
+    from eigbench.spectra import SPECTRA  # late: NumPy
 
-    So a run that is cut short has compared the methods on the same cases.
-    """
-    names = ("dtype", "epsilon", "scale", "loss", "gap", "iterations", "start", "method")
-    for (spectrum, d, seeds), *point in itertools.product(
-        _families(span), *(span.values[name] for name in names)
-    ):
-        dtype, epsilon, scale, loss, gap, iterations, start, method = point
-        yield StabilityCase(
-            method=method,
-            parameters=span.accepted_parameters(method, iterations=iterations, seed=start),
-            d=d,
-            spectrum=spectrum,
-            gap=gap if _takes_gap(spectrum) else None,
-            scale=scale,
-            dtype=dtype,
-            epsilon=epsilon,
-            loss=loss,
-            seeds=seeds,
-            seed=span.seed,
-            device=span.device,
-            matrices=span.matrices.sha256[:16] if span.matrices else None,
-        )
+    sha256 = span.matrices.sha256[:16] if span.matrices else None
+    for spectrum, d, seeds in _families(span):
+        takes_gap = spectrum in SPECTRA and SPECTRA[spectrum].uses_gap
+        for point in span.runs_of_methods(*_OF_A_PROBLEM):
+            if not takes_gap:
+                point["gap"] = None
+            yield StabilityCase(**point, d=d, spectrum=spectrum, seeds=seeds, matrices=sha256)
 
 
 def _families(span: Span) -> list[tuple[str, int, int]]:
@@ -76,17 +54,16 @@ def _families(span: Span) -> list[tuple[str, int, int]]:
     return [(FILE_SPECTRUM, int(d), count) for d, count in span.matrices.count.items()]
 
 
-def _takes_gap(spectrum: str) -> bool:
-    from eigbench.spectra import SPECTRA  # late: NumPy
-
-    return spectrum in SPECTRA and SPECTRA[spectrum].uses_gap
-
-
-def _measurer(tools: Tools) -> Callable[[StabilityCase], Measurement]:
+def _measurer(tools: Tools) -> Measure:
     from eigbench.measure.stability import measure_stability
 
     user = tools.user_matrices
     return lambda case: measure_stability(case, user)
 
 
-STABILITY = Kind(case=StabilityCase, required=_required, expand=expand, measurer=_measurer)
+STABILITY = Kind(
+    case=StabilityCase,
+    required=lambda _: {"method", "iterations", "start", "d", "spectrum", *_OF_A_PROBLEM},
+    expand=expand,
+    measurer=_measurer,
+)

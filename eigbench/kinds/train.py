@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 
 from eigbench.architectures import STEM_CHANNELS
 from eigbench.errors import InputError
-from eigbench.kinds.base import Kind, MethodCase, Parameters, Span, Tools, Values
-
-if TYPE_CHECKING:
-    from eigbench.measure.measurement import Measurement
+from eigbench.kinds.base import Kind, Measure, MethodCase, Parameters, Span, Tools, Values
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
@@ -70,15 +67,6 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 """How to train; "modern" also takes bfloat16 where there is CUDA."""
-
-
-def changed(training: Training, changes: Mapping[str, Any]) -> Training:
-    """The training with some settings changed; `InputError` for an unknown or wrong one."""
-    given = {name: value for name, value in changes.items() if value is not None}
-    try:
-        return msgspec.convert({**msgspec.to_builtins(training), **given}, Training)
-    except msgspec.ValidationError as error:
-        raise InputError(f"training: {error}") from error
 
 
 def data_name(source: str) -> str:
@@ -167,26 +155,26 @@ def _expand(span: Span) -> Iterator[TrainCase]:
 def _cells(span: Span) -> Iterator[dict[str, Any]]:
     """What varies between the cells of a grid. Axes that a layer does not have are left out."""
     absent = dict.fromkeys(("d", "components", "energy", "truncation", "epsilon"))
-    for model, layer in itertools.product(span.values["model"], span.values["layer"]):
-        shared = {**absent, "model": model, "layer": layer}
+    for point in span.points("model", "layer"):
+        layer = point["layer"]
         if layer in ("zca", "pca"):
-            yield from ({**shared, **cell} for cell in _decomposing(layer, span))
+            yield from ({**absent, **point, **cell} for cell in _decomposing(layer, span))
         else:
-            yield {**shared, "method": layer, "parameters": {}}
+            yield {**absent, **point, "method": layer, "parameters": {}}
 
 
 def _decomposing(layer: str, span: Span) -> Iterator[dict[str, Any]]:
-    values = span.values
-    sizes = list(_whitened(values) if layer == "zca" else _denoised(values))
-    names = ("epsilon", "iterations", "method")
-    for size, *point in itertools.product(sizes, *(values[name] for name in names)):
-        epsilon, iterations, method = point
+    for epsilon in span.values["epsilon"]:
         if not epsilon > 0:
             raise InputError(
                 f"epsilon (--eps): {epsilon:g} is not valid; a layer needs one above 0"
             )
-        parameters = span.accepted_parameters(method, iterations=iterations)
-        yield {**size, "epsilon": epsilon, "method": method, "parameters": parameters}
+    sizes = _whitened(span.values) if layer == "zca" else _denoised(span.values)
+    for size in sizes:
+        for point in span.points("epsilon", "iterations", "method"):
+            iterations = point.pop("iterations")
+            parameters = span.accepted_parameters(point["method"], iterations=iterations)
+            yield {**size, **point, "parameters": parameters}
 
 
 def _whitened(values: Values) -> Iterator[dict[str, Any]]:
@@ -209,29 +197,13 @@ def _denoised(values: Values) -> Iterator[dict[str, Any]]:
     yield from kept
 
 
-class NoCheckpoints:
-    """Keeps nothing: a trial that is interrupted starts again."""
-
-    def load(self, case_id: str) -> dict[str, Any] | None:  # noqa: ARG002
-        """Nothing."""
-        return None
-
-    def save(self, case_id: str, state: dict[str, Any]) -> None:
-        """Forget it."""
-
-
-def _unwatched(_case: TrainCase, _step: int, _steps: int, _loss: float) -> None:
-    pass
-
-
-def _measurer(tools: Tools) -> Callable[[TrainCase], Measurement]:
+def _measurer(tools: Tools) -> Measure:
     from eigbench.measure.training import measure_training
     from eigbench.measure.trial import image_sets
 
     assert tools.training is not None  # noqa: S101  # without it there is no such case
     images = image_sets(tools.training)
-    checkpoints, watch = tools.checkpoints or NoCheckpoints(), tools.watch or _unwatched
-    return lambda case: measure_training(case, images, checkpoints, watch)
+    return lambda case: measure_training(case, images, tools.checkpoints, tools.watch)
 
 
 TRAIN = Kind(

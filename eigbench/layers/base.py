@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from eigbench.errors import InputError
 from eigbench.layers import composable, fused
-from eigbench.layers.distributed import is_distributed
-from eigbench.layers.folding import fold
-from eigbench.layers.mapping import Mapped
+from eigbench.layers.composable import Mapped
+from eigbench.layers.statistics import is_distributed
 from eigbench.methods.base import Method
 from eigbench.methods.calling import composing
 from eigbench.methods.pi import PowerIteration
@@ -125,7 +124,7 @@ class SpectralLayer2d(nn.Module, abc.ABC):
             raise ValueError("a layer folds as it evaluates: call eval() first")
         weight, bias = self._affine(self.running_map, torch.float64)
         linear = self.running_map.double() * weight.view(-1, self.group_size, 1)
-        return fold(conv, linear, self.running_mean.double(), bias)
+        return _fold(conv, linear, self.running_mean.double(), bias)
 
     def extra_repr(self) -> str:
         """What `print` shows."""
@@ -142,15 +141,11 @@ class SpectralLayer2d(nn.Module, abc.ABC):
         return self.weight.to(dtype), self.bias.to(dtype)
 
     def _normalise(self, X: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Mapped]:
-        if self.sync and is_distributed():
-            return _apart_from_compilers(
-                X, weight, bias, fused.Settings(self.map_of, self.group_size, sync=True)
-            )
-        if composing():
+        sync = self.sync and is_distributed()
+        if composing() and not sync:
             return composable.normalise(X, weight, bias, self.map_of, self.group_size)
-        return fused.normalise(
-            X, weight, bias, fused.Settings(self.map_of, self.group_size, sync=False)
-        )
+        call = _apart_from_compilers if sync else fused.normalise
+        return call(X, weight, bias, fused.Settings(self.map_of, self.group_size, sync))
 
     @torch.no_grad()
     def _keep(self, mean: Tensor, mapped: Mapped) -> None:
@@ -208,3 +203,51 @@ def require_number(name: str, value: Any, accepts: str, inside: Callable[[float]
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not (number and math.isfinite(value) and inside(value)):
         raise InputError(f"{name} must be a number {accepts}, not {value!r}")
+
+
+@torch.no_grad()
+def _fold(conv: nn.Conv2d, linear: Tensor, mean: Tensor, bias: Tensor) -> nn.Conv2d:
+    """The convolution whose output is `linear · (conv(x) − mean) + bias`.
+
+    `linear` is `(G, d, d)`, `mean` and `bias` are `(C,)`, all in the dtype to compute in. Raises
+    `TypeError` for anything but a `Conv2d`, and `ValueError` where channels do not match.
+    """
+    if not isinstance(conv, nn.Conv2d):
+        raise TypeError(f"a layer folds into a torch.nn.Conv2d, not {type(conv).__name__}")
+    groups, d, _ = linear.shape
+    channels = groups * d
+    if conv.out_channels != channels:
+        raise InputError(
+            f"the layer has {channels} channels, the convolution gives {conv.out_channels}"
+        )
+    share = channels // conv.groups
+    if share % d:
+        raise InputError(
+            f"groups of {d} channels must lie within the convolution's {conv.groups} groups "
+            f"of {share} channels each; {d} does not divide {share}"
+        )
+    folded = _like(conv)
+    filters = conv.weight.to(linear).reshape(groups, d, -1)
+    folded.weight.copy_((linear @ filters).view_as(conv.weight))
+    offset = -mean if conv.bias is None else conv.bias.to(linear) - mean
+    moved = (linear @ offset.view(groups, d, 1)).view(-1) + bias
+    assert folded.bias is not None  # noqa: S101 - for the type checker: made with bias=True
+    folded.bias.copy_(moved)
+    return folded.train(conv.training)
+
+
+def _like(conv: nn.Conv2d) -> nn.Conv2d:
+    """A new convolution with the same settings, and a bias."""
+    return nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,  # type: ignore[arg-type]
+        stride=conv.stride,  # type: ignore[arg-type]
+        padding=conv.padding,  # type: ignore[arg-type]
+        dilation=conv.dilation,  # type: ignore[arg-type]
+        groups=conv.groups,
+        bias=True,
+        padding_mode=conv.padding_mode,
+        device=conv.weight.device,
+        dtype=conv.weight.dtype,
+    )

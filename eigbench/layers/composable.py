@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from eigbench.layers.mapping import Mapped, Rule
 from eigbench.methods.base import symmetric_part
 from eigbench.phases import phase
+
+
+class Mapped(NamedTuple):
+    """What a layer makes of the covariances of its G groups of d channels.
+
+    `linear` `(G, d, d)` is applied to the centred channels. `matrix` `(G, d, d)` is what was
+    decomposed, εI included, and `rank` `(G,)` the number of its eigenpairs that were kept.
+    """
+
+    linear: Tensor
+    matrix: Tensor
+    rank: Tensor
+
+
+Rule = Callable[[Tensor], Mapped]
+"""A layer's map from covariances `(G, d, d)`, differentiable by its method's own gradient."""
 
 
 def covariance_of(X: Tensor, d: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

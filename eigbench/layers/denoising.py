@@ -16,7 +16,7 @@ from eigbench.layers.base import (
     require_number,
     require_whole,
 )
-from eigbench.layers.mapping import Mapped
+from eigbench.layers.composable import Mapped
 from eigbench.methods.base import Method
 from eigbench.methods.functions import Projector, SpectralFunction
 from eigbench.phases import phase

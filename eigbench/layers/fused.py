@@ -18,10 +18,15 @@ import torch
 from torch import Tensor
 
 from eigbench.layers import composable
-from eigbench.layers.chunks import Chunks
-from eigbench.layers.distributed import pool, sum_over_processes
-from eigbench.layers.mapping import Mapped, Rule
-from eigbench.layers.statistics import Blocks, moments, products
+from eigbench.layers.composable import Mapped, Rule
+from eigbench.layers.statistics import (
+    Blocks,
+    Chunks,
+    moments,
+    pool,
+    products,
+    sum_over_processes,
+)
 from eigbench.phases import phase
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eigbench.errors import InputError
 from eigbench.layers.base import SpectralLayer2d, configured_for_layer, require_applicable
-from eigbench.layers.mapping import Mapped
+from eigbench.layers.composable import Mapped
 from eigbench.methods.base import Eigenpairs, Method, reconstruct
 from eigbench.methods.functions import InverseSquareRoot, Truncated
 from eigbench.phases import phase

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -187,29 +188,15 @@ def flops(contestant: Contestant) -> dict[str, int]:
     return counted
 
 
-def _eigh(shape: Any, *_: Any, **__: Any) -> int:
-    return EIGH_FLOPS * _cubes(shape)
-
-
-def _svd(shape: Any, *_: Any, **__: Any) -> int:
-    return SVD_FLOPS * _cubes(shape)
-
-
 def _cubes(shape: Any) -> int:
-    *batch, n, _ = shape
-    return int(torch.Size(batch).numel() * n**3)
-
-
-def _added_product(_: Any, left: Any, right: Any, *__: Any, **___: Any) -> int:
-    """Of a batch of matrices, added in place."""
-    count, rows, inner = left
-    return int(2 * count * rows * inner * right[-1])
+    return int(math.prod(shape) * shape[-1])
 
 
 _RULES = {
-    _aten._linalg_eigh: _eigh,
-    _aten._linalg_svd: _svd,
-    _aten.baddbmm_: _added_product,
+    _aten._linalg_eigh: lambda shape, *_, **__: EIGH_FLOPS * _cubes(shape),
+    _aten._linalg_svd: lambda shape, *_, **__: SVD_FLOPS * _cubes(shape),
+    # A product of batches of matrices, added in place.
+    _aten.baddbmm_: lambda _, left, right, *__, **___: 2 * math.prod(left) * right[-1],
 }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -175,13 +176,8 @@ def _inputs(case: ProfileCase, pool: list[Tensor]) -> Prepare:
     if case.inputs == "cached":
         always = (_leaf(case, pool[0]),)
         return lambda: always
-    turns = _forever(pool)
+    turns = itertools.cycle(pool)
     return lambda: (_leaf(case, next(turns)),)
-
-
-def _forever(pool: list[Tensor]) -> Iterator[Tensor]:
-    while True:
-        yield from pool
 
 
 def _leaf(case: ProfileCase, X: Tensor) -> Tensor:

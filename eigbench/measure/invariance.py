@@ -40,14 +40,23 @@ def measure_invariance(case: InvarianceCase, user: UserMatrices) -> Measurement:
     method = configured(case.method, **case.parameters)
     problem = problem_of(case.stability, user, method)
     M = torch.tensor(problem.matrices, dtype=getattr(torch, case.dtype), device=case.device)
-    alone = np.stack([_gradient(method, problem, M[i : i + 1], i)[0] for i in range(len(M))])
+    alone = [_gradient(method, problem, M[i : i + 1], i)[0] for i in range(len(M))]
+    scales = torch.tensor(NEIGHBOUR_SCALES, dtype=M.dtype, device=M.device)[:, None, None]
+    own = NEIGHBOUR_SCALES.index(1.0)
+    together = [_gradient(method, problem, M[i] * scales, i)[own] for i in range(len(M))]
     samples = {
-        "neighbour_change": _beside_neighbours(method, problem, M, alone),
+        "neighbour_change": _relative(np.stack(together), np.stack(alone)),
         "repeat_change": _relative(_gradients(method, problem, M), _gradients(method, problem, M)),
-        "precision_change": _in_float64(method, problem, M),
     }
+    # Float32 against float64 on the same matrix, which is rounded to float32 first.
+    single = M.float()
+    precise = _gradients(method, problem, single.double())
+    samples["precision_change"] = _relative(_gradients(method, problem, single), precise)
     if case.device == "cpu":
-        samples["thread_change"] = _on_other_threads(method, problem, M)
+        with torch_threads(1):
+            one = _gradients(method, problem, M)
+        with torch_threads(2):
+            samples["thread_change"] = _relative(_gradients(method, problem, M), one)
     return Measurement({name: as_list(values) for name, values in samples.items()}, {})
 
 
@@ -71,28 +80,6 @@ def _of_seed(function: SpectralFunction, seed: int) -> SpectralFunction:
     if isinstance(function, Truncated):
         return Truncated(function.function, function.kept[seed])
     return function
-
-
-def _beside_neighbours(method: Method, problem: Problem, M: Tensor, alone: Floats) -> Floats:
-    """Beside copies of itself at other scales."""
-    scales = torch.tensor(NEIGHBOUR_SCALES, dtype=M.dtype, device=M.device)[:, None, None]
-    own = NEIGHBOUR_SCALES.index(1.0)
-    together = [_gradient(method, problem, M[i] * scales, i)[own] for i in range(len(M))]
-    return _relative(np.stack(together), alone)
-
-
-def _in_float64(method: Method, problem: Problem, M: Tensor) -> Floats:
-    """Float32 against float64 on the same matrix, which is rounded to float32 first."""
-    single = M.float()
-    precise = _gradients(method, problem, single.double())
-    return _relative(_gradients(method, problem, single), precise)
-
-
-def _on_other_threads(method: Method, problem: Problem, M: Tensor) -> Floats:
-    with torch_threads(1):
-        one = _gradients(method, problem, M)
-    with torch_threads(2):
-        return _relative(_gradients(method, problem, M), one)
 
 
 def _relative(found: Floats, reference: Floats) -> Floats:

@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from functools import partial
 
 import torch
 
@@ -18,40 +18,28 @@ from eigbench.measure.process import give_back_freed_memory, keep_freed_memory
 from eigbench.measure.timing import Clock, Contestant, Outcome, Times, clock_for, interleave
 from eigbench.measure.trace import record_file
 
-
-class Traces(Protocol):
-    """Where traces are kept."""
-
-    def keep(self, case: ProfileCase, content: bytes) -> str:
-        """Keep a case's trace; returns its path within the run's folder."""
-        ...
-
-
-class NoTraces:
-    """Keeps none."""
-
-    def keep(self, case: ProfileCase, content: bytes) -> str:  # noqa: ARG002
-        """Nothing is kept."""
-        return ""
+Keep = Callable[[ProfileCase, bytes], str]
+"""Keeps the trace of a case; returns its path within the run's folder."""
 
 
 class Profiler:
     """Measures the cases of a suite, a whole workload as soon as its first case is asked for.
 
-    `planned` are all cases of the suite. Of a workload of which some cases are recorded already all
-    are timed again, so that those which are missing run beside the same neighbours.
+    `planned` are all cases of the suite; without `keep` no traces are made. Of a workload of which
+    some cases are recorded already all are timed again, so that those which are missing run beside
+    the same neighbours.
     """
 
     def __init__(
         self,
         planned: Sequence[ProfileCase],
-        traces: Traces,
+        keep: Keep | None = None,
         build: Callable[[ProfileCase], Contestant] = make,
     ) -> None:
         self._by_workload: dict[str, list[ProfileCase]] = {}
         for case in planned:
             self._by_workload.setdefault(case.workload.id, []).append(case)
-        self._traces = traces
+        self._keep = keep
         self._build = build
         self._found: dict[str, Measurement | Exception] = {}
 
@@ -72,7 +60,7 @@ class Profiler:
         with _compiled_anew(), _cudnn_chooses_once():
             by_id = {case.id: case for case in cases}
             contestants, outcomes = interleave(
-                {name: _building(self._build, case) for name, case in by_id.items()},
+                {name: partial(self._build, case) for name, case in by_id.items()},
                 clock,
                 cases[0].rounds,
                 cases[0].seconds,
@@ -122,14 +110,8 @@ class Profiler:
         found = anatomy(contestant, device, compiled=case.compiled, timeline=case.trace)
         samples.update(found.samples)
         labels.update(found.labels)
-        if case.trace:
-            labels["trace"] = [self._traces.keep(case, record_file(contestant, device))]
-
-
-def _building(
-    build: Callable[[ProfileCase], Contestant], case: ProfileCase
-) -> Callable[[], Contestant]:
-    return lambda: build(case)
+        if case.trace and self._keep is not None:
+            labels["trace"] = [self._keep(case, record_file(contestant, device))]
 
 
 def _reference(cases: Sequence[ProfileCase], outcomes: dict[str, Outcome]) -> Times | None:

@@ -8,7 +8,7 @@ import torch
 
 from eigbench.kinds.series import COEFFICIENT_TERMS, FIGURE_1_POWERS, SeriesCase
 from eigbench.measure.measurement import Measurement
-from eigbench.methods.series import geometric_series
+from eigbench.methods.coefficients import geometric_series
 
 
 def measure_series(case: SeriesCase) -> Measurement:

@@ -48,17 +48,38 @@ def measure_stability(case: StabilityCase, user: UserMatrices) -> Measurement:
     derivative = differentiate(method, M, problem.function, W)
 
     first, second = _part(derivative, 0), _part(derivative, 1)
+    # What is undefined, as the direction of a zero gradient is, becomes NaN and stays NaN.
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        return _metrics(case, method, problem, M[0], (first, second))
+
+
+def _metrics(
+    case: StabilityCase,
+    method: Method,
+    problem: Problem,
+    M: Tensor,
+    derivatives: tuple[Derivative, Derivative],
+) -> Measurement:
+    first, second = derivatives
+    G, disturbed, value = (float64(x) for x in (first.gradient, second.gradient, first.value))
     samples = {
         **_spectrum_metrics(problem),
-        **_forward_metrics(M[0], first, problem, case.epsilon),
+        **_forward_metrics(M, first, problem, case.epsilon),
         "function_finite": _function_finite(problem, first),
-        "function_error": _function_error(problem, first),
-        **_gradient_metrics(first, problem),
+        "function_error": norms(value - problem.value) / norms(problem.value),
+        **_gradient_metrics(G, problem),
         **_bound_metrics(first, problem, case.iterations or ITERATIONS),
-        **_reproduction_metrics(first, second),
-        **_own_gradient_metrics(case, method, problem, M[0], first),
-        "rounding_floor": _rounding_floor(problem, M[0]),
+        # What a disturbance of M of the size of its rounding changes.
+        "disturbed_finite": are_finite(disturbed),
+        "disturbed_change": norms(disturbed - G) / norms(G),
+        # What rounding M to the case's dtype alone causes: no method can do better.
+        "rounding_floor": norms(problem.gradient_at(float64(M)) - problem.gradient)
+        / norms(problem.gradient),
     }
+    if case.dtype == "float64" and case.d <= LARGEST_DIFFERENCED:
+        own = own_derivative(method, problem, M)
+        if own is not None:
+            samples["own_gradient_error"] = norms(G - own) / norms(own)
     labels: dict[str, list[str]] = {}
     if isinstance(problem.function, Truncated):
         samples["pairs_kept"] = problem.function.kept.sum(axis=-1)
@@ -67,8 +88,9 @@ def measure_stability(case: StabilityCase, user: UserMatrices) -> Measurement:
         if method.whitens_by != SQUARE_ROOT:
             labels["whitens_by"] = [method.whitens_by]
         if first.pairs is not None:
-            rank, reasons = _truncation(M[0], first.pairs, case.epsilon)
-            samples["rank_kept"], labels["truncated_by"] = rank, reasons
+            kept = algorithm_1(M, first.pairs, case.epsilon)
+            samples["rank_kept"] = kept.rank.cpu()
+            labels["truncated_by"] = [REASONS[index] for index in kept.reason.tolist()]
     return Measurement({name: as_list(values) for name, values in samples.items()}, labels)
 
 
@@ -88,8 +110,7 @@ def _spectrum_metrics(problem: Problem) -> dict[str, Any]:
     """What the matrices are: from the truth, the same for every method."""
     values = problem.truth.eigenvalues
     magnitudes = np.abs(values)
-    with np.errstate(divide="ignore"):
-        metrics = {"condition_number": magnitudes.max(axis=-1) / magnitudes.min(axis=-1)}
+    metrics = {"condition_number": magnitudes.max(axis=-1) / magnitudes.min(axis=-1)}
     if values.shape[-1] > 1:
         gaps = relative_gaps(values)
         metrics["smallest_relative_gap"] = gaps.min(axis=-1)
@@ -120,17 +141,8 @@ def _function_finite(problem: Problem, derivative: Derivative) -> Any:
     """Whether f is defined at every computed eigenvalue: `λ^(−1/2)` is not at a λ ≤ 0."""
     if derivative.pairs is None:
         return are_finite(float64(derivative.value))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values = problem.function.values(float64(derivative.pairs.eigenvalues))
+    values = problem.function.values(float64(derivative.pairs.eigenvalues))
     return np.isfinite(values).all(axis=-1)
-
-
-def _function_error(problem: Problem, derivative: Derivative) -> Floats:
-    """Of the computed f(M), against the exact one: `(seeds,)`."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        difference = float64(derivative.value) - problem.value
-        error: Floats = norms(difference) / norms(problem.value)
-    return error
 
 
 def _condition_after(problem: Problem, derivative: Derivative) -> Floats:
@@ -139,30 +151,26 @@ def _condition_after(problem: Problem, derivative: Derivative) -> Floats:
     usable = are_finite(S)
     whitened = np.where(usable[:, None, None], S @ problem.matrices @ S.swapaxes(-1, -2), 0)
     singular = np.linalg.svd(whitened, compute_uv=False)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        condition: Floats = np.where(usable, singular[:, 0] / singular[:, -1], np.nan)
+    condition: Floats = np.where(usable, singular[:, 0] / singular[:, -1], np.nan)
     return condition
 
 
-def _gradient_metrics(derivative: Derivative, problem: Problem) -> dict[str, Any]:
+def _gradient_metrics(G: Floats, problem: Problem) -> dict[str, Any]:
     """Of the gradient, against the exact one."""
-    G, exact = float64(derivative.gradient), problem.gradient
+    exact = problem.gradient
     norm, exact_norm = norms(G), norms(exact)
-    # What is undefined, as the direction of a zero gradient is, becomes NaN and stays NaN.
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        metrics = {
-            "gradient_finite": are_finite(G),
-            "gradient_norm": norm,
-            "exact_gradient_norm": exact_norm,
-            "gradient_error": norms(G - exact) / exact_norm,
-            "gradient_cosine": (G * exact).sum(axis=(-2, -1)) / (norm * exact_norm),
-            "gradient_asymmetry": norms(G - G.swapaxes(-1, -2)) / norm,
-        }
-        # Of an exact tie the true basis and the method's are unrelated: it has no component.
-        if exact.shape[-1] > 1 and relative_gaps(problem.truth.eigenvalues).min() > 0:
-            metrics["closing_pair_ratio"] = _on_closing_pair(G, problem) / _on_closing_pair(
-                exact, problem
-            )
+    metrics = {
+        "gradient_finite": are_finite(G),
+        "gradient_norm": norm,
+        "exact_gradient_norm": exact_norm,
+        "gradient_error": norms(G - exact) / exact_norm,
+        "gradient_cosine": (G * exact).sum(axis=(-2, -1)) / (norm * exact_norm),
+        "gradient_asymmetry": norms(G - G.swapaxes(-1, -2)) / norm,
+    }
+    # Of an exact tie the true basis and the method's are unrelated: it has no component.
+    if exact.shape[-1] > 1 and relative_gaps(problem.truth.eigenvalues).min() > 0:
+        component, true_component = (_on_closing_pair(x, problem) for x in (G, exact))
+        metrics["closing_pair_ratio"] = component / true_component
     return metrics
 
 
@@ -192,39 +200,3 @@ def _bound_metrics(derivative: Derivative, problem: Problem, iterations: int) ->
         "gradient_bound": bound,
         "inside_bound": norms(float64(derivative.gradient)) <= bound,
     }
-
-
-def _reproduction_metrics(first: Derivative, second: Derivative) -> dict[str, Any]:
-    """What a rounding-sized disturbance of M changes."""
-    G, disturbed = float64(first.gradient), float64(second.gradient)
-    with np.errstate(invalid="ignore", over="ignore"):
-        change = norms(disturbed - G) / norms(G)
-    return {
-        "disturbed_finite": are_finite(disturbed),
-        "disturbed_change": change,
-    }
-
-
-def _own_gradient_metrics(
-    case: StabilityCase, method: Method, problem: Problem, M: Tensor, derivative: Derivative
-) -> dict[str, Any]:
-    """How far the gradient is from the derivative of the value that the method itself computes."""
-    if case.dtype != "float64" or case.d > LARGEST_DIFFERENCED:
-        return {}
-    own = own_derivative(method, problem, M)
-    if own is None:
-        return {}
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        return {"own_gradient_error": norms(float64(derivative.gradient) - own) / norms(own)}
-
-
-def _rounding_floor(problem: Problem, M: Tensor) -> Floats:
-    """The error that rounding M to the case's dtype alone causes: no method can do better."""
-    rounded = problem.gradient_at(float64(M))
-    floor: Floats = norms(rounded - problem.gradient) / norms(problem.gradient)
-    return floor
-
-
-def _truncation(M: Tensor, pairs: Eigenpairs, epsilon: float) -> tuple[Any, list[str]]:
-    kept = algorithm_1(M, pairs, epsilon)
-    return kept.rank.cpu(), [REASONS[index] for index in kept.reason.tolist()]

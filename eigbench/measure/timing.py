@@ -8,78 +8,48 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 
-class Clock(Protocol):
+@dataclass(frozen=True)
+class Clock:
     """Marks moments of the work that is timed; marks are read after `settle`."""
 
     name: str
-
-    def mark(self) -> Any:
-        """This moment."""
-        ...
-
-    def settle(self) -> None:
-        """Return when all the work before is done."""
-        ...
-
-    def seconds(self, earlier: Any, later: Any) -> float:
-        """Seconds from one mark to another, after `settle`."""
-        ...
-
-
-class WallClock:
-    """For work that is done when its call returns, as on a CPU."""
-
-    name = "wall"
-
-    def mark(self) -> float:
-        """Seconds of the finest clock that only goes forward."""
-        return time.perf_counter()
-
-    def settle(self) -> None:
-        """Nothing: the work is done."""
-
-    def seconds(self, earlier: float, later: float) -> float:
-        """The difference."""
-        return later - earlier
-
-
-class CudaClock:
-    """For work that is still queued when its call returns.
-
-    An event is a mark in the stream itself: the device notes when it gets there. The queue is empty
-    before the first mark, so that work that the host launches too slowly to keep the device busy
-    counts as the time it takes.
-    """
-
-    name = "cuda events"
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-
-    def mark(self) -> torch.cuda.Event:
-        """An event in the current stream."""
-        event: torch.cuda.Event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record(torch.cuda.current_stream(self._device))
-        return event
-
-    def settle(self) -> None:
-        """Wait for the device."""
-        torch.cuda.synchronize(self._device)
-
-    def seconds(self, earlier: torch.cuda.Event, later: torch.cuda.Event) -> float:
-        """As the device measured it, which is to half a microsecond."""
-        return float(earlier.elapsed_time(later)) / 1000
+    mark: Callable[[], Any]
+    """This moment."""
+    settle: Callable[[], None]
+    """Return when all the work before is done."""
+    seconds: Callable[[Any, Any], float]
+    """From one mark to another."""
 
 
 def clock_for(device: torch.device) -> Clock:
-    """The clock of a device."""
-    return CudaClock(device) if device.type == "cuda" else WallClock()
+    """The clock of a device: for a GPU one of events, since its work is queued when a call returns.
+
+    An event is a mark in the stream itself: the device notes when it gets there, to half a
+    microsecond. The queue is empty before the first mark, so that work that the host launches too
+    slowly to keep the device busy counts as the time it takes.
+    """
+    if device.type != "cuda":
+        return Clock(
+            "wall", time.perf_counter, lambda: None, lambda earlier, later: later - earlier
+        )
+
+    def mark() -> torch.cuda.Event:
+        event: torch.cuda.Event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(device))
+        return event
+
+    return Clock(
+        name="cuda events",
+        mark=mark,
+        settle=lambda: torch.cuda.synchronize(device),
+        seconds=lambda earlier, later: float(earlier.elapsed_time(later)) / 1000,
+    )
 
 
 Key = TypeVar("Key", bound=Hashable)
@@ -158,11 +128,13 @@ def interleave(
         for number in range(rounds):
             if number >= FEWEST_ROUNDS and now() - started > seconds:
                 break
-            running = [key for key in built if isinstance(outcomes[key], Times)]
-            for key in _order(running, number):
+            running = {key: times for key, times in outcomes.items() if isinstance(times, Times)}
+            for key in _order(list(running), number):
                 collect()
                 with _kept(outcomes, key):
-                    _time_block(built[key], outcomes[key], clock)
+                    timed = _timed(built[key], running[key].block_runs, clock)
+                    for name, taken in timed.items():
+                        running[key].seconds[name].append(taken)
     return built, outcomes
 
 
@@ -179,20 +151,9 @@ def _first_calls(contestant: Contestant, clock: Clock) -> Times:
     """Time the first run, warm up, and choose how many runs make a block."""
     first = sum(_timed(contestant, 1, clock).values())
     taken = [sum(_timed(contestant, 1, clock).values()) for _ in range(WARM_UP_RUNS)]
-    block = 1 if contestant.alone else _block_runs(min(taken))
+    shortest = max(min(taken), BLOCK_SECONDS / LARGEST_BLOCK)
+    block = 1 if contestant.alone else math.ceil(BLOCK_SECONDS / shortest)
     return Times(first, block, {name: [] for name in contestant.passes})
-
-
-def _block_runs(run_seconds: float) -> int:
-    if run_seconds <= 0:
-        return LARGEST_BLOCK
-    return max(1, min(LARGEST_BLOCK, math.ceil(BLOCK_SECONDS / run_seconds)))
-
-
-def _time_block(contestant: Contestant, times: Outcome, clock: Clock) -> None:
-    assert isinstance(times, Times)  # noqa: S101  # whoever failed is out
-    for name, seconds in _timed(contestant, times.block_runs, clock).items():
-        times.seconds[name].append(seconds)
 
 
 def _timed(contestant: Contestant, runs: int, clock: Clock) -> dict[str, float]:

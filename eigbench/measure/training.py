@@ -39,20 +39,24 @@ class _Diverged(Exception):
 
 
 def measure_training(
-    case: TrainCase, images: ImageSets, checkpoints: Checkpoints, watch: Watch
+    case: TrainCase,
+    images: ImageSets,
+    checkpoints: Checkpoints | None = None,
+    watch: Watch | None = None,
 ) -> Measurement:
     """Train one network; every series holds one value a step or an epoch.
 
     A training that breaks is a result: its series end where it broke, and `cause` says why. It
     breaks when the loss or a gradient is not finite, or a decomposition does not converge. The
-    test set is read once, after the last step.
+    test set is read once, after the last step. Without `checkpoints` one that is interrupted starts
+    again.
     """
     if case.device == "cpu":
         keep_freed_memory()
     with determinism(case):
         memory = PeakMemory(torch.device(case.device))
         trial = Trial(case, images)
-        saved = checkpoints.load(case.id)
+        saved = checkpoints.load(case.id) if checkpoints is not None else None
         if saved is not None:
             trial.restore(saved)
         cause = ""
@@ -76,7 +80,7 @@ def measure_training(
     return Measurement(samples, labels)
 
 
-def _train(trial: Trial, checkpoints: Checkpoints, watch: Watch) -> None:
+def _train(trial: Trial, checkpoints: Checkpoints | None, watch: Watch | None) -> None:
     saved_at = time.monotonic()
     while trial.step < trial.steps:
         loss = _step(trial)
@@ -86,8 +90,9 @@ def _train(trial: Trial, checkpoints: Checkpoints, watch: Watch) -> None:
             trial.history.note(
                 validation_error=error, validation_loss=validation_loss, epoch_steps=trial.step
             )
-        watch(trial.case, trial.step, trial.steps, loss)
-        if time.monotonic() - saved_at >= SECONDS_BETWEEN_CHECKPOINTS:
+        if watch is not None:
+            watch(trial.case, trial.step, trial.steps, loss)
+        if checkpoints is not None and time.monotonic() - saved_at >= SECONDS_BETWEEN_CHECKPOINTS:
             checkpoints.save(trial.case.id, trial.state())
             saved_at = time.monotonic()
 

@@ -20,7 +20,7 @@ from eigbench.data.augment import (
     random_crop_flip,
 )
 from eigbench.data.images import ImageSet, limited, load_images, split_validation
-from eigbench.errors import InputError, RunStopped
+from eigbench.errors import InputError, RunStopped, at
 from eigbench.kinds.base import DIGITS
 from eigbench.kinds.train import TrainCase, Training
 from eigbench.networks import build, slot_module
@@ -43,14 +43,12 @@ class ImageSets:
 def image_sets(training: Training) -> ImageSets:
     """Read the images of a suite; `InputError` if they cannot be had, or are too few."""
     train, test = load_images(training.data, "train"), load_images(training.data, "test")
-    try:
+    with at("train_images (--train-images), test_images"):
         if training.train_images is not None:
             train = limited(train, training.train_images)
         if training.test_images is not None:
             test = limited(test, training.test_images)
         left = len(split_validation(train, VALIDATION_SHARE, seed=0)[0])
-    except InputError as error:
-        raise InputError(f"train_images (--train-images), test_images: {error}") from None
     if left < training.batch:
         raise InputError(
             f"batch (--batch): {training.batch} is more than the {left} images that are left to "
@@ -115,7 +113,8 @@ class Trial:
         self.network.eval()
         wrong = torch.zeros((), device=self.device, dtype=torch.float64)
         loss = torch.zeros_like(wrong)
-        for pixels, labels in _chunks(images):
+        parts = (torch.split(part, EVALUATION_BATCH) for part in (images.pixels, images.labels))
+        for pixels, labels in zip(*parts, strict=True):
             with self.autocast():
                 scores = self.network(self.prepared(pixels)).to(self.dtype)
             wrong += (scores.argmax(dim=1) != labels).sum()
@@ -138,7 +137,7 @@ class Trial:
             "scheduler": self.scheduler.state_dict(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state(self.device) if on_cuda else None,
-            "history": self.history.state(),
+            "history": self.history.series,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -152,7 +151,7 @@ class Trial:
         torch.set_rng_state(state["random"])
         if state["random_cuda"] is not None:
             torch.cuda.set_rng_state(state["random_cuda"], self.device)
-        self.history.restore(state["history"])
+        self.history.series = {name: list(each) for name, each in state["history"].items()}
 
 
 def make_layer(case: TrainCase) -> nn.Module:
@@ -174,11 +173,6 @@ def determinism(case: TrainCase) -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
-
-
-def _chunks(images: ImageSet) -> Iterator[tuple[Tensor, Tensor]]:
-    pixels = torch.split(images.pixels, EVALUATION_BATCH)
-    yield from zip(pixels, torch.split(images.labels, EVALUATION_BATCH), strict=True)
 
 
 PAPER_EPOCHS, PAPER_DECAY_EPOCHS = 350, 100
@@ -233,16 +227,6 @@ class History:
         """Append one value to each series that is named."""
         for name, value in values.items():
             self.series[name].append(float(f"{value:.{DIGITS}g}"))
-
-    def state(self) -> dict[str, Tensor]:
-        """The series as tensors."""
-        return {
-            name: torch.tensor(values, dtype=torch.float64) for name, values in self.series.items()
-        }
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Go on from what `state` gave."""
-        self.series = {name: values.tolist() for name, values in state.items()}
 
 
 NOTHING = float("nan")

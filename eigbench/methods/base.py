@@ -109,6 +109,18 @@ class Method(abc.ABC):
         return cls.__match_args__
 
 
+class WithoutEigenpairs(Method, abc.ABC):
+    """A method that computes functions of M, and no eigenpairs on the way."""
+
+    differentiates: ClassVar[Literal["eigenpairs", "functions"]] = "functions"
+    decomposes: ClassVar[bool] = False
+    truncation: ClassVar[str] = "none"
+
+    def eigh(self, M: Tensor) -> Eigenpairs:  # noqa: ARG002
+        """Raises `NotApplicable`: there are no eigenpairs."""
+        raise no_eigenpairs(self)
+
+
 def reconstruct(pairs: Eigenpairs, function: SpectralFunction) -> Tensor:
     """`V diag(f(λ)) Vᵀ` `(..., n, n)` of eigenpairs."""
     with phase("coefficients"):

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from eigbench.errors import NotApplicable
-from eigbench.methods.base import CHOLESKY, Promise, symmetric_part
+from eigbench.methods.base import CHOLESKY, Promise, WithoutEigenpairs, symmetric_part
 from eigbench.methods.functions import SpectralFunction, Whitening
 from eigbench.methods.roots import identity_like
-from eigbench.methods.without_eigenpairs import WithoutEigenpairs
 from eigbench.phases import phase
 
 

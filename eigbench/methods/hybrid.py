@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from eigbench.algorithm_1 import ITERATIONS
-from eigbench.methods.arithmetic import choose_arithmetic
 from eigbench.methods.base import Eigenpairs, Method, Parameter, Promise, require_count
-from eigbench.methods.gaps import leading_ratios
+from eigbench.methods.coefficients import choose_arithmetic, geometric_series, leading_ratios
 from eigbench.methods.pairwise import pairwise_eigh
-from eigbench.methods.series import geometric_series
 
 
 @dataclass(frozen=True)
@@ -51,3 +50,26 @@ class Hybrid(Method):
         total, power = geometric_series(q, self.iterations - 1)
         mul = choose_arithmetic().mul
         return mul(total, half_inverse), mul(power, half_inverse)
+
+
+@dataclass(frozen=True)
+class HybridEq10(Hybrid):
+    """`hybrid` without `∂L/∂λ`: the gradient is that of the eigenvectors alone.
+
+    Eq. 9 has both terms; above Eq. 10 the paper says that the second can be ignored, because the
+    eigenvalue comes from a Rayleigh quotient. What is left out is exactly `V diag(∂L/∂λ) Vᵀ`, so
+    the gradient is right only of a loss that does not depend on the eigenvalues.
+    """
+
+    name: ClassVar[str] = "hybrid-eq10"
+    summary: ClassVar[str] = "hybrid without the gradient of the eigenvalues, as in Eq. 10"
+    source: ClassVar[str] = "Wang et al., NeurIPS 2019, Eq. 9 and 10"
+    # No number of iterations makes it exact.
+    converged: ClassVar[Mapping[str, Parameter]] = {}
+
+    def eigh(self, M: Tensor) -> Eigenpairs:
+        """Decompose symmetric `M` `(..., n, n)`."""
+        values, vectors = super().eigh(M)
+        # A gradient of exactly zero, which a product with 0 is not where ∂L/∂λ is infinite.
+        never = torch.zeros_like(values, dtype=torch.bool)
+        return Eigenpairs(torch.where(never, values, values.detach()), vectors)

@@ -8,9 +8,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from eigbench.methods.base import Parameter, Promise, require_count
+from eigbench.methods.base import Parameter, Promise, WithoutEigenpairs, require_count
 from eigbench.methods.roots import RootMethod, newton_schulz
-from eigbench.methods.without_eigenpairs import WithoutEigenpairs
 from eigbench.phases import phase
 
 

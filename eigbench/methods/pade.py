@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, Promise, require_count
-from eigbench.methods.gaps import leading_ratios
+from eigbench.methods.coefficients import leading_ratios
 from eigbench.methods.pairwise import pairwise_eigh
 
 

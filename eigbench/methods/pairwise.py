@@ -19,9 +19,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from eigbench.methods.arithmetic import choose_arithmetic
 from eigbench.methods.base import Eigenpairs
 from eigbench.methods.calling import composing, eager_twin
+from eigbench.methods.coefficients import choose_arithmetic
 from eigbench.phases import phase
 
 

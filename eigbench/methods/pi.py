@@ -99,3 +99,27 @@ def _unit_vectors(n: int, seed: int) -> list[list[float]]:
     starts = np.random.default_rng(seed).standard_normal((n, n))
     columns: list[list[float]] = (starts / np.linalg.norm(starts, axis=0)).tolist()
     return columns
+
+
+@dataclass(frozen=True)
+class PowerIterationReleased(PowerIteration):
+    """`pi`, whose whitening layer truncates as the released program does.
+
+    Iteration, deflation and gradient are those of `pi`. The layer stops only where an eigenvalue
+    is larger than the one found before it or is below ε (`eigbench.truncation.pi_released`):
+    neither Algorithm 1's test of the Rayleigh quotient nor its energy protects it. That rule reads
+    the order in which the pairs were found, so `eigh` keeps this order, the first found last:
+    ascending where the iteration has converged, and not sorted where it has not.
+    """
+
+    name: ClassVar[str] = "pi-released"
+    summary: ClassVar[str] = "pi, truncated in a whitening layer as the authors' program does"
+    source: ClassVar[str] = (
+        "github.com/cvlab-epfl/Power-Iteration-SVD, ZCANorm.py, ZCANormPIunstable"
+    )
+    truncation: ClassVar[str] = "pi-released"
+
+    def eigh(self, M: Tensor) -> Eigenpairs:
+        """Approximate eigenpairs of symmetric `M` `(..., n, n)`, the first found last."""
+        values, vectors = self.found(M)
+        return Eigenpairs(values.flip(-1), vectors.flip(-1))

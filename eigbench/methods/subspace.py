@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, Promise, require_count
-from eigbench.methods.gaps import gaps_above
+from eigbench.methods.coefficients import gaps_above
 from eigbench.methods.no_gradient import stopped
 from eigbench.methods.pairwise import pairwise_eigh
 from eigbench.methods.widest import AS_WIDE, rounding_zero

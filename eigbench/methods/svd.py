@@ -39,3 +39,17 @@ def _decompose(M: Tensor) -> Eigenpairs:
     eigenvalues = magnitudes * (signs + (signs == 0))
     eigenvalues, order = torch.sort(eigenvalues, dim=-1, stable=True)
     return Eigenpairs(eigenvalues, torch.take_along_dim(left, order[..., None, :], dim=-1))
+
+
+@dataclass(frozen=True)
+class SvdReleased(Svd):
+    """`svd`, whose whitening layer truncates as the released program does.
+
+    Decomposition and gradient are those of `svd`. The rank is not Algorithm 1's: without an
+    eigenvalue ≤ ε only the leading pair is kept (`eigbench.truncation.released`).
+    """
+
+    name: ClassVar[str] = "svd-released"
+    summary: ClassVar[str] = "svd, truncated in a whitening layer as the authors' program does"
+    source: ClassVar[str] = "github.com/cvlab-epfl/Power-Iteration-SVD, ZCANorm.py, ZCANormOrg"
+    truncation: ClassVar[str] = "released"

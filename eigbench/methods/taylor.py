@@ -8,11 +8,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from eigbench.methods.arithmetic import choose_arithmetic
 from eigbench.methods.base import Eigenpairs, Method, Parameter, Promise, require_count
-from eigbench.methods.gaps import leading_ratios
+from eigbench.methods.coefficients import choose_arithmetic, geometric_series, leading_ratios
 from eigbench.methods.pairwise import pairwise_eigh
-from eigbench.methods.series import geometric_series
 
 
 @dataclass(frozen=True)

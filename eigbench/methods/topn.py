@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, Parameter, require_count
-from eigbench.methods.gaps import gaps_above
+from eigbench.methods.coefficients import gaps_above
 from eigbench.methods.pairwise import pairwise_eigh
 
 

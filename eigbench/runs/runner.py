@@ -27,8 +27,8 @@ Executor = Callable[[Callable[[Case], Record], Iterable[Case]], Iterator[Record]
 def measurer(suite: Suite, plan: Sequence[Case], **tools: Any) -> Measure:
     """The function that measures each case of `plan`, the cases of `suite`, whatever its kind.
 
-    `tools` are `checkpoints`, `watch` and `traces` of `Tools`: what a training keeps and calls, and
-    where a profile keeps its traces. `InputError` if the suite's matrices or images cannot be had.
+    `tools` are fields of `Tools`: what a training keeps and calls, and what keeps the traces of a
+    profile. `InputError` if the suite's matrices or images cannot be had.
     """
     planned = {type(case) for case in plan}
     given = Tools(plan=plan, matrices=suite.matrices, training=suite.training, **tools)

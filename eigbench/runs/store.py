@@ -7,7 +7,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -96,22 +96,21 @@ def open_run(folder: Path, suite: Suite, session: Session, *, resume: bool) -> I
         require_free(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
+        sessions = [*_sessions(folder), session]
         exists = (folder / SUITE).exists()
         if exists:
-            _require_same(folder, suite)
-            _require_version(folder)
-        done = _recover(folder / RECORDS)
+            _require_same(folder, suite, sessions[0])
+        done, length = _read_records(folder / RECORDS)
+        if (folder / RECORDS).exists():
+            # Of a torn last line, whose case is then measured again.
+            os.truncate(folder / RECORDS, length)
         if not exists:
             write_whole(folder / SUITE, to_toml(suite).encode())
-        sessions = [*_sessions(folder), session]
         environment = Environment(schema=SCHEMA, sessions=sessions)
         content = msgspec.json.format(msgspec.json.encode(environment), indent=2) + b"\n"
         write_whole(folder / ENVIRONMENT, content)
-        writer = Writer(folder, done, len(sessions) - 1)
-        try:
+        with closing(Writer(folder, done, len(sessions) - 1)) as writer:
             yield writer
-        finally:
-            writer.close()
 
 
 def require_free(folder: Path) -> None:
@@ -152,19 +151,15 @@ def _locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _require_same(folder: Path, suite: Suite) -> None:
+def _require_same(folder: Path, suite: Suite, earlier: Session) -> None:
     if (folder / SUITE).read_bytes() != to_toml(suite).encode():
         raise InputError(
             f"{folder} holds a run of another suite (see {SUITE} in it); "
             "repeat its options to resume it, or choose another --out"
         )
-
-
-def _require_version(folder: Path) -> None:
-    sessions = _sessions(folder)
-    if sessions and sessions[-1].eigbench != __version__:
+    if earlier.eigbench != __version__:
         raise InputError(
-            f"{folder} was measured by eigbench {sessions[-1].eigbench}, this is {__version__}; "
+            f"{folder} was measured by eigbench {earlier.eigbench}, this is {__version__}; "
             "start a new run"
         )
 
@@ -198,14 +193,6 @@ def _read_records(path: Path) -> tuple[list[Record], int]:
             raise InputError(f"{path}, line {position}: the case is not the one of its id")
         records.append(record)
     return records, len(content) - len(torn)
-
-
-def _recover(path: Path) -> list[Record]:
-    """Read the records and cut off a torn last line, whose case is then measured again."""
-    records, length = _read_records(path)
-    if path.exists() and path.stat().st_size > length:
-        os.truncate(path, length)
-    return records
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -272,18 +259,15 @@ ENDING = ".pt.trace.json.gz"
 """By this the plugin knows a trace; what stands before it, it calls the worker."""
 
 
-class Traces:
-    """One folder a workload, which the plugin calls a run; in it one file a method."""
+def keep_trace(run: Path, case: ProfileCase, content: bytes) -> str:
+    """Write a case's trace; returns its path within the run's folder.
 
-    def __init__(self, run: Path) -> None:
-        self._run = run
-
-    def keep(self, case: ProfileCase, content: bytes) -> str:
-        """Write a case's trace; returns its path within the run's folder."""
-        path = Path(TRACES) / workload_name(case) / f"{contestant_name(case)}{ENDING}"
-        (self._run / path).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self._run / path, content)
-        return path.as_posix()
+    A workload is a folder, which the plugin calls a run; in it is one file a method.
+    """
+    path = Path(TRACES) / workload_name(case) / f"{contestant_name(case)}{ENDING}"
+    (run / path).parent.mkdir(parents=True, exist_ok=True)
+    write_whole(run / path, content)
+    return path.as_posix()
 
 
 def workload_name(case: ProfileCase) -> str:
@@ -310,28 +294,18 @@ def bundle(folder: Path) -> None:
     What is in such a file from an earlier session of the run stays in it, unless it was made again.
     """
     for name in BUNDLED:
-        if (folder / name).is_dir():
-            archive = folder / f"{name}.zip"
-            content = {**_unpacked(archive), **_found(folder / name)}
-            write_whole(archive, _packed(content))
-            shutil.rmtree(folder / name)
-
-
-def _found(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder.parent).as_posix(): path.read_bytes() for path in files}
-
-
-def _unpacked(archive: Path) -> dict[str, bytes]:
-    if not archive.exists():
-        return {}
-    with zipfile.ZipFile(archive) as opened:
-        return {name: opened.read(name) for name in opened.namelist()}
-
-
-def _packed(content: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(content):
-            archive.writestr(zipfile.ZipInfo(name, _EARLIEST), content[name])
-    return buffer.getvalue()
+        if not (folder / name).is_dir():
+            continue
+        archive, content = folder / f"{name}.zip", {}
+        if archive.exists():
+            with zipfile.ZipFile(archive) as earlier:
+                content = {member: earlier.read(member) for member in earlier.namelist()}
+        for path in (folder / name).rglob("*"):
+            if path.is_file():
+                content[path.relative_to(folder).as_posix()] = path.read_bytes()
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
+            for member in sorted(content):
+                packed.writestr(zipfile.ZipInfo(member, _EARLIEST), content[member])
+        write_whole(archive, buffer.getvalue())
+        shutil.rmtree(folder / name)

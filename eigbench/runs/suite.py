@@ -10,12 +10,12 @@ from typing import Annotated, Any
 import msgspec
 import tomli_w
 
-from eigbench.axes import AXES, DEVICE, NAME, SEED, SEEDS, THRESHOLD, Axis
-from eigbench.errors import InputError
+from eigbench.axes import AXES, DEVICE, NAME, SEED, SEEDS, THRESHOLD
+from eigbench.errors import InputError, at
 from eigbench.kinds import KINDS, Case
-from eigbench.kinds.base import Matrices, ParameterNames, Span
+from eigbench.kinds.base import Matrices, ParameterNames, Span, changed
 from eigbench.kinds.profile import Profiling
-from eigbench.kinds.train import Training, changed
+from eigbench.kinds.train import Training
 from eigbench.methods.registry import parameter_names
 
 
@@ -120,22 +120,21 @@ def find(name_or_file: str) -> Path:
 def load(path: Path) -> Suite:
     """Read and check a suite file; `InputError` says what is wrong in it and where."""
     try:
-        return check(msgspec.toml.decode(path.read_bytes(), type=Suite))
+        suite = msgspec.toml.decode(path.read_bytes(), type=Suite)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a valid suite: {error}") from error
     except RecursionError:
         raise InputError(f"{path} is not a valid suite: it is nested too deep") from None
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    with at(str(path)):
+        return check(suite)
 
 
 def check(suite: Suite) -> Suite:
     """Refuse values that nothing takes, with their place in the suite."""
-    for name, axis in (("name", NAME), ("device", DEVICE), ("seeds", SEEDS), ("seed", SEED)):
-        _read(name, axis, getattr(suite, name))
-    _read("threshold", THRESHOLD, suite.threshold)
+    for axis in (NAME, DEVICE, SEEDS, SEED, THRESHOLD):
+        axis.read(getattr(suite, axis.name), axis.name)
     _require_kind("kind", suite.kind)
     if not suite.grids:
         raise InputError("there are no grids; a suite has one [[grids]] or more")
@@ -146,13 +145,11 @@ def check(suite: Suite) -> Suite:
     if suite.training is not None and not trains:
         raise InputError("there is a [training], but no grid of kind train")
     for size, count in suite.matrices.count.items() if suite.matrices else ():
-        _read("matrices.count", AXES["d"], size)
-        _read(f"matrices.count.{size}", SEEDS, count)
+        AXES["d"].read(size, "matrices.count")
+        SEEDS.read(count, f"matrices.count.{size}")
     for name in suite.scales:
-        try:
+        with at(f"scales.{name}"):
             at_scale(suite, name)
-        except InputError as error:
-            raise InputError(f"scales.{name}: {error}") from None
     return suite
 
 
@@ -163,7 +160,7 @@ def _check_grid(place: str, suite: Suite, grid: Grid) -> None:
     if kind == "train" and suite.training is None:
         raise InputError(f"{place} trains, but the suite has no [training]")
     if grid.seeds is not None:
-        _read(f"{place}.seeds", SEEDS, grid.seeds)
+        SEEDS.read(grid.seeds, f"{place}.seeds")
     if grid.trace and kind != "profile":
         raise InputError(f"{place}.trace: only profiles leave traces, and this is of kind {kind}")
     values = {**given(suite.axes), **given(grid)}
@@ -187,14 +184,7 @@ def _check_axes(place: str, axes: Axes) -> None:
         if not values:
             raise InputError(f"{place}.{name} is empty")
         for value in values:
-            _read(f"{place}.{name}", AXES[name], value)
-
-
-def _read(place: str, axis: Axis, value: Any) -> None:
-    try:
-        axis.read(value)
-    except InputError as error:
-        raise InputError(f"{place}: {error}") from None
+            AXES[name].read(value, f"{place}.{name}")
 
 
 def override(suite: Suite, options: Mapping[str, list[Any]]) -> Suite:

@@ -76,7 +76,7 @@ def test_one_run_of_all_kinds_with_one_report(cwd: Path) -> None:
     assert kinds == {ProfileCase: 2, StabilityCase: 1, TrainCase: 3}
     assert {record.status for record in run.records} == {"measured"}
     report = Path("run/report.md").read_text()
-    for heading in ("# Time, memory and work", "# Stability and accuracy", "# Trainings", "Table 2",
+    for heading in ("# Time and memory", "# Stability and accuracy", "# Trainings", "Table 2",
                     "Table 5", "Every cell"):  # fmt: skip
         assert heading in report, heading
 

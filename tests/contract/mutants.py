@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, Promise, symmetric_part
+from eigbench.methods.coefficients import gaps_above
 from eigbench.methods.functions import SpectralFunction
-from eigbench.methods.gaps import gaps_above
 from eigbench.methods.hybrid import Hybrid
 from eigbench.methods.pairwise import pairwise_eigh
 

@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from eigbench.cli.profile import about, with_profiling, with_traces
+from eigbench.cli.profile import about, with_traces
 from eigbench.errors import InputError
+from eigbench.kinds.base import changed
 from eigbench.kinds.profile import REFERENCES, ProfileCase, Profiling
-from eigbench.runs.store import Traces, contestant_name, workload_name
+from eigbench.runs.store import contestant_name, keep_trace, workload_name
 from eigbench.runs.suite import Axes, Grid, Suite, cases, check, find, load, override, to_toml
 from tests.measure.profiles import case
 
@@ -139,10 +140,9 @@ def test_traces_of_all_of_none_or_as_the_suite_has_it() -> None:
 
 
 def test_settings_that_are_changed_and_those_that_are_refused() -> None:
-    changed = with_profiling(suite(), {"rounds": 3}).profiling
-    assert changed == Profiling(rounds=3)
+    assert changed(Profiling(), {"rounds": 3, "seconds": None}) == Profiling(rounds=3)
     with pytest.raises(InputError, match=r"profiling: .*inputs"):
-        with_profiling(suite(), {"inputs": "old"})
+        changed(Profiling(), {"inputs": "old"})
 
 
 def test_the_shipped_suite_is_about_everything() -> None:
@@ -162,7 +162,7 @@ def test_the_shipped_suite_is_about_everything() -> None:
 
 def test_a_trace_lies_where_the_plugin_looks_for_it(tmp_path: Path) -> None:
     one = case(subject="layer", layer="zca", d=16, batch=128)
-    path = Traces(tmp_path).keep(one, b"content")
+    path = keep_trace(tmp_path, one, b"content")
     assert path == ("traces/layer-zca-d16-batch-128-float32/hybrid-iterations-19.pt.trace.json.gz")
     assert (tmp_path / path).read_bytes() == b"content"
 

@@ -11,7 +11,8 @@ import torch
 
 from eigbench.data.images import ImageSet, limited, split_validation
 from eigbench.errors import InputError
-from eigbench.kinds.train import RECIPES, TrainCase, Training, changed, data_name
+from eigbench.kinds.base import changed
+from eigbench.kinds.train import RECIPES, TrainCase, Training, data_name
 from eigbench.measure.trial import VALIDATION_SHARE
 from eigbench.runs.suite import (
     Axes,

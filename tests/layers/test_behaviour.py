@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d, composable
-from eigbench.layers import chunks as chunking
+from eigbench.layers import statistics as chunking
 from eigbench.layers.statistics import moments
 from tests.layers.making import (
     LAYERS,

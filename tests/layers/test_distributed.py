@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
 from eigbench.layers import ZCAWhitening2d
-from eigbench.layers import distributed as pooling
+from eigbench.layers import statistics as pooling
 from tests.layers.making import CHANNELS, LAYERS, cotangent, images, made, relative
 
 NAMES = ["zca-4", "zca-all", "pca-components", "pca-energy"]

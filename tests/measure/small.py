@@ -82,7 +82,3 @@ def stop_after(steps: int) -> Callable[[TrainCase, int, int, float], None]:
             raise KeyboardInterrupt
 
     return watch
-
-
-def unwatched(_case: TrainCase, _step: int, _steps: int, _loss: float) -> None:
-    """Watches nothing."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from eigbench.errors import NotApplicable
 from eigbench.kinds.profile import ProfileCase
 from eigbench.measure.contestants import make
-from eigbench.measure.profile import NoTraces, Profiler
+from eigbench.measure.profile import Profiler
 from eigbench.measure.timing import Contestant
 from eigbench.methods import available
 from tests.measure.profiles import case, contest_of
@@ -44,7 +44,7 @@ class Builder:
 
 
 def measured(cases: Sequence[ProfileCase], builder: Builder | None = None) -> Profiler:
-    return Profiler(cases, NoTraces(), builder or Builder())
+    return Profiler(cases, build=builder or Builder())
 
 
 def test_a_workload_is_timed_when_its_first_case_is_asked_for_and_once() -> None:
@@ -116,7 +116,7 @@ def test_times_stand_where_taking_apart_fails(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_trace_is_kept_where_it_is_asked_for() -> None:
     cases, kept = contest_of(trace=True), Kept()
-    profiler = Profiler(cases, kept)
+    profiler = Profiler(cases, kept.keep)
     reference, hybrid = (profiler(one) for one in cases)
     assert hybrid.labels["trace"] == ["traces/hybrid"]
     assert set(kept.traces) == {"hybrid"}

@@ -24,12 +24,7 @@ STEPS_AN_EPOCH = 3
 
 
 def _measure(case: TrainCase, **changes: Any) -> Measurement:
-    arguments: dict[str, Any] = {
-        "images": small.image_sets(),
-        "checkpoints": small.Kept(),
-        "watch": small.unwatched,
-    }
-    return measure_training(case, **{**arguments, **changes})
+    return measure_training(case, **{"images": small.image_sets(), **changes})
 
 
 def _numbers(measurement: Measurement) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import eigbench
 from eigbench.layers import ZCAWhitening2d
 from eigbench.methods import pade
 from eigbench.methods.functions import InverseSquareRoot, SquareRoot
-from eigbench.methods.mpa_lyapunov import DENOMINATOR, NUMERATOR
+from eigbench.methods.lyapunov import DENOMINATOR, NUMERATOR
 from eigbench.methods.registry import configured
 from tests.methods.matrices import gradient, relative, separated, symmetric, weights
 

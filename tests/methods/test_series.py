@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eigbench.methods.series import geometric_series
+from eigbench.methods.coefficients import geometric_series
 
 TERMS = st.one_of(st.integers(0, 40), st.sampled_from([100, 1000]))
 

@@ -335,8 +335,8 @@ def test_what_an_axis_takes(name: str) -> None:
         assert axis.read(value) is not None
     for value in wrong:
         with pytest.raises(InputError) as caught:
-            axis.read(value)
-        assert str(caught.value) == f"{value!r} is not valid; accepted: {axis.accepts()}"
+            axis.read(value, "grids[0]")
+        assert str(caught.value) == f"grids[0]: {value!r} is not valid; accepted: {axis.accepts()}"
 
 
 def test_words_and_numbers_mean_the_same() -> None:

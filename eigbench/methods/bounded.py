@@ -1,4 +1,4 @@
-"""The analytic gradient with a Lorentzian in place of 1/gap."""
+"""The analytic gradient with a gap or a coefficient that is kept within bounds."""
 
 from __future__ import annotations
 
@@ -10,8 +10,64 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, Parameter, Promise, require_positive
-from eigbench.methods.gaps import gaps_above
+from eigbench.methods.coefficients import gaps_above
 from eigbench.methods.pairwise import pairwise_eigh
+
+
+@dataclass(frozen=True)
+class Clip(Method):
+    """`1/max(gap, t)` in place of `1/gap`, and 0 at a gap of 0; t is `threshold`, absolute.
+
+    Exact for gaps from t on, and bounded by 1/t. So a matrix with a smaller scale than t has
+    another gradient than the same matrix with a larger one, and at 0 the coefficient jumps.
+    """
+
+    name: ClassVar[str] = "clip"
+    summary: ClassVar[str] = "eigh forward; gaps raised to a threshold backward"
+    source: ClassVar[str] = "github.com/WeiWangTrento/Robust-Differentiable-SVD (t = 0.01)"
+    promises: ClassVar[frozenset[Promise]] = frozenset({"finite"})
+    converged: ClassVar[Mapping[str, Parameter]] = {"threshold": 1e-12}
+
+    threshold: float = 0.01
+
+    def __post_init__(self) -> None:
+        require_positive("threshold", self.threshold)
+
+    def eigh(self, M: Tensor) -> Eigenpairs:
+        """Decompose symmetric `M` `(..., n, n)`."""
+        return pairwise_eigh(M, self)
+
+    def half_coefficients(self, eigenvalues: Tensor) -> tuple[Tensor, None]:
+        """`½/max(gap, t)`, or 0."""
+        gap = gaps_above(eigenvalues)
+        return torch.where(gap > 0, 0.5 / gap.clamp(min=self.threshold), 0), None
+
+
+@dataclass(frozen=True)
+class Trunc(Method):
+    """`1/gap` clipped to T, `largest`, which is absolute; T also at a gap of 0.
+
+    The released T is so large that in float32 nothing but exact ties meets it.
+    """
+
+    name: ClassVar[str] = "trunc"
+    summary: ClassVar[str] = "eigh forward; analytic gradient clipped to a largest 1/gap backward"
+    source: ClassVar[str] = "Song et al., ICCV 2021 (SVD-Trunc, T = 1e10)"
+    promises: ClassVar[frozenset[Promise]] = frozenset({"finite"})
+    converged: ClassVar[Mapping[str, Parameter]] = {"largest": 1e10}
+
+    largest: float = 1e10
+
+    def __post_init__(self) -> None:
+        require_positive("largest", self.largest)
+
+    def eigh(self, M: Tensor) -> Eigenpairs:
+        """Decompose symmetric `M` `(..., n, n)`."""
+        return pairwise_eigh(M, self)
+
+    def half_coefficients(self, eigenvalues: Tensor) -> tuple[Tensor, None]:
+        """`½ min(1/gap, T)`."""
+        return gaps_above(eigenvalues).reciprocal().clamp(max=self.largest) / 2, None
 
 
 @dataclass(frozen=True)
