@@ -51,7 +51,10 @@ def test_half_precision_is_a_skipped_row_with_the_reason(cwd: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("--subject", "net"), "--subject: 'net' is not valid; accepted: operation, layer, step"),
+        (
+            ("--subject", "net"),
+            "--subject: 'net' is not valid; accepted: operation, whitening, layer, step",
+        ),
         (("--inputs", "old"), "--inputs: 'old' is not valid; accepted: fresh, cached"),
         (("--rounds", "0"), "--rounds: '0' is not valid"),
         (("--seconds", "-1"), "--seconds: '-1' is not valid"),

@@ -147,7 +147,7 @@ def test_settings_that_are_changed_and_those_that_are_refused() -> None:
 
 def test_the_shipped_suite_is_about_everything() -> None:
     found = planned(load(find("profile")))
-    assert {c.subject for c in found} == {"operation", "layer", "step"}
+    assert {c.subject for c in found} == {"operation", "whitening", "layer", "step"}
     assert {c.layer for c in found} == {None, "zca", "pca"}
     assert {32, 33} <= {c.d for c in found if c.subject == "operation"}
     assert {"float32", "float64", "float16"} == {c.dtype for c in found}
