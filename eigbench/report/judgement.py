@@ -9,6 +9,7 @@ and if in its worst situation nearly all gradients are within 10 %.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,13 +17,15 @@ from typing import Any
 import polars as pl
 
 from eigbench.report import situations
-from eigbench.report.frame import RIGHT, metric, values_of
-from eigbench.report.stats import Decision, Interval, decide, share_difference
+from eigbench.report.frame import POINT, RIGHT, metric, values_of
+from eigbench.report.stats import Decision, Interval, decide, discordant
 
 SOUND = 0.1
 """A gradient that is off by more than this fails; a recommended method is nearly always within."""
 NEARLY_ALL = 0.9
 """The share of a situation that must be within `SOUND` for a recommendation."""
+ENOUGH = 20
+"""Of fewer matrices nothing is recommended."""
 CLASS = ("d", "spectrum", "gap", "scale")
 """Matrices that differ in their random seed alone."""
 
@@ -52,9 +55,9 @@ def judged(frame: pl.DataFrame) -> pl.DataFrame:
     """A row a loss, precision, situation and contestant, in order.
 
     Columns: `n` matrices; the shares `right`, `sound` (within 10 %), `same_size` (within 100 %) and
-    `finite`; the median `error`, infinite where half are not finite; the median `cosine` of the
-    finite gradients; `failing`, the number of classes that fail as a whole; `worst_class`, one of
-    them in words.
+    `finite`; `each`, whether a gradient is right, matrix by matrix; the median `error`, infinite
+    where half are not finite; the median `cosine` of the finite gradients; `failing`, how many of
+    the `classes` fail as a whole.
     """
     keys = ["loss", "dtype", "situation", "contestant"]
     if frame.is_empty() or "situation" not in frame.columns:
@@ -67,8 +70,7 @@ def judged(frame: pl.DataFrame) -> pl.DataFrame:
         (pl.col("error") <= SOUND).mean().alias("sound"),
         (pl.col("error") <= 1).mean().alias("same_size"),
         pl.col("finite").mean(),
-        pl.col("right").sum().alias("right_count"),
-        pl.col("finite").sum().alias("finite_count"),
+        pl.col("right").sort_by(*POINT).alias("each"),
         pl.col("error").median(),
         metric(inside, "gradient_cosine").fill_nan(None).filter(pl.col("finite")).median()
         .alias("cosine"),
@@ -112,8 +114,9 @@ class Standing:
 
     @property
     def dependable(self) -> bool:
-        """Whether no class fails, and nearly all gradients of every situation are sound."""
-        return not self.failing and min(row["sound"] for row in self.rows) >= NEARLY_ALL
+        """Whether all are finite, no class fails, and nearly all of every situation are sound."""
+        finite = all(row["finite"] == 1 for row in self.rows)
+        return finite and not self.failing and min(r["sound"] for r in self.rows) >= NEARLY_ALL
 
     @property
     def misleading(self) -> dict[str, Any] | None:
@@ -143,17 +146,30 @@ class Advice:
     avoid: Sequence[Standing]
     """Most gradients of some situation are not finite, or point away."""
     others: Sequence[Standing]
+    more_right: Sequence[tuple[str, str]]
+    """Not dependable, and yet shown to be right more often than the first that is recommended:
+    contestant and situation."""
 
     @property
-    def best(self) -> Standing:
-        """The contestant with the best worst situation, recommended or not."""
-        everyone = [*self.recommended, *self.slower, *self.less_right, *self.others, *self.avoid]
-        return max(everyone, key=lambda one: (one.dependable, one.worst["right"]))
+    def everyone(self) -> list[Standing]:
+        """All that were compared."""
+        return [*self.recommended, *self.slower, *self.less_right, *self.others, *self.avoid]
+
+    @property
+    def best(self) -> list[Standing]:
+        """Those with the best worst situation, dependable or not."""
+        most = max((one.dependable, one.worst["right"]) for one in self.everyone)
+        return [one for one in self.everyone if (one.dependable, one.worst["right"]) == most]
 
     @property
     def matrices(self) -> int:
         """How many matrices each method was measured on."""
-        return sum(row["n"] for row in self.best.rows)
+        return sum(row["n"] for row in self.everyone[0].rows)
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are so many that something can be recommended."""
+        return self.matrices >= ENOUGH
 
 
 def advise(
@@ -197,6 +213,8 @@ def _advice(
         if any(is_slower.get((one.contestant, other.contestant), False) for other in best)
     ]
     avoid = [one for one in standings if not one.dependable and one.misleading]
+    first = next((one for one in best if one not in slower), None)
+    rest = [one for one in standings if not one.dependable]
     return Advice(
         use=use,
         dtype=dtype,
@@ -204,30 +222,49 @@ def _advice(
         slower=slower,
         less_right=[one for one in dependable if one.contestant in worse],
         avoid=avoid,
-        others=[one for one in standings if not one.dependable and one not in avoid],
+        others=[one for one in rest if one not in avoid],
+        more_right=_more_right(rest, first) if first else [],
     )
+
+
+def _differences(
+    pairs: Sequence[tuple[Standing, Standing]],
+) -> list[tuple[Standing, str, Decision]]:
+    """What is shown of each pair in each situation of both: the first, and where."""
+    asked = []
+    for one, other in pairs:
+        theirs = {row["situation"]: row for row in other.rows}
+        asked += [
+            (one, row["situation"], difference(row, theirs[row["situation"]]))
+            for row in one.rows
+            if row["situation"] in theirs
+        ]
+    decisions = decide([found for *_, found in asked])
+    return [(one, where, d) for (one, where, _), d in zip(asked, decisions, strict=True)]
 
 
 def _less_right(standings: Sequence[Standing]) -> set[str]:
     """Those shown to be right less often than another in some situation."""
-    pairs = list(itertools.permutations(standings, 2))
-    asked = [
-        (one, difference(mine, theirs))
-        for one, other in pairs
-        for mine, theirs in zip(one.rows, other.rows, strict=True)
-    ]
-    decisions = decide([interval for _, interval in asked])
-    return {
-        one.contestant
-        for (one, _), decision in zip(asked, decisions, strict=True)
-        if decision.answer == "lower"
-    }
+    found = _differences([*itertools.permutations(standings, 2)])
+    return {one.contestant for one, _, decision in found if decision.answer == "lower"}
+
+
+def _more_right(standings: Sequence[Standing], first: Standing) -> list[tuple[str, str]]:
+    found = _differences([(one, first) for one in standings])
+    return [(one.contestant, where) for one, where, d in found if d.answer == "higher"]
 
 
 def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> Interval:
-    """The share of right gradients of one row of `judged` less that of another."""
-    mine, theirs = ((row["right_count"], row["n"]) for row in (one, other))
-    return share_difference([(mine, theirs)])
+    """The share of right gradients of one row of `judged` less that of another.
+
+    Both are of the same matrices, and so compared matrix by matrix (McNemar's exact test).
+    """
+    pairs = list(zip(one["each"], other["each"], strict=True))
+    gained = sum(mine and not theirs for mine, theirs in pairs)
+    lost = sum(theirs and not mine for mine, theirs in pairs)
+    least = min(1.0, 2 * 0.5 ** (gained + lost))
+    p = discordant(lost, gained)
+    return Interval(one["right"] - other["right"], math.nan, math.nan, p, least)
 
 
 def against(table: pl.DataFrame, contestant: str, reference: str) -> dict[str, Decision]:

@@ -145,9 +145,9 @@ def heat_map(
     texts: Sequence[Sequence[str]],
 ) -> Any:
     """Shares in % `(rows, columns)` in colour, NaN in grey, a text in each; returns the image."""
-    shades = mpl.colormaps["cividis"].with_extremes(bad="0.85")
+    shades = mpl.colormaps["cividis"].with_extremes(bad="white")
     image = axes.imshow(values, cmap=shades, vmin=0, vmax=100, aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, fontsize=7)
+    axes.set_xticks(range(len(columns)), columns, fontsize=7, rotation=35, ha="right")
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
     for i, j in np.ndindex(values.shape):
         dark = np.isfinite(values[i, j]) and values[i, j] < 50

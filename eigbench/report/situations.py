@@ -26,7 +26,10 @@ than a tenth. The set is the same for every precision.
 """
 
 EPSILON = 1e-4
-"""The paper's ε (§2.3). Another one makes other matrices: they are reported by ε, not here."""
+"""The paper's ε (§2.3). Another one makes other matrices: they are reported by ε, not here.
+
+A run without it has situations at the first of its own that is not 0.
+"""
 
 REAL = ("cifar-patches", "cifar-conv")
 SMALL = 3
@@ -51,9 +54,10 @@ SITUATIONS = (
     ),
     Situation("ill-conditioned covariances", "of CIFAR-10 features with n·u·κ > 0.1"),
     Situation("scaled matrices", "built, times a factor from 1e-5 to 1e5, without ε"),
+    Situation("your matrices", "from your file, whatever they are"),
 )
 NAMES = tuple(situation.name for situation in SITUATIONS)
-OPEN_GAPS, CLOSING_GAPS, TIES, REAL_WELL, REAL_ILL, SCALED = NAMES
+OPEN_GAPS, CLOSING_GAPS, TIES, REAL_WELL, REAL_ILL, SCALED, YOURS = NAMES
 
 
 def classified(frame: pl.DataFrame, point: Sequence[str]) -> pl.DataFrame:
@@ -76,15 +80,14 @@ def classified(frame: pl.DataFrame, point: Sequence[str]) -> pl.DataFrame:
         .when(gap < OPEN).then(pl.lit(CLOSING_GAPS))
         .when(gap.is_not_null()).then(pl.lit(OPEN_GAPS))
     )  # fmt: skip
-    at_usual = pl.col("epsilon") == EPSILON
+    at_usual = pl.col("epsilon") == usual_epsilon(frame)
     larger = frame["d"].max() > SMALL  # type: ignore[operator]
     asked = pl.lit(value=True) if not larger else pl.col("d") > SMALL
     situation = (
         pl.when(~asked).then(None)
-        .when(pl.col("spectrum") == "file")
-        .then(pl.when(ill).then(pl.lit(REAL_ILL)).otherwise(by_gap))
         .when(pl.col("scale") != 1).then(pl.lit(SCALED))
         .when(~at_usual).then(None)
+        .when(pl.col("spectrum") == "file").then(pl.lit(YOURS))
         .when(pl.col("spectrum").is_in(REAL) & condition.is_not_null())
         .then(pl.when(ill).then(pl.lit(REAL_ILL)).otherwise(pl.lit(REAL_WELL)))
         .otherwise(by_gap)
@@ -94,6 +97,14 @@ def classified(frame: pl.DataFrame, point: Sequence[str]) -> pl.DataFrame:
         .with_columns(situation=situation.cast(pl.String))
         .drop("known_condition_number", "known_smallest_relative_gap")
     )
+
+
+def usual_epsilon(frame: pl.DataFrame) -> float:
+    """The ε of the situations of a run: the paper's, or else the first of its own above 0."""
+    own = [float(value) for value in frame["epsilon"].unique(maintain_order=True)]
+    if EPSILON in own or not own:
+        return EPSILON
+    return next((value for value in own if value > 0), own[0])
 
 
 def present(frame: pl.DataFrame) -> list[str]:

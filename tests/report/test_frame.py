@@ -83,14 +83,19 @@ def test_contestants_are_compared_on_the_matrices_of_all() -> None:
          {"condition_number": [1e5] * 2, "smallest_relative_gap": [0.0] * 2},
          situations.REAL_ILL),
         ({"scale": 1e5, "epsilon": 0.0}, {}, situations.SCALED),
-        ({"epsilon": 1e-6}, {}, None),
-        ({"spectrum": "file", "gap": None}, {"condition_number": [1e9] * 2}, situations.REAL_ILL),
-        ({"spectrum": "file", "gap": None}, {}, situations.OPEN_GAPS),
+        ({"spectrum": "file", "gap": None}, {"condition_number": [1e9] * 2}, situations.YOURS),
+        ({"spectrum": "file", "gap": None, "scale": 1e5}, {}, situations.SCALED),
     ],
 )  # fmt: skip
 def test_situations(axes: dict[str, Any], samples: dict[str, Any], situation: str | None) -> None:
     frame = frames_of([stability(samples=samples, **axes)]).stability
     assert frame["situation"].to_list() == [situation] * 2
+
+
+def test_a_run_at_another_epsilon_has_situations_too() -> None:
+    frames = frames_of([stability(epsilon=1e-2), stability(epsilon=0.0, d=8)])
+    assert frames.usual["situation"].to_list() == [situations.OPEN_GAPS] * 2 + [None] * 2
+    assert situations.usual_epsilon(frames.usual) == 1e-2
 
 
 def test_the_situation_of_a_failed_case_is_that_of_its_matrices() -> None:

@@ -80,6 +80,35 @@ def test_of_equals_the_one_not_shown_to_be_slower(shown: bool) -> None:
     assert names(found.slower) == (["spectral"] if shown else [])
 
 
+def test_of_few_matrices_nothing_is_recommended() -> None:
+    records = [stability(method=m, d=d) for m in ("spectral", "svd") for d in range(4, 13)]
+    assert not advice(records).enough
+    assert advice([*everywhere("spectral"), *everywhere("svd")]).enough
+
+
+def test_a_recommended_method_is_always_finite() -> None:
+    """All but one of its gradients are within 10 %, and that one is not finite."""
+    mostly = everywhere("svd")
+    nan = {"gradient_error": [1e-6, float("nan")], "gradient_finite": [1.0, 0.0]}
+    mostly[0] = stability(method="svd", d=4, gap=OPEN, samples=nan)
+    found = advice([*everywhere("spectral"), *mostly])
+    assert names(found.recommended) == ["spectral"]
+    assert names(found.others) == ["svd"]
+
+
+def test_one_that_is_right_more_often_is_named_though_it_is_not_dependable() -> None:
+    coarse = everywhere("spectral", samples={"gradient_error": [0.05, 0.05]})
+    found = advice([*coarse, *everywhere("svd")[:10], *everywhere("svd", lost)[10:]])
+    assert names(found.recommended) == ["spectral"]
+    assert found.more_right == [("svd", situations.OPEN_GAPS)]
+
+
+def test_equals_are_the_best_together() -> None:
+    found = advice([*everywhere("svd", lost), *everywhere("eigh", lost)])
+    assert not found.recommended
+    assert names(found.best) == ["svd", "eigh"]
+
+
 def test_less_often_right_needs_a_difference_beyond_chance() -> None:
     """18 of 20 against 20 of 20 is none; 0 of 20 within 1 %, all within 10 %, is one."""
     nearly = everywhere("trunc")

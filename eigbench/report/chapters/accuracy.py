@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 
 from eigbench.report import situations
-from eigbench.report.frame import Frames, metric, values_of
+from eigbench.report.frame import POINT, Frames, metric, values_of
 from eigbench.report.judgement import judged
 from eigbench.report.names import word
-from eigbench.report.numbers import NOTHING, cosine, percent, scientific
+from eigbench.report.numbers import NOTHING, axis_value, cosine, percent, scientific
 from eigbench.report.plots import (
     SMALL_SET,
     gap_axis,
@@ -43,7 +43,8 @@ def chapters(
         _definitions(frame),
         _by_situation(frames, table_of, dtype),
         _truncated(everyone, dtype),
-        _variants(everyone, dtype),
+        _variants(frames.stability, dtype),
+        _classes(frame, shown, dtype),
         _distributions(frames, frame, dtype),
         _closing(frames, frame, shown),
         _by_epsilon(frames.usual.filter(pl.col("contestant").is_in(shown))),
@@ -173,10 +174,16 @@ def _truncated(rows: pl.DataFrame, dtype: str) -> Chapter | None:
     )
 
 
-def _variants(rows: pl.DataFrame, dtype: str) -> Chapter | None:
-    """Power iteration with more steps, and the hybrid as Eq. 10 has it, beside the usual ones."""
-    families = ("pi", "hybrid", "hybrid-eq10", "hybrid-loop")
-    own = rows.filter(pl.col("method").is_in(families) & (pl.col("dtype") == dtype))
+def _variants(frame: pl.DataFrame, dtype: str) -> Chapter | None:
+    """Power iteration with more steps, and the hybrid as Eq. 10 has it, beside the usual ones.
+
+    On the matrices that all of them were measured on.
+    """
+    families = ("pi", "hybrid", "hybrid-eq10")
+    own = frame.filter(pl.col("method").is_in(families) & (pl.col("dtype") == dtype))
+    everyone = pl.col("contestant").n_unique().over("loss")
+    own = own.filter(pl.col("contestant").n_unique().over(POINT) == everyone)
+    own = judged(own)
     parts = []
     for loss in values_of(own, "loss"):
         there = own.filter(pl.col("loss") == loss)
@@ -189,6 +196,39 @@ def _variants(rows: pl.DataFrame, dtype: str) -> Chapter | None:
         "Power iteration with more steps, and the hybrid without ∂L/∂λ (Eq. 10)",
         render("accuracy-variants", parts=parts, dtype=dtype),
     )
+
+
+def _classes(frame: pl.DataFrame, shown: Sequence[str], dtype: str) -> Chapter | None:
+    """Share right and not finite of each class of matrices inside the situations."""
+    own = frame.filter(
+        (pl.col("loss") == "whitening") & (pl.col("dtype") == dtype)
+        & pl.col("situation").is_not_null() & pl.col("contestant").is_in(shown)
+    )  # fmt: skip
+    keys = ["situation", "spectrum", "gap", "scale", "d"]
+    groups = own.group_by(*keys, "contestant").agg(
+        pl.len(), pl.col("right").mean(), pl.col("finite").mean()
+    )
+    found = {tuple(row[key] for key in (*keys, "contestant")): row for row in groups.to_dicts()}
+    classes = own.select(keys).unique(maintain_order=True, keep="first")
+    order = pl.col("situation").cast(pl.Enum(situations.NAMES))
+    body = []
+    for row in classes.sort(order, maintain_order=True).iter_rows():
+        cells = [found.get((*row, name)) for name in shown]
+        gap = NOTHING if row[2] is None else axis_value(row[2])
+        body.append([row[0], row[1], gap, axis_value(row[3]), str(row[4]),
+                     *map(_class_cell, cells)])  # fmt: skip
+    if not body:
+        return None
+    headers = ["situation", "spectrum", "gap", "scale", "d", *(f"`{name}`" for name in shown)]
+    text = render("accuracy-classes", table=table(headers, body), dtype=dtype)
+    return Chapter("Inside each situation: size by size", text)
+
+
+def _class_cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return NOTHING
+    lost = "" if row["finite"] == 1 else f" (NaN {percent(1 - row['finite'])})"
+    return f"{percent(row['right'])}{lost}"
 
 
 def _distributions(frames: Frames, frame: pl.DataFrame, dtype: str) -> Chapter | None:

@@ -50,7 +50,7 @@ def chapters(frames: Frames, frame: pl.DataFrame) -> list[Chapter | None]:
     written = [(title, text()) for title, text in tests]
     body = "\n\n".join(details(title, text) for title, text in written if text)
     found = [Chapter("The claims of the paper's section 2, measured", body)] if body else []
-    return [*found, *_table_1(frames)]
+    return [*found, *table_1(frames)]
 
 
 def _of_paper(frame: pl.DataFrame) -> pl.DataFrame:
@@ -61,7 +61,7 @@ def _of_paper(frame: pl.DataFrame) -> pl.DataFrame:
 
 def of_series(frames: Frames) -> Part | None:
     """The part of a run that holds Table 1 and Figure 1 alone."""
-    chapters_of = _table_1(frames)
+    chapters_of = table_1(frames)
     if not chapters_of:
         return None
     same, all_of = _agreement(frames)
@@ -312,7 +312,7 @@ def _agreement(frames: Frames) -> tuple[int, int]:
     return sum(TABLE_1[ratio] == terms[ratio] for ratio in compared), len(compared)
 
 
-def _table_1(frames: Frames) -> list[Chapter]:
+def table_1(frames: Frames) -> list[Chapter]:
     """Table 1, the error that K terms leave, and Figure 1."""
     found = _series(frames)
     if not found:

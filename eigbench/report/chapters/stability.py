@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
+from eigbench.kinds.stability import StabilityCase
 from eigbench.report import judgement, situations
 from eigbench.report.chapters import accuracy, claims, properties
 from eigbench.report.chapters.profile import function_times
@@ -32,7 +34,7 @@ from eigbench.report.render import Chapter, Part, figure, render, table
 PAPERS = ("svd", "pi", "hybrid", "spectral")
 """What the paper is about: SVD, power iteration, its hybrid; and the exact gradient of f(M)."""
 
-TITLES = {"svd": "SVD", "pi": "PI", "hybrid": "hybrid", "spectral": "exact (`spectral`)"}
+TITLES = {"svd": "SVD", "pi": "PI", "hybrid": "hybrid", "spectral": "exact rule (`spectral`)"}
 REFERENCE = "spectral"
 LOWEST, HIGHEST = 1e-8, 1e3
 """The ends of the error axis: below the rounding of float32, and larger than any use."""
@@ -41,7 +43,7 @@ LOWEST, HIGHEST = 1e-8, 1e3
 def part(frames: Frames) -> Part | None:
     """The part of a report that is about stability; None if nothing of it was measured."""
     if frames.usual.is_empty():
-        return claims.of_series(frames)
+        return _nothing(frames) or claims.of_series(frames)
     frame, left_out = _settled(frames)
     times = function_times(frames)
     loss, dtype = _main(frame)
@@ -52,10 +54,13 @@ def part(frames: Frames) -> Part | None:
     head = render(
         "stability",
         picture=_picture(frames, frame, shown, (loss, dtype)) if len(main) else "",
-        table=_table(main, shown, times) if len(main) else "",
+        table=_table(frames, main, shown, times) if len(main) else "",
         loss=loss,
         dtype=dtype,
-        epsilon=situations.EPSILON,
+        epsilon=situations.usual_epsilon(frames.usual),
+        has_scaled=situations.SCALED in situations.present(main),
+        has_times=len(times) > 0,
+        more_right=[one for one in advice if one.more_right],
         sentences=sentences,
         advice=_advice_table(advice),
         advised=bool(advice),
@@ -78,6 +83,17 @@ def part(frames: Frames) -> Part | None:
         chapters=[chapter for chapter in chapters if chapter is not None],
         summary=[_plain(sentence) for sentence in [*sentences, *_advised(advice)]],
     )
+
+
+def _nothing(frames: Frames) -> Part | None:
+    """What is said where every stability case was skipped; None if there is none at all."""
+    skipped = frames.records(StabilityCase, "skipped")
+    if not skipped:
+        return None
+    reasons = Counter(record.reason or "no reason recorded" for _, record in skipped)
+    head = render("stability-nothing", n=len(skipped), reasons=reasons.most_common(3))
+    summary = [_plain(line) for line in head.splitlines() if line]
+    return Part("Stability and accuracy", head, claims.table_1(frames), summary)
 
 
 def _settled(frames: Frames) -> tuple[pl.DataFrame, list[str]]:
@@ -131,7 +147,7 @@ def _picture(
     )
 
 
-def _table(main: pl.DataFrame, shown: Sequence[str], times: pl.DataFrame) -> str:
+def _table(frames: Frames, main: pl.DataFrame, shown: Sequence[str], times: pl.DataFrame) -> str:
     """Situations down, methods across, and the time last."""
     body = []
     for name in situations.present(main):
@@ -140,7 +156,15 @@ def _table(main: pl.DataFrame, shown: Sequence[str], times: pl.DataFrame) -> str
         count = max(row["n"] for row in rows.values())
         body.append([f"{name} ({count})", *(_cell(rows.get(method)) for method in shown)])
     body.append(["*time over `torch.linalg.eigh`*", *(_time(times, method) for method in shown)])
-    return table(["situation (matrices)", *(TITLES.get(m, f"`{m}`") for m in shown)], body)
+    heads = [_title(frames, method) for method in shown]
+    return table(["situation (matrices)", *heads], body)
+
+
+def _title(frames: Frames, method: str) -> str:
+    """A method as the head of a column, with its K."""
+    own = frames.usual.filter(pl.col("contestant") == method)["iterations"].drop_nulls()
+    K = f", K = {own[0]}" if len(own) else ""
+    return TITLES.get(method, f"`{method}`") + K
 
 
 def _cell(row: dict[str, Any] | None) -> str:
@@ -223,6 +247,7 @@ def _facts(main: pl.DataFrame, method: str, times: pl.DataFrame) -> dict[str, An
         "rows": rows,
         "right": [row for row in rows if row["right"] == 1],
         "partly": [row for row in rows if row["right"] < 1],
+        "worst": min(rows, key=lambda row: (row["right"], row["finite"])),
         "lost": [row for row in rows if row["finite"] < 1],
         "away": [row for row in rows if row["cosine"] is not None and row["cosine"] < 0],
         "best": max(rows, key=lambda row: row["right"]),
@@ -237,9 +262,9 @@ def _advice_table(advice: Sequence[Advice]) -> str:
     body = [
         [
             one.use.depends_on,
-            _named(one.recommended) or f"none is dependable; the best is {_named([one.best])}",
+            _used(one),
             _named([*one.slower, *one.less_right]) or NOTHING,
-            _worst(one.recommended[0] if one.recommended else one.best),
+            _worst((one.recommended or one.best)[0]),
             str(one.matrices),
         ]
         for one in advice
@@ -247,6 +272,13 @@ def _advice_table(advice: Sequence[Advice]) -> str:
     headers = ["your loss depends on", "use", "dependable too", "worst situation of the first",
                "matrices"]  # fmt: skip
     return table(headers, body)
+
+
+def _used(one: Advice) -> str:
+    if not one.enough:
+        return f"too few matrices to say ({judgement.ENOUGH} are needed)"
+    best = f"none is dependable; the best: {_named(one.best)}"
+    return _named(one.recommended) or best
 
 
 def _named(standings: Sequence[Standing]) -> str:
@@ -267,6 +299,7 @@ def _advised(advice: Sequence[Advice]) -> list[str]:
     return [
         f"For {one.use.depends_on} use {_named(one.recommended) or 'none of these'}."
         for one in advice
+        if one.enough
     ]
 
 
