@@ -38,17 +38,19 @@ def chapters(
 ) -> list[Chapter | None]:
     """Every chapter that the rows have data for; `shown` are the contestants of the opening."""
     table_of = judged(frame)
+    several = values_of(frame, "contestant")
+    few = several if len(several) <= SMALL_SET else shown
     everyone = judged(frames.stability)
     return [
         _definitions(frame),
         _by_situation(frames, table_of, dtype),
         _truncated(everyone, dtype),
         _variants(frames.stability, dtype),
-        _classes(frame, shown, dtype),
+        _classes(frame, few, dtype),
         _distributions(frames, frame, dtype),
         _closing(frames, frame, shown),
-        _by_epsilon(frames.usual.filter(pl.col("contestant").is_in(shown))),
-        _by_precision(table_of.filter(pl.col("contestant").is_in(shown))),
+        _by_epsilon(frames.usual.filter(pl.col("contestant").is_in(few))),
+        _by_precision(table_of.filter(pl.col("contestant").is_in(few))),
         _spectra(frames),
     ]
 
