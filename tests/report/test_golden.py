@@ -101,7 +101,15 @@ SAMPLES = Path(__file__).parents[2] / "reports"
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "name",
-    ["stability", "train-field", "train-short", "train-stress", "paper-table2", "paper-table5"],
+    [
+        "stability",
+        "train-field",
+        "train-short",
+        "train-stress",
+        "train-released",
+        "paper-table2",
+        "paper-table5",
+    ],
 )
 def test_a_committed_sample_is_what_its_records_say(tmp_path: Path, name: str) -> None:
     sample = SAMPLES / name
