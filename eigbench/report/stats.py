@@ -267,11 +267,6 @@ class Level:
         spread = self.variance * (self.freedom + 1)
         return replace(self, variance=self.variance + proportion**2 * spread)
 
-    @property
-    def inverse(self) -> Level:
-        """The level of what the values are divided by, as these are logarithms."""
-        return replace(self, value=-self.value)
-
 
 def level(values: Floats) -> Level | None:
     """The level of values in order of time `(rounds,)`, and how well the run knows it.

@@ -89,16 +89,6 @@ def test_another_run_is_off_by_a_share_of_the_spread_of_stretches(share: float) 
     assert (moved.value, moved.freedom) == (known(numbers).value, 3)
 
 
-def test_an_inverse_takes_away() -> None:
-    """log(a/c) − log(b/d), with the variance of all four."""
-    a, b, c, d = (Level(value, variance, 4) for value, variance in
-                  ((3.0, 0.1), (2.0, 0.2), (0.5, 0.3), (0.25, 0.4)))  # fmt: skip
-    found = between_runs([b, d.inverse], [a, c.inverse], 0)
-    assert found.value == pytest.approx((3.0 - 0.5) - (2.0 - 0.25))
-    reach = stats.t(1 / (0.01 + 0.04 + 0.09 + 0.16) * 4).ppf(0.975) * 1
-    assert found.high - found.value == pytest.approx(reach)
-
-
 def test_rounds_that_resemble_their_neighbours_do_not_make_it_too_sure() -> None:
     """A naive t interval of such rounds holds the truth far less often than it says."""
     draw = np.random.default_rng(0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter
 from itertools import combinations, product
 
@@ -279,76 +278,6 @@ def known(numbers: list[float]) -> Level:
     found = level(np.array(numbers))
     assert found is not None
     return found
-
-
-def test_many_rounds_are_ten_medians() -> None:
-    numbers = [float((7 * index) % 31) for index in range(51)]
-    sizes = [6, *[5] * 9]
-    medians, start = [], 0
-    for size in sizes:
-        medians.append(statistics.median(numbers[start : start + size]))
-        start += size
-    found = known(numbers)
-    assert found.value == pytest.approx(statistics.mean(medians))
-    assert found.variance == pytest.approx(statistics.variance(medians) / 10)
-    assert found.freedom == 9
-
-
-def test_a_pause_spoils_a_round_and_not_the_level() -> None:
-    quiet = np.random.default_rng(0).normal(0, 0.01, 51)
-    paused = quiet.copy()
-    paused[[3, 20, 44]] += 5
-    before, after = known(list(quiet)), known(list(paused))
-    assert after.value == pytest.approx(before.value, abs=0.01)
-    assert after.variance < 4 * before.variance
-
-
-@pytest.mark.parametrize("numbers", [[], [1.0], [1.0, math.nan, 2.0], [math.inf, 1.0]])
-def test_too_little_is_no_level(numbers: list[float]) -> None:
-    assert level(np.array(numbers)) is None
-
-
-@pytest.mark.parametrize("proportion", [0.0, 0.3, 1.0])
-def test_another_run_is_off_by_a_share_of_the_spread(proportion: float) -> None:
-    numbers = [1.0, 2.0, 4.0, 3.0]
-    spread = statistics.variance(numbers)
-    moved = known(numbers).moved(proportion)
-    assert moved.variance == pytest.approx(spread / 4 + proportion**2 * spread)
-    assert (moved.value, moved.freedom) == (known(numbers).value, 3)
-
-
-def test_rounds_without_scatter_leave_the_allowance() -> None:
-    """Then the difference is normal, of variance 2τ²."""
-    found = between_runs([Level(0.0, 0.0, 9)], [Level(0.1, 0.0, 9)], 0.02)
-    expected = scipy_stats.norm(0, math.sqrt(2) * 0.02)
-    assert found.p == pytest.approx(2 * expected.sf(0.1))
-    assert found.high - found.value == pytest.approx(expected.ppf(0.975))
-    same = between_runs([Level(1.0, 0.0, 9)], [Level(1.0, 0.0, 9)], 0)
-    assert (same.value, same.p) == (0, 1)
-
-
-def test_an_inverse_takes_away() -> None:
-    """log(a/c) − log(b/d), with the variance of all four."""
-    a, b, c, d = (Level(value, variance, 4) for value, variance in
-                  ((3.0, 0.1), (2.0, 0.2), (0.5, 0.3), (0.25, 0.4)))  # fmt: skip
-    found = between_runs([b, d.inverse], [a, c.inverse], 0)
-    assert found.value == pytest.approx((3.0 - 0.5) - (2.0 - 0.25))
-    reach = scipy_stats.t(1 / (0.01 + 0.04 + 0.09 + 0.16) * 4).ppf(0.975)
-    assert found.high - found.value == pytest.approx(reach)
-
-
-def test_rounds_that_resemble_their_neighbours_do_not_make_it_too_sure() -> None:
-    """A plain t interval of such rounds holds the truth far less often than it says."""
-    draw = np.random.default_rng(0)
-    held = {"stretches": 0, "plain": 0}
-    for _ in range(400):
-        a, b = (_resembling(draw, 51) for _ in range(2))
-        found = between_runs([known(a)], [known(b)], 0)
-        held["stretches"] += found.low <= 0 <= found.high
-        plain = scipy_stats.ttest_ind(b, a, equal_var=False).confidence_interval(0.95)
-        held["plain"] += plain.low <= 0 <= plain.high
-    assert held["stretches"] / 400 > 0.88
-    assert held["plain"] / 400 < 0.8
 
 
 def _resembling(draw: np.random.Generator, count: int) -> list[float]:

@@ -140,21 +140,21 @@ def _heat_text(row: dict[str, Any] | None) -> str:
     return percent(row["right"]).removesuffix(" %") + lost
 
 
+def share_cell(row: dict[str, Any] | None) -> str:
+    """A row of `judged`: right, not finite where some are, median error, median cosine."""
+    if row is None:
+        return NOTHING
+    lost = "" if row["finite"] == 1 else f" (NaN {percent(1 - row['finite'])})"
+    direction = NOTHING if row["cosine"] is None else cosine(row["cosine"])
+    return f"**{percent(row['right'])}**{lost}, {scientific(row['error'])}, {direction}"
+
+
 def _share_table(rows: pl.DataFrame, contestants: Sequence[str]) -> str:
     """Situations down, contestants across: right, not finite, median error, cosine."""
     body = []
     for name in situations.present(rows):
         own = {r["contestant"]: r for r in rows.filter(pl.col("situation") == name).to_dicts()}
-        cells = []
-        for contestant in contestants:
-            row = own.get(contestant)
-            if row is None:
-                cells.append(NOTHING)
-                continue
-            lost = "" if row["finite"] == 1 else f" (NaN {percent(1 - row['finite'])})"
-            direction = NOTHING if row["cosine"] is None else cosine(row["cosine"])
-            cells.append(f"**{percent(row['right'])}**{lost}, {scientific(row['error'])}, "
-                         f"{direction}")  # fmt: skip
+        cells = (share_cell(own.get(contestant)) for contestant in contestants)
         counts = sorted({row["n"] for row in own.values()})
         body.append([f"{name} ({'–'.join(map(str, counts))})", *cells])
     return table(["situation (matrices)", *(f"`{name}`" for name in contestants)], body)

@@ -24,7 +24,6 @@ from eigbench.report.numbers import (
     axis_value,
     cosine,
     percent,
-    scientific,
     significant,
     span,
 )
@@ -154,7 +153,9 @@ def _table(frames: Frames, main: pl.DataFrame, shown: Sequence[str], times: pl.D
         rows = {row["contestant"]: row
                 for row in main.filter(pl.col("situation") == name).to_dicts()}  # fmt: skip
         count = max(row["n"] for row in rows.values())
-        body.append([f"{name} ({count})", *(_cell(rows.get(method)) for method in shown)])
+        body.append(
+            [f"{name} ({count})", *(accuracy.share_cell(rows.get(method)) for method in shown)]
+        )
     body.append(["*time over `torch.linalg.eigh`*", *(_time(times, method) for method in shown)])
     heads = [_title(frames, method) for method in shown]
     return table(["situation (matrices)", *heads], body)
@@ -165,14 +166,6 @@ def _title(frames: Frames, method: str) -> str:
     own = frames.usual.filter(pl.col("contestant") == method)["iterations"].drop_nulls()
     K = f", K = {own[0]}" if len(own) else ""
     return TITLES.get(method, f"`{method}`") + K
-
-
-def _cell(row: dict[str, Any] | None) -> str:
-    if row is None:
-        return NOTHING
-    lost = "" if row["finite"] == 1 else f" (NaN {percent(1 - row['finite'])})"
-    direction = NOTHING if row["cosine"] is None else cosine(row["cosine"])
-    return f"**{percent(row['right'])}**{lost}, {scientific(row['error'])}, {direction}"
 
 
 def _time(times: pl.DataFrame, method: str) -> str:
