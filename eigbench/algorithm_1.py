@@ -5,6 +5,9 @@ from __future__ import annotations
 ITERATIONS = 19
 """K: power iterations, and terms of the series that replaces them backward (§2.4)."""
 
+EPSILON = 1e-4
+"""ε, which is added to the eigenvalues (§2.3, above Eq. 13)."""
+
 RAYLEIGH_MISMATCH = 0.1
 """Line 3: an eigenvalue whose Rayleigh quotient is off by this share stops the algorithm."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eigbench.algorithm_1 import EPSILON
 from eigbench.architectures import STEM_CHANNELS
 from eigbench.errors import NotApplicable
 from eigbench.kinds.profile import ProfileCase
@@ -22,7 +23,6 @@ from eigbench.networks import build, slot_module
 IMAGE = 32
 """Rows and columns: of CIFAR's images, and of what the layer after the first convolution sees."""
 CLASSES = 10
-EPSILON = 1e-4
 POOL = 4
 """So many different inputs, of which each run gets a copy of its own where they are fresh."""
 

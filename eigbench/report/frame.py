@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 import polars as pl
 
+from eigbench.algorithm_1 import ITERATIONS
 from eigbench.kinds.invariance import InvarianceCase
 from eigbench.kinds.path import PathCase
 from eigbench.kinds.profile import ProfileCase
@@ -33,7 +34,6 @@ POINT = ("d", "spectrum", "gap", "scale", "dtype", "epsilon", "loss", "matrix")
 RIGHT = 0.01
 """A gradient counts as right up to this relative error."""
 
-USUAL_ITERATIONS = 19
 
 STEP_SERIES = ("loss", "gradient_norm", "layer_gradient_norm", "rank_kept", "mean_neighbour_ratio",
                "neighbour_ratio_above_epsilon")  # fmt: skip
@@ -57,7 +57,7 @@ class Frames:
     @property
     def iterations(self) -> int:
         """The suite's usual K: the first of its axis."""
-        return (self.run.suite.axes.iterations or [USUAL_ITERATIONS])[0]
+        return (self.run.suite.axes.iterations or [ITERATIONS])[0]
 
     def records(self, kind: type[C], *statuses: str) -> list[tuple[C, Record]]:
         """The cases of a kind with their records, of these statuses (all if none is named)."""

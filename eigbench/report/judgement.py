@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 
 from eigbench.report import situations
-from eigbench.report.frame import POINT, RIGHT, metric, values_of
+from eigbench.report.frame import POINT, metric, values_of
 from eigbench.report.stats import Decision, Interval, decide, discordant
 
 SOUND = 0.1
@@ -279,7 +279,3 @@ def against(table: pl.DataFrame, contestant: str, reference: str) -> dict[str, D
     shared = [name for name in mine if name in theirs]
     decisions = decide([difference(mine[name], theirs[name]) for name in shared])
     return dict(zip(shared, decisions, strict=True))
-
-
-THRESHOLDS = (RIGHT, SOUND, 1.0)
-"""The errors at which shares are shown."""

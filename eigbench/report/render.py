@@ -66,10 +66,8 @@ def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     public = (numbers.percent, numbers.percentage, numbers.scientific, numbers.cosine,
-              numbers.axis_value, numbers.supported, numbers.with_interval, numbers.difference,
-              numbers.significant, numbers.count, numbers.amount, numbers.operations,
-              numbers.counted, numbers.plural, numbers.fixed, names.word, names.words,
-              names.listed, names.label, both)  # fmt: skip
+              numbers.axis_value, numbers.count, numbers.plural, numbers.fixed, names.listed,
+              both)  # fmt: skip
     made.filters.update({function.__name__: function for function in public})
     made.globals.update(details=details, figure=figure)
     return made

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from eigbench import algorithm_1
+
 OPEN = 5e-4
 """Gaps are open from this smallest relative gap on: of 1e-3, ε leaves a little less."""
 
@@ -25,7 +27,7 @@ DOUBT = 0.1
 than a tenth. The set is the same for every precision.
 """
 
-EPSILON = 1e-4
+EPSILON = algorithm_1.EPSILON
 """The paper's ε (§2.3). Another one makes other matrices: they are reported by ε, not here.
 
 A run without it has situations at the first of its own that is not 0.

@@ -8,10 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
+from eigbench.algorithm_1 import ITERATIONS
 from eigbench.kinds.series import COEFFICIENT_TERMS, SeriesCase
 from eigbench.kinds.stability import StabilityCase
 from eigbench.report import situations
-from eigbench.report.frame import USUAL_ITERATIONS, Frames, metric, values_of
+from eigbench.report.frame import Frames, metric, values_of
 from eigbench.report.names import setting
 from eigbench.report.numbers import NOTHING, axis_value, percent, scientific
 from eigbench.report.paper import NEIGHBOUR_RATIO, TABLE_1
@@ -158,7 +159,7 @@ def _limit(frames: Frames) -> str:
                 pl.col("error").median()).sort("iterations")  # fmt: skip
             panel.plot(rows["iterations"], rows["error"].clip(1e-16, 1e3), marker="o", markersize=4,
                        color=f"C{place}", label=f"smallest gap {axis_value(gap)}")  # fmt: skip
-        panel.axvline(USUAL_ITERATIONS, color="0.6", linewidth=0.8)
+        panel.axvline(ITERATIONS, color="0.6", linewidth=0.8)
         panel.set(xscale="log", yscale="log", xlabel="K, iterations")
         panel.set_title(method, fontsize=9)
     axes[0].set_ylabel("median relative error")
