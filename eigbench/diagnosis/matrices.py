@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -33,39 +33,37 @@ OUTPUTS = {
     "svd": ("left", "singular values", "right"),
 }
 """The names of what each operation returns, in its order; `right` is Vᴴ."""
+FUNCTION = "function"
+"""The name of a gradient by f(M), of M's shape."""
+
+Numbers = NDArray[Any]
+"""An array of float64 or complex128."""
 
 
 @dataclass(frozen=True, eq=False)
 class Upstream:
-    """The loss's gradients as they reach the decomposition, in float64."""
+    """The loss's gradients as they reach the decomposition, in float64 or complex128.
 
-    by_function: Floats | None = None
-    """`∂L/∂f(M)` `(n, n)`."""
-    by_eigenvalues: Floats | None = None
-    """`∂L/∂λ` `(n,)`, ascending."""
-    by_eigenvectors: Floats | None = None
-    """`∂L/∂V` `(n, n)`."""
-    eigenvectors: Floats | None = None
-    """The V `(n, n)` to which `by_eigenvectors` belongs; None: that of `torch.linalg.eigh`."""
+    Complex gradients follow torch's convention: `dL = Re ⟨gradient, d output⟩`.
+    """
+
+    gradients: Mapping[str, Numbers] = field(default_factory=dict)
+    """By the names in `OUTPUTS`, or `FUNCTION`: each of its output's shape, without batch."""
+    outputs: Mapping[str, Numbers] = field(default_factory=dict)
+    """What the watched call returned, to which the gradients belong; empty if it is not known.
+
+    Then gradients by vectors belong to those that torch returns for the matrix in its own dtype.
+    """
 
     @property
     def finite(self) -> bool:
         """Whether every gradient is finite."""
-        return all(np.isfinite(array).all() for array in self.given().values())
-
-    def given(self) -> dict[str, Floats]:
-        """Each gradient that there is, by its name in formulas."""
-        named = {
-            "∂L/∂f(M)": self.by_function,
-            "∂L/∂λ": self.by_eigenvalues,
-            "∂L/∂V": self.by_eigenvectors,
-        }
-        return {name: array for name, array in named.items() if array is not None}
+        return all(np.isfinite(array).all() for array in self.gradients.values())
 
     @property
-    def of_pairs(self) -> bool:
-        """Whether there is a gradient by eigenvalues or eigenvectors."""
-        return self.by_eigenvalues is not None or self.by_eigenvectors is not None
+    def of_outputs(self) -> bool:
+        """Whether there is a gradient by values or vectors of a decomposition."""
+        return bool(self.gradients.keys() - {FUNCTION})
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Origin:
     """The call in which `eigbench.watch` saw a matrix."""
 
     operation: str
-    """"eigh" or "svd"."""
+    """Of torch.linalg, such as "eigh", "svdvals" or "pinv"."""
     cause: str
     """Why it was saved, in words."""
     step: int
@@ -87,15 +85,20 @@ class Origin:
 
 @dataclass(frozen=True, eq=False)
 class GivenMatrix:
-    """One matrix `(n, n)` as it was given, in float64, and the dtype that it was given in."""
+    """One matrix `(m, n)` as it was given, and the dtype that it was given in."""
 
     label: str
-    entries: Floats
+    entries: Numbers
+    """Float64, or complex128 if it was given complex."""
     dtype: str
+    """Of torch, such as "bfloat16" or "complex64"."""
+    decomposition: Literal["eigh", "svd"] = "eigh"
+    """Its problem: eigenpairs of a square matrix that should be Hermitian, or singular triples.
+
+    "svd" of what is not square, and of what a watched `svd`, `svdvals` or `pinv` was given.
+    """
     upstream: Upstream = field(default_factory=Upstream)
     origin: Origin | None = None
-    gram: bool = False
-    """Whether it is XᵀX of the X that was decomposed by `svd`."""
 
     @property
     def usable(self) -> GivenMatrix:
