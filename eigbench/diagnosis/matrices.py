@@ -303,7 +303,7 @@ def read_call(path: Path) -> Stack | None:
         return None
     with reading(path):
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    if not (isinstance(content, dict) and content.get("format") in FORMATS):
+    if not (isinstance(content, dict) and str(content.get("format")) in FORMATS):
         return None
     with at(f"cannot read {path}"):
         return _call_of(content)
@@ -312,7 +312,7 @@ def read_call(path: Path) -> Stack | None:
 def _call_of(content: Mapping[str, Any]) -> Stack:
     origin = _origin(content)
     decomposition = content.get("decomposition", origin.operation)
-    if decomposition not in OUTPUTS:
+    if decomposition not in [*OUTPUTS]:  # a list: it may be anything
         raise InputError(f"its decomposition is {decomposition!r}; eigh or svd is right")
     matrix = content.get("matrix")
     M = _numbers(_tensor("its matrix", matrix))
