@@ -376,7 +376,9 @@ def _yours(spectrum: Spectrum, seen: LossView) -> Question:
         return Question(YOURS, seen.indices, reason=_because(f"seen_{seen.kind}", seen=seen))
     casts = list(_casts(spectrum))
     if spectrum.svd:
-        return Question(YOURS, seen.indices, _of_triples(spectrum, seen, casts), torch=None)
+        cures = _of_triples(spectrum, seen, casts)
+        naive = next(cure for cure in cures if cure.method == TORCH)
+        return Question(YOURS, seen.indices, cures, torch=naive)
     call = "values, V = torch.linalg.eigh({M})"
     if not seen.vectors:
         call = "values = torch.linalg.eigvalsh({M})"

@@ -182,8 +182,9 @@ def unit_of(matrix: GivenMatrix) -> float:
     Entries of float64 that are all float32 numbers were computed in float32 and converted, unless
     they are short numbers, as those that are written by hand.
     """
-    if matrix.dtype not in DOUBLE:
-        return unit(matrix.dtype) if matrix.dtype in _FLOATS else unit("float64")
+    dtype = (matrix.origin.given_dtype if matrix.origin else "") or matrix.dtype
+    if dtype not in DOUBLE:
+        return unit(dtype) if dtype in _FLOATS else unit("float64")
     entries = matrix.entries
     narrow = np.complex64 if np.iscomplexobj(entries) else np.float32
     if not (entries.astype(narrow) == entries).all():
