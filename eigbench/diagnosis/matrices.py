@@ -285,11 +285,15 @@ def write_call(
 
     The matrix is `(m, n)`; the parts of `Upstream` go by the names in `OUTPUTS`.
     """
+
+    def kept(tensor: Tensor) -> Tensor:  # without the batch that it may be a view of
+        return tensor.cpu().resolve_conj().resolve_neg().clone()
+
     content = {
         "format": FORMATS[-1],
-        "matrix": matrix.cpu().clone(),
+        "matrix": kept(matrix),
         "decomposition": decomposition,
-        **{part: {k: v.cpu().clone() for k, v in some.items()} for part, some in parts.items()},
+        **{part: {k: kept(v) for k, v in some.items()} for part, some in parts.items()},
         **asdict(origin),
     }
     buffer = io.BytesIO()
@@ -328,8 +332,7 @@ def _call_of(content: Mapping[str, Any]) -> Stack:
         named = {name: _numbers(_tensor(f"its {part}, {name},", x)) for name, x in some.items()}
         _require_fitting(f"its {part}, ", named, M, decomposition)
         parts[part] = {name: values[None] for name, values in named.items()}
-    dtype = origin.given_dtype or dtype_name(matrix)
-    return Stack("M", M[None], dtype, decomposition, **parts, origin=origin)
+    return Stack("M", M[None], dtype_name(matrix), decomposition, **parts, origin=origin)
 
 
 def _origin(content: Mapping[str, Any]) -> Origin:

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
-from eigbench.data.matrices import dtype_name
 from eigbench.diagnosis.calls import Decomposition, aside, values_of
 from eigbench.diagnosis.matrices import OUTPUTS, Origin, write_call
 from eigbench.runs.record import number
@@ -179,7 +178,7 @@ def cast_from(M: Tensor) -> str:
         return ""
     leaf = getattr(source, "variable", None)
     before = source._input_metadata[output].dtype if leaf is None else leaf.dtype
-    return "" if before == M.dtype else dtype_name(before)
+    return "" if before == M.dtype else str(before).removeprefix("torch.")
 
 
 def _through_pairs(
@@ -200,8 +199,8 @@ def _through_pairs(
 
 def _norm(gradient: Tensor) -> Tensor:
     """In float64, in which the squares of float32 numbers do not overflow."""
-    real = torch.view_as_real(gradient) if gradient.is_complex() else gradient
-    norm: Tensor = torch.linalg.vector_norm(real.detach(), dtype=torch.float64)
+    double = torch.complex128 if gradient.is_complex() else torch.float64
+    norm: Tensor = torch.linalg.vector_norm(gradient, dtype=double)
     return norm
 
 

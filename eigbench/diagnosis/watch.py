@@ -47,7 +47,7 @@ def watch(
     *,
     keep: int = 10_000,
 ) -> Watch:
-    """Record every `torch.linalg.eigh` and `svd` inside a `with`, and keep the first that fails.
+    """Record every decomposition of torch inside a `with`, and keep the first that fails.
 
         with eigbench.watch(model):
             train(model)
@@ -59,10 +59,14 @@ def watch(
     norms of gradients) and `report.md`. If nothing failed, the report is of the matrix with the
     smallest gap. `folder` gets a number if it exists; see `Watch.folder`.
 
+    Seen are `eigh`, `eigvalsh`, `svd`, `svdvals`, `pinv`, `matrix_norm`, `norm` and `cond` of
+    `torch.linalg`, and what computes with them, real and complex, in all threads, under autocast
+    and `torch.func`; in compiled code, and in methods with a backward pass of their own, without
+    gradients. `eigbench.diagnosis.calls` says how.
+
     With a `model` each call has the name of the innermost module that made it. Steps are those of
-    any optimiser of torch. Calls in compiled code and under `torch.func` are not seen; those in
-    methods with a backward pass of their own are, without gradients. `watch` changes no result
-    and, on CUDA, waits for nothing; what it cannot write it logs. One may be inside another.
+    any optimiser of torch. `watch` changes no result and, on CUDA, waits for nothing; what it
+    cannot write it logs. One may be inside another.
     """
     if type(keep) is not int or keep < 1:
         raise InputError(f"keep must be a whole number, 1 or more, not {keep!r}")
