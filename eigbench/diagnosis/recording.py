@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
-from eigbench.diagnosis.calls import Decomposition, aside, values_of
+from eigbench.diagnosis.calls import Aside, Decomposition, values_of
 from eigbench.diagnosis.matrices import OUTPUTS, Origin, write_call
 from eigbench.runs.record import number
 
@@ -129,7 +129,7 @@ class Call:
 
         def passed(by_M: Sequence[Tensor | None], upstream: Sequence[Tensor | None]) -> None:
             transformed = torch._C._are_functorch_transforms_active()
-            with aside(), temporarily_clear_interpreter_stack() if transformed else nullcontext():
+            with Aside(), temporarily_clear_interpreter_stack() if transformed else nullcontext():
                 named = zip([*names, _BY_M], [*upstream, *by_M], strict=True)
                 given = {name: values_of(one) for name, one in named if one is not None}
                 gradients = {name: one.detach() for name, one in given.items() if one is not None}
