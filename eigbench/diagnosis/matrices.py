@@ -16,9 +16,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eigbench.data.matrices import NamedArray, as_numpy, dtype_name, read_arrays, reading
-from eigbench.diagnosis.page import first_line, one_line
-from eigbench.errors import InputError, at
+from eigbench.data.matrices import (
+    LONGEST_NAME,
+    NamedArray,
+    as_numpy,
+    bytes_of,
+    dtype_name,
+    load_pt,
+    read_arrays,
+    reading,
+    require_room,
+)
+from eigbench.diagnosis.page import first_line
+from eigbench.errors import InputError, at, printable
 from eigbench.runs.store import write_whole
 
 FORMATS = "eigbench-watch-1", "eigbench-watch-2"
@@ -204,7 +214,8 @@ def _own(
         return {}
     outputs = " or ".join(f"({', '.join(names)})" for names in OUTPUTS.values())
     raise InputError(
-        f"no gradient for {key}: there are {', '.join(given)}; right are the same keys as the "
+        f"no gradient for {printable(key, LONGEST_NAME)}: there are "
+        f"{printable(', '.join(given), LONGEST_NAME)}; right are the same keys as the "
         f"matrices have, or for a single array some of {outputs}"
     )
 
@@ -220,7 +231,7 @@ def _stack(array: NamedArray, gradients: Mapping[str, NamedArray]) -> Stack:
     of_M = {name: _numbers(one) for name, one in gradients.items()}
     _require_fitting(f"the gradient of {array.key or 'M'}, ", of_M, entries, decomposition)
     return Stack(
-        one_line(array.key) or "M",
+        printable(array.key, LONGEST_NAME) or "M",
         entries.reshape(-1, m, n),
         array.dtype,
         decomposition,
@@ -255,6 +266,10 @@ def _require_fitting(
             raise InputError(f"{what}{name}, is complex; real numbers are right")
 
 
+def _reason(error: Exception) -> str:
+    return printable(first_line(error), 2 * LONGEST_NAME)
+
+
 def _array(key: str, value: Any) -> NamedArray:
     try:
         if isinstance(value, Tensor):
@@ -262,7 +277,7 @@ def _array(key: str, value: Any) -> NamedArray:
         array: NDArray[Any] = np.asarray(value)
     # Each kind of tensor has its own error for what has no values, such as one on meta.
     except Exception as error:
-        raise InputError(f"{key} is not an array of numbers: {first_line(error)}") from error
+        raise InputError(f"{key} is not an array of numbers: {_reason(error)}") from error
     return NamedArray(key, array, str(array.dtype), key)
 
 
@@ -306,7 +321,10 @@ def read_call(path: Path) -> Stack | None:
     if path.suffix.lower() != ".pt":
         return None
     with reading(path):
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_pt(path)
+        parts = content.values() if isinstance(content, dict) else ()
+        nested = (x for one in parts for x in (one.values() if isinstance(one, dict) else [one]))
+        require_room(path, [bytes_of(one) for one in nested if isinstance(one, Tensor)])
     if not (isinstance(content, dict) and str(content.get("format")) in FORMATS):
         return None
     with at(f"cannot read {path}"):
@@ -341,7 +359,7 @@ def _origin(content: Mapping[str, Any]) -> Origin:
             {part.name: content.get(part.name) for part in fields(Origin)}, Origin
         )
     except msgspec.ValidationError as error:
-        raise InputError(f"a part of the saved call is not right: {first_line(error)}") from error
+        raise InputError(f"a part of the saved call is not right: {_reason(error)}") from error
 
 
 def _tensor(name: str, value: Any) -> NamedArray:
