@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from eigbench.data.matrices import SYMMETRY_TOLERANCE
 from eigbench.diagnosis.matrices import Matrices, Numbers, Stack
@@ -112,7 +111,7 @@ def _facts(stack: Stack, entries: Numbers) -> tuple[dict[str, Floats], Floats, F
     """How bad each matrix is in each respect, its smallest gap by ‖M‖, its condition number."""
     count = len(entries)
     magnitudes = np.abs(entries).reshape(count, -1)
-    finite: NDArray[np.bool_] = np.isfinite(magnitudes).all(axis=1)
+    finite: Any = np.isfinite(magnitudes).all(axis=1)
     largest = np.where(finite, magnitudes.max(axis=1), np.nan)
     scale = np.where(finite & (largest > 0), largest, 1)[:, None, None]
     scaled = np.where(finite[:, None, None], entries, 0) / scale

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -172,7 +173,7 @@ class Spectrum:
         fraction, exponent = np.frexp(parts)
         bits = (fraction * 2.0**53).astype(np.int64)
         trailing = np.log2((bits & -bits).astype(np.float64))
-        return float(2.0 ** float(np.min(exponent - 53 + trailing)))
+        return math.ldexp(1.0, int(np.min(exponent - 53 + trailing)))
 
 
 def unit_of(matrix: GivenMatrix) -> float:

@@ -284,11 +284,9 @@ def _own_loss(cure: Cure, bench: _Bench, M: Tensor) -> tuple[Tensor, ...]:
         return ((weight.conj() * results[0]).sum().real, *results)
     spectrum = bench.spectrum
     gradients = dict(spectrum.matrix.upstream.gradients)
-    names = (
-        ("left", "singular values", "right") if spectrum.svd else ("eigenvalues", "eigenvectors")
-    )
+    names: tuple[str, ...] = OUTPUTS[spectrum.matrix.decomposition]
     if len(results) == 1:
-        names = (names[1],) if spectrum.svd else (names[0],)
+        names = (names[1] if spectrum.svd else names[0],)
     given = given_outputs(spectrum) if set(names) & {"left", "right", "eigenvectors"} else {}
     total = torch.zeros((), dtype=torch.float64)
     for name, result in zip(names, results, strict=True):
