@@ -173,7 +173,8 @@ class Spectrum:
         fraction, exponent = np.frexp(parts)
         bits = (fraction * 2.0**53).astype(np.int64)
         trailing = np.log2((bits & -bits).astype(np.float64))
-        return math.ldexp(1.0, int(np.min(exponent - 53 + trailing)))
+        lowest: int = np.min(exponent - 53 + trailing).astype(int).item()
+        return math.ldexp(1.0, lowest)
 
 
 def unit_of(matrix: GivenMatrix) -> float:
