@@ -12,7 +12,7 @@ import typer
 
 from eigbench.errors import InputError, printable
 
-PATIENCE = 1.0
+PATIENCE = 5.0
 """Seconds between two lines of progress where a terminal's line cannot be written again."""
 
 
@@ -66,7 +66,7 @@ def diagnose(
 
 @contextmanager
 def _progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Shows on standard error what takes long: on one line of a terminal, or a line a second."""
+    """Shows on standard error what takes long: on one line of a terminal, or a line in a while."""
     from rich.console import Console
     from rich.text import Text
 

@@ -20,13 +20,15 @@ import logging
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from torch.utils._python_dispatch import _disable_current_modes
+
+from eigbench.errors import in_one_line
 
 Decomposition = Literal["eigh", "svd"]
 _log = logging.getLogger("eigbench")
@@ -139,7 +141,7 @@ class Aside:
         _local.unobserved, enabled = self._before
         torch._C._set_grad_enabled(enabled)
         if isinstance(error, Exception):
-            _log.error("eigbench.watch could not note a call: %s", error)
+            _log.error("eigbench.watch could not note a call: %s", in_one_line(error))
         return isinstance(error, Exception)
 
 
@@ -160,12 +162,17 @@ def _install() -> None:
     places += [(name, key, _naming(name)) for name in COMPOSED for key in autograd]
     _library = torch.library.Library("aten", "IMPL")
     _retired.clear()
-    with warnings.catch_warnings():  # torch says once in a process that there was a kernel before
+    with (
+        ExitStack() as stack,
+        warnings.catch_warnings(),
+    ):  # torch says once in a process that there was a kernel before
         warnings.filterwarnings("ignore", ".*(overrid|Overrid)", UserWarning)
+        stack.callback(_library._destroy)  # where one of them is refused
         for name, key, make in places:
             original = torch.library.get_kernel(f"aten::{name}", key)
             _library.impl(name, make(original.call_boxed), key, with_keyset=True)
             _retired.append(torch.library.get_kernel(f"aten::{name}", key))
+        stack.pop_all()
 
 
 def _remove() -> None:

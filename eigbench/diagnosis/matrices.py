@@ -256,8 +256,8 @@ def _require_fitting(
     }
     for name, values in parts.items():
         if name not in (FUNCTION, *OUTPUTS[decomposition]):
-            names = ", ".join(OUTPUTS[decomposition])
-            raise InputError(f"{what}{name}: a matrix of shape {(m, n)} has {names}")
+            names, short = ", ".join(OUTPUTS[decomposition]), printable(name, LONGEST_NAME)
+            raise InputError(f"{what}{short}: a matrix of shape {(m, n)} has {names}")
         right = dict.fromkeys((*batch, *shape) for shape in shapes[name])
         if values.shape not in right:
             words = " or ".join(map(str, right))
@@ -347,17 +347,19 @@ def _call_of(content: Mapping[str, Any]) -> Stack:
         some = content.get(part)
         if not isinstance(some, dict) or not all(isinstance(name, str) for name in some):
             raise InputError(f"its {part} are no mapping from names to tensors")
-        named = {name: _numbers(_tensor(f"its {part}, {name},", x)) for name, x in some.items()}
+        named = {
+            name: _numbers(_tensor(f"its {part}, {name[:LONGEST_NAME]},", value))
+            for name, value in some.items()
+        }
         _require_fitting(f"its {part}, ", named, M, decomposition)
         parts[part] = {name: values[None] for name, values in named.items()}
     return Stack("M", M[None], dtype_name(matrix), decomposition, **parts, origin=origin)
 
 
 def _origin(content: Mapping[str, Any]) -> Origin:
+    known = {part.name: content[part.name] for part in fields(Origin) if part.name in content}
     try:
-        return msgspec.convert(
-            {part.name: content.get(part.name) for part in fields(Origin)}, Origin
-        )
+        return msgspec.convert(known, Origin)
     except msgspec.ValidationError as error:
         raise InputError(f"a part of the saved call is not right: {_reason(error)}") from error
 

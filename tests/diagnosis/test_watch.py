@@ -387,7 +387,7 @@ def test_an_error_of_its_own_ends_no_training(
     with eigbench.watch():
         backward(entry(X))
     assert X.grad is not None
-    assert "could not note a call: mine" in caplog.text
+    assert "could not note a call: RuntimeError: mine" in caplog.text
 
 
 def test_an_input_that_is_not_finite_is_kept_whether_the_call_raises_or_not(cwd: Path) -> None:
