@@ -77,10 +77,8 @@ class _Local(threading.local):
     unobserved = False
     name = ""
     """The function that is at work; the outermost one."""
-    seen: tuple[Seen, ...] = ()
-    """The last call, as each observer keeps it."""
-    count = 0
-    """Of all calls."""
+    seen: list[list[Seen]] | None = None
+    """The calls inside the operator of autograd that is at work, as each observer keeps them."""
 
 
 _observers: list[Observer] = []
@@ -127,7 +125,7 @@ class Aside:
     def __enter__(self) -> None:
         self._before = _local.unobserved, torch.is_grad_enabled()
         _local.unobserved = True
-        torch._C._set_grad_enabled(False)
+        torch._C._set_grad_enabled(False)  # noqa: FBT003
         self._functions = torch._C.DisableTorchFunction()
         self._functions.__enter__()
         self._modes = _disable_current_modes() if torch._C._len_torch_dispatch_stack() else None
@@ -160,7 +158,7 @@ def _install() -> None:
     autograd = [f"Autograd{key}" for key in DEVICES]
     places += [(name, key, _differentiating(name)) for name in DIFFERENTIATED for key in autograd]
     places += [(name, key, _naming(name)) for name in COMPOSED for key in autograd]
-    _library = torch.library.Library("aten", "IMPL")
+    _library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     _retired.clear()
     with (
         ExitStack() as stack,
@@ -201,8 +199,8 @@ def _computing(operator: str) -> Callable[[Kernel], Kernel]:
             if observers:
                 with Aside():
                     seen = [observer.returned(kind, name, M, results) for observer in observers]
-                    _local.seen = tuple(seen)
-                    _local.count += 1
+                    if _local.seen is not None:
+                        _local.seen.append(seen)
             return results
 
         return kernel
@@ -234,17 +232,21 @@ def _differentiating(operator: str) -> Callable[[Kernel], Kernel]:
         named = _naming(operator)(original)
 
         def kernel(keys: Any, M: Tensor, *args: Any, **kwargs: Any) -> Any:
-            count = _local.count
-            results = named(keys, M, *args, **kwargs)
-            # Not of what vmap makes many calls of.
-            if _local.count == count + 1:
-                some = results if isinstance(results, tuple) else (results,)
-                nodes = (result.grad_fn for result in some if result.grad_fn is not None)
-                node = next(nodes, None)
-                if node is not None:
-                    with Aside():
-                        for seen in _local.seen:
-                            seen.follow(node, M, some)
+            inner: list[list[Seen]] = []
+            outer, _local.seen = _local.seen, inner
+            try:
+                results = named(keys, M, *args, **kwargs)
+            finally:
+                _local.seen = outer
+            if outer is not None:  # a transform is around it
+                outer += inner
+            some = results if isinstance(results, tuple) else (results,)
+            node = next((one.grad_fn for one in some if one.grad_fn is not None), None)
+            # Not more than one call: those that vmap makes of a single one have other tensors.
+            if len(inner) == 1 and node is not None:
+                with Aside():
+                    for seen in inner[0]:
+                        seen.follow(node, M, some)
             return results
 
         return kernel

@@ -246,7 +246,7 @@ def _require_fitting(
     """Refuse outputs of `(..., m, n)`, or gradients by them, that are not this decomposition's."""
     *batch, m, n = entries.shape
     k = min(m, n)
-    shapes = {
+    shapes: dict[str, list[tuple[int, ...]]] = {
         FUNCTION: [(m, n)],
         "eigenvalues": [(n,)],
         "eigenvectors": [(n, n)],
@@ -293,18 +293,18 @@ def write_call(
     path: Path,
     matrix: Tensor,
     decomposition: Literal["eigh", "svd"],
-    parts: Mapping[Literal["outputs", "gradients"], Mapping[str, Tensor]],
+    parts: Mapping[str, Mapping[str, Tensor]],
     origin: Origin,
 ) -> None:
     """Write tensors of one call, whole or not at all; `torch.load(weights_only=True)` reads it.
 
-    The matrix is `(m, n)`; the parts of `Upstream` go by the names in `OUTPUTS`.
+    The matrix is `(m, n)`. Parts are `gradients` and `outputs`, both by the names in `OUTPUTS`.
     """
 
     def kept(tensor: Tensor) -> Tensor:  # without the batch that it may be a view of
         return tensor.cpu().resolve_conj().resolve_neg().clone()
 
-    content = {
+    content: dict[str, Any] = {
         "format": FORMATS[-1],
         "matrix": kept(matrix),
         "decomposition": decomposition,
@@ -342,7 +342,7 @@ def _call_of(content: Mapping[str, Any]) -> Stack:
         raise InputError(f"its matrix has shape {M.shape}; (m, n) is right, not empty")
     if decomposition == "eigh" and M.shape[0] != M.shape[1]:
         raise InputError(f"its matrix has shape {M.shape}; a square one is right for eigh")
-    parts = {}
+    parts: dict[str, dict[str, Numbers]] = {}
     for part in ("outputs", "gradients"):
         some = content.get(part)
         if not isinstance(some, dict) or not all(isinstance(name, str) for name in some):
@@ -353,7 +353,9 @@ def _call_of(content: Mapping[str, Any]) -> Stack:
         }
         _require_fitting(f"its {part}, ", named, M, decomposition)
         parts[part] = {name: values[None] for name, values in named.items()}
-    return Stack("M", M[None], dtype_name(matrix), decomposition, **parts, origin=origin)
+    gradients, outputs = parts["gradients"], parts["outputs"]
+    kind = (dtype_name(matrix), decomposition)
+    return Stack("M", M[None], *kind, gradients=gradients, outputs=outputs, origin=origin)
 
 
 def _origin(content: Mapping[str, Any]) -> Origin:

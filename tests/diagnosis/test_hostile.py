@@ -114,7 +114,7 @@ def test_what_is_no_regular_file(cwd: Path) -> None:
 def test_other_things_that_torch_saves(cwd: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.jit.script(torch.nn.Linear(2, 2)).save("program.pt")
+        torch.jit.script(torch.nn.Linear(2, 2)).save("program.pt")  # type: ignore[no-untyped-call]
         torch.save(torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), "nested.pt")
         torch.save(torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.qint8), "quantised.pt")
         torch.save(torch.eye(3).to_sparse_csr(), "sparse.pt")

@@ -266,14 +266,15 @@ def test_what_autocast_casts_is_seen_and_its_dtype_is_noted(
 
 def entry(X: Tensor) -> Tensor:
     """Of an eigenvector, whose sign LAPACK chooses."""
-    return torch.linalg.eigh(X)[1][..., 0, 0].square().sum()
+    square: Tensor = torch.linalg.eigh(X)[1][..., 0, 0].square().sum()
+    return square
 
 
 def test_calls_under_transforms_are_seen(cwd: Path) -> None:
     X = matrix(1, 2, 4).detach()
     expected = torch.func.grad(entry)(X)
     batch = X.expand(2, 3, 3)
-    transforms = {
+    transforms: dict[str, Callable[[Tensor], Any]] = {
         "grad": torch.func.grad(entry),
         "vmap": lambda X: torch.vmap(entry)(X.expand(2, 3, 3)),
         "of each": lambda X: torch.vmap(torch.func.grad(entry))(X.expand(2, 3, 3))[0],
@@ -322,12 +323,13 @@ def test_what_has_no_values_is_taken_as_torch_takes_it(cwd: Path) -> None:
         def __setattr__(self, name: str, value: Any) -> None:
             raise AttributeError(name)
 
-    def traced() -> str:
+    def graph_of() -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return str(torch.jit.trace(entry, (torch.eye(3),), check_trace=False).graph)
+            traced: Any = torch.jit.trace(entry, (torch.eye(3),), check_trace=False)  # type: ignore[no-untyped-call]
+            return str(traced.graph)
 
-    graph = traced()
+    graph = graph_of()
     sys.modules["sealed"] = Sealed("sealed")
     try:
         with eigbench.watch() as watched:
@@ -336,7 +338,7 @@ def test_what_has_no_values_is_taken_as_torch_takes_it(cwd: Path) -> None:
                 assert torch.linalg.eigh(torch.eye(3))[1].shape == (3, 3)
             torch.linalg.eigh(torch.ones(0, 3, 3))
             assert records_of_none(watched)
-            assert traced().replace(" ", "") == graph.replace(" ", "")
+            assert graph_of().replace(" ", "") == graph.replace(" ", "")
             assert pickle.loads(pickle.dumps(torch.linalg.eigh)) is eigh  # noqa: S301
     finally:
         del sys.modules["sealed"]
@@ -358,7 +360,7 @@ def test_modes_of_the_caller_see_the_callers_calls_only(cwd: Path) -> None:
             seen.append(str(f))
             return f(*a, **(k or {}))
 
-    class Operators(TorchDispatchMode):
+    class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, f: Any, t: Any, a: Any = (), k: Any = None) -> Any:
             seen.append(str(f))
             return f(*a, **(k or {}))
