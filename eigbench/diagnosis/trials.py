@@ -223,7 +223,8 @@ def copies(spectrum: Spectrum, dtype: torch.dtype) -> list[Numbers]:
         rounded = torch.as_tensor(one).to(dtype)
         wide = torch.complex128 if rounded.is_complex() else torch.float64
         copied.append(rounded.to(wide).numpy())
-    return copied
+    # Near the largest number a copy may overflow.
+    return [one for one in copied if np.isfinite(one).all()]
 
 
 def _answer(question: Question, bench: _Bench, seen: LossView | None) -> Answer:
