@@ -43,8 +43,8 @@ Kind = Literal[
 ]
 """separated: nothing ties; blind: the loss does not see the tied vectors; function: it fits a
 function of M; free: it depends on no basis, and what was saved does not determine its gradient;
-zeros: the same, at singular values of zero; singular: it is one of a root or a logarithm of M, which
-is singular; basis: it depends on which basis of a tie it gets;
+zeros: the same, at singular values of zero; singular: it is one of a root or a logarithm of M,
+which is singular; basis: it depends on which basis of a tie it gets;
 values: on which of some tied eigenvalues; phase: on the phase of a complex eigenvector."""
 EXISTS = frozenset({"separated", "blind", "function"})
 NO_DERIVATIVE = frozenset({"singular", "basis", "values", "phase"})

@@ -182,7 +182,17 @@ def test_no_words_belong_to_no_finding() -> None:
 def test_no_reason_is_without_words() -> None:
     source = Path(questions.__file__).read_text("utf-8")
     said = set(re.findall(r'_because\("(\w+)"', source))
-    all_kinds = {"separated", "blind", "function", "free", "zeros", "singular", "basis", "values", "phase"}
+    all_kinds = {
+        "separated",
+        "blind",
+        "function",
+        "free",
+        "zeros",
+        "singular",
+        "basis",
+        "values",
+        "phase",
+    }
     said |= {f"seen_{kind}" for kind in all_kinds - EXISTS}
     assert all_kinds >= EXISTS | NO_DERIVATIVE
     assert said <= blocks("answers")
