@@ -303,6 +303,7 @@ def test_compiled_code_is_seen_without_gradients(cwd: Path) -> None:
 
 
 def test_all_threads_and_inference_are_seen(cwd: Path) -> None:
+    before = tables()
     threads = [threading.Thread(target=lambda: backward(entry(matrix(1, 2)))) for _ in range(4)]
     with eigbench.watch() as watched:
         for thread in threads:
@@ -312,6 +313,30 @@ def test_all_threads_and_inference_are_seen(cwd: Path) -> None:
         with torch.inference_mode():
             torch.linalg.eigh(torch.eye(2))
     assert [record["gradient_norm"] is None for record in records(watched)] == [False] * 4 + [True]
+    assert tables() == before
+
+
+def test_kernels_stay_while_another_thread_may_be_inside_one(cwd: Path) -> None:
+    before = tables()
+    called, leave = threading.Event(), threading.Event()
+
+    def work() -> None:
+        torch.linalg.eigh(torch.eye(2))
+        called.set()
+        leave.wait()
+
+    thread = threading.Thread(target=work)
+    with eigbench.watch() as watched:
+        thread.start()
+        called.wait()
+    assert tables() != before
+    torch.linalg.eigh(torch.eye(2))
+    assert len(records(watched)) == 1
+    leave.set()
+    thread.join()
+    with eigbench.watch():
+        pass
+    assert tables() == before
 
 
 def test_what_has_no_values_is_taken_as_torch_takes_it(cwd: Path) -> None:
