@@ -47,8 +47,11 @@ def diagnose(
     """
     if not file.exists():
         raise InputError(f"cannot read {file}: there is no such file")
-    if out is not None and out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError(f"{out} is there already; --out takes a new or empty folder")
+    if out is not None and out.exists():
+        if not out.is_dir():
+            raise InputError(f"{out} is a file; --out takes a folder")
+        if any(out.iterdir()):
+            raise InputError(f"{out} is not empty; --out takes a new or empty folder")
     from rich.console import Console
 
     from eigbench.diagnosis.diagnose import diagnose as diagnosis_of
