@@ -217,7 +217,7 @@ def _inside_ties(
 
 
 def _steep(spectrum: Spectrum, by_values: Numbers) -> bool:
-    """Whether a loss depends on eigenvalues that are zero by far more than on others: as 1/λ does."""
+    """Whether a loss depends on eigenvalues that are zero far more than on others, as 1/λ does."""
     zero = np.abs(spectrum.values) <= spectrum.floor
     others = np.abs(by_values[~zero]).max(initial=0)
     return bool(np.abs(by_values[zero]).max(initial=0) > STEEP * others > 0)
