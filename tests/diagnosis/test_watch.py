@@ -378,6 +378,21 @@ def records_of_none(watched: Watch) -> bool:
     return not watched._observer.records
 
 
+def test_an_exported_graph_is_the_same(cwd: Path) -> None:
+    class Whole(nn.Module):
+        def forward(self, X: Tensor) -> Tensor:
+            total: Tensor = torch.linalg.svdvals(X).sum() + torch.linalg.pinv(X).sum() + entry(X)
+            return total
+
+    def graphs() -> tuple[str, str]:
+        program = torch.export.export(Whole(), (torch.eye(3),))
+        return str(program.graph), str(program.run_decompositions().graph)
+
+    alone = graphs()
+    with eigbench.watch():
+        assert graphs() == alone
+
+
 def test_modes_of_the_caller_see_the_callers_calls_only(cwd: Path) -> None:
     from torch.overrides import TorchFunctionMode
     from torch.utils._python_dispatch import TorchDispatchMode
