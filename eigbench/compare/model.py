@@ -25,14 +25,13 @@ Answer = Literal[
 WORSE: tuple[Answer, ...] = ("fails more", "less accurate", "slower")
 BETTER: tuple[Answer, ...] = ("fails less", "more accurate", "faster")
 CHANGED: tuple[Answer, ...] = ("more", "less", "changed")
+SHOWN = (*WORSE, *BETTER, *CHANGED)
 
 Verdict = Literal[
     "worse", "better", "mixed", "changed",
     "no difference shown", "equal", "not tested", "not judged",
 ]  # fmt: skip
 """The last is of a reference, whose time is that of the machine."""
-
-UNCHANGED: tuple[Verdict, ...] = ("no difference shown", "equal", "not tested", "not judged")
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,16 +45,18 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     b: float
     scale: Literal["ratio", "difference"]
     change: float
-    """B/A or B − A, as `scale` says; NaN where there is none."""
-    low: float
-    high: float
+    """B/A or B − A, as `scale` says: infinite where A is 0, NaN where there is none."""
+    low: float = math.nan
+    high: float = math.nan
     """The interval of `change` at 95 %; NaN where chance has no part in it, or is not known."""
-    p: float
+    p: float = math.nan
     """NaN if nothing was tested."""
-    adjusted: float
+    least_p: float = math.nan
+    """The smallest `p` that so many samples can give."""
+    adjusted: float = math.nan
     """`p` after the correction for all tests of the comparison; NaN if it is not one of them."""
     answer: Answer
-    regression: bool
+    regression: bool = False
     """Whether B is worse than A, beyond chance and by more than the least change that counts."""
     note: str = ""
 
@@ -166,6 +167,4 @@ def _plain(value: Any) -> Any:
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return number(value)
-    return value
+    return number(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -52,4 +52,6 @@ INVARIANCE = Kind(
     required=lambda values: STABILITY.required(values) - {"scale"},
     expand=_expand,
     measurer=_measurer,
+    part="eigbench.report.chapters.stability:part",
+    comparison="eigbench.compare.rules:probes",
 )

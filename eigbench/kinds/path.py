@@ -36,4 +36,6 @@ PATH = Kind(
     required=lambda _: {"method", "d", "dtype", "epsilon", "iterations", "loss", "start"},
     expand=_expand,
     measurer=_measurer,
+    part="eigbench.report.chapters.stability:part",
+    comparison="eigbench.compare.rules:probes",
 )

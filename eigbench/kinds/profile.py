@@ -130,4 +130,13 @@ def _measurer(tools: Tools) -> Measure:
     return Profiler(planned, tools.keep_trace)
 
 
-PROFILE = Kind(case=ProfileCase, required=_required, expand=_expand, measurer=_measurer)
+PROFILE = Kind(
+    case=ProfileCase,
+    required=_required,
+    expand=_expand,
+    measurer=_measurer,
+    part="eigbench.report.chapters.profile:part",
+    comparison="eigbench.compare.rules:profile",
+    # Matrices of another seed take as long as others.
+    may_differ=("device", "trace", "rounds", "seconds", "inputs", "seed"),
+)

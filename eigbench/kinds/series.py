@@ -37,5 +37,8 @@ SERIES = Kind(
     required=lambda _: {"ratio", "dtype"},
     expand=_expand,
     measurer=_measurer,
+    part="eigbench.report.chapters.stability:part",
+    comparison="eigbench.compare.rules:series",
+    may_differ=(),
     takes_options=False,  # its ratios are those of the paper's table
 )

@@ -66,4 +66,7 @@ STABILITY = Kind(
     required=lambda _: {"method", "iterations", "start", "d", "spectrum", *_OF_A_PROBLEM},
     expand=expand,
     measurer=_measurer,
+    part="eigbench.report.chapters.stability:part",
+    comparison="eigbench.compare.rules:stability",
+    may_differ=("device", "seeds"),  # the first seeds of more are the same matrices
 )

@@ -207,5 +207,11 @@ def _measurer(tools: Tools) -> Measure:
 
 
 TRAIN = Kind(
-    case=TrainCase, required=_required, expand=_expand, measurer=_measurer, has_trials=True
+    case=TrainCase,
+    required=_required,
+    expand=_expand,
+    measurer=_measurer,
+    part="eigbench.report.chapters.training:part",
+    comparison="eigbench.compare.rules:train",
+    has_trials=True,
 )

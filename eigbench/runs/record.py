@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from eigbench.kinds import Case
+from eigbench.kinds import case_of
 from eigbench.kinds.base import DIGITS
+
+if TYPE_CHECKING:
+    from eigbench.kinds import Case
+else:
+    Case = Any  # of any kind, also of one that is registered later: `decode` makes it a case
 
 SCHEMA = 1
 
@@ -62,4 +67,5 @@ def encode(record: Record) -> bytes:
 
 def decode(line: bytes) -> Record:
     """The record on one line; `msgspec.MsgspecError` if it is not one."""
-    return _decoder.decode(line)
+    record = _decoder.decode(line)
+    return msgspec.structs.replace(record, case=case_of(record.case))

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from eigbench.compare.match import Matched, differences, environments, match, units
+from eigbench.compare.match import Environments, Pairs, Unit, differences, environment, match, units
 from eigbench.kinds import Case
 from eigbench.kinds.profile import ProfileCase
 from eigbench.kinds.series import SeriesCase
@@ -25,8 +25,16 @@ def profile(**changes: Any) -> ProfileCase:
     return msgspec.structs.replace(case, **changes)
 
 
-def matched(a: list[Case], b: list[Case]) -> Matched:
+def matched(a: list[Case], b: list[Case]) -> tuple[Pairs, list[Unit], list[Unit]]:
     return match(units(made(a)), units(made(b)))
+
+
+def pairs_of(a: list[Case], b: list[Case]) -> Pairs:
+    return matched(a, b)[0]
+
+
+def environments(a: Run, b: Run) -> Environments:
+    return Environments(environment(a), environment(b))
 
 
 def made(some: list[Case]) -> list[Record]:
@@ -40,9 +48,8 @@ def made(some: list[Case]) -> list[Record]:
 )  # fmt: skip
 def test_how_a_profile_was_timed_does_not_keep_it_apart(field: str, value: Any) -> None:
     one = profile()
-    found = matched([one], [profile(**{field: value})])
-    assert len(found.pairs) == 1
-    assert differences(*found.pairs[0]) == {field: (str(getattr(one, field)), str(value))}
+    (pair,) = pairs_of([one], [profile(**{field: value})])
+    assert differences(*pair) == {field: (str(getattr(one, field)), str(value))}
 
 
 @pytest.mark.parametrize(
@@ -51,8 +58,8 @@ def test_how_a_profile_was_timed_does_not_keep_it_apart(field: str, value: Any) 
      ("dtype", "float64"), ("compiled", True), ("subject", "layer")],
 )  # fmt: skip
 def test_what_a_profile_is_of_keeps_it_apart(field: str, value: Any) -> None:
-    found = matched([profile()], [profile(**{field: value})])
-    assert (found.pairs, len(found.only_a), len(found.only_b)) == ([], 1, 1)
+    pairs, only_a, only_b = matched([profile()], [profile(**{field: value})])
+    assert (pairs, len(only_a), len(only_b)) == ([], 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -61,66 +68,62 @@ def test_what_a_profile_is_of_keeps_it_apart(field: str, value: Any) -> None:
      ("matrices", "abcd", False), ("dtype", "float64", False)],
 )  # fmt: skip
 def test_stability_needs_the_same_matrices(field: str, value: Any, same: bool) -> None:
-    found = matched([stability_case()], [stability_case(**{field: value})])
-    assert bool(found.pairs) is same
+    assert bool(pairs_of([stability_case()], [stability_case(**{field: value})])) is same
 
 
 def test_series_must_be_the_same() -> None:
     one = SeriesCase(ratio=0.5, threshold=0.05, dtype="float64")
     other = msgspec.structs.replace(one, dtype="float32")
-    assert len(matched([one], [one]).pairs) == 1
-    assert not matched([one], [other]).pairs
+    assert len(pairs_of([one], [one])) == 1
+    assert not pairs_of([one], [other])
 
 
 def test_a_case_is_matched_with_the_nearest() -> None:
     """Each of the traced and untraced ones with its like, though the devices differ."""
     ours = [profile(), profile(trace=True)]
     theirs = [profile(device="cuda", trace=True), profile(device="cuda")]
-    found = matched(list(ours), list(theirs))
-    assert [differences(*pair) for pair in found.pairs] == [{"device": ("cpu", "cuda")}] * 2
+    found = pairs_of(list(ours), list(theirs))
+    assert [differences(*pair) for pair in found] == [{"device": ("cpu", "cuda")}] * 2
 
 
 def test_the_same_case_comes_before_a_similar_one() -> None:
     same = profile(rounds=9)
-    found = matched([profile(), same], [same])
-    assert [one.case for one, _ in found.pairs] == [same]
-    assert [unit.case for unit in found.only_a] == [profile()]
+    pairs, only_a, _ = matched([profile(), same], [same])
+    assert [one.case for one, _ in pairs] == [same]
+    assert [unit.case for unit in only_a] == [profile()]
 
 
 def test_no_case_is_matched_twice_and_none_is_lost() -> None:
     ours = [profile(rounds=n) for n in (1, 2, 3)]
     theirs = [profile(rounds=n, device="cuda") for n in (4, 5)]
-    found = matched(list(ours), list(theirs))
-    ends = [(one.case, other.case) for one, other in found.pairs]
+    pairs, only_a, only_b = matched(list(ours), list(theirs))
+    ends = [(one.case, other.case) for one, other in pairs]
     assert ends == list(zip(ours[:2], theirs, strict=True))
-    assert [unit.case for unit in found.only_a] == ours[2:]
-    assert found.only_b == []
+    assert [unit.case for unit in only_a] == ours[2:]
+    assert only_b == []
 
 
 def test_trials_are_one_unit_a_cell_in_order_of_their_seeds() -> None:
     planned = cases(trainings.suite())
     found = units([record(case, {}) for case in reversed(planned)])
-    assert sum(len(unit.records) for unit in found) == len(planned)
-    assert len(found) == 11
-    for unit in found:
-        seeds = [record.case.seed for record in unit.records if hasattr(record.case, "seed")]
-        assert seeds == [0, 1, 2]
+    assert len(planned) == 33
+    assert [[*unit.trials] for unit in found] == [[0, 1, 2]] * 11
 
 
 def test_other_seeds_of_a_cell_are_the_same_cell() -> None:
     ours = cases(trainings.suite(seeds=2))
     theirs = cases(trainings.suite(seed=5, seeds=3))
-    found = matched(ours, theirs)
-    assert len(found.pairs) == 11
-    assert all(differences(*pair) == {} for pair in found.pairs)
-    assert {(len(one.records), len(other.records)) for one, other in found.pairs} == {(2, 3)}
+    pairs = pairs_of(ours, theirs)
+    assert len(pairs) == 11
+    assert all(differences(*pair) == {} for pair in pairs)
+    assert {(len(one.trials), len(other.trials)) for one, other in pairs} == {(2, 3)}
 
 
 def test_of_two_records_of_a_case_the_later_counts() -> None:
     case = profile()
     first = record(case, {}, status="failed", reason="once")
     found = units([first, record(case, {"kernels": [1.0]})])
-    assert [unit.records[0].status for unit in found] == ["measured"]
+    assert [unit.trials[0].status for unit in found] == ["measured"]
 
 
 def run(*sessions: Session, used: tuple[int, ...] = (0,)) -> Run:
