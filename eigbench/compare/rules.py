@@ -303,14 +303,15 @@ def _not_judged(effect: Effect) -> Effect:
 
 
 def _log_seconds(record: Record, passes: list[str], of: str = "") -> Floats:
-    """The logarithm of the sum of these passes by round `(rounds,)`; NaN where one is not above 0.
+    """The logarithm of the sum of these passes by round `(rounds,)`; NaN where one is no time.
 
     Empty where passes have not the same rounds.
     """
     columns = [np.array(record.values(f"{of}{name}_seconds"), dtype=float) for name in passes]
     if len({len(column) for column in columns}) != 1:
         return np.array([])
-    logs = np.log([np.where(column > 0, column, np.nan) for column in columns])
+    times = np.array(columns)
+    logs = np.log(np.where((times > 0) & np.isfinite(times), times, np.nan))
     with np.errstate(invalid="ignore"):
         summed: Floats = np.logaddexp.reduce(logs)
     return summed

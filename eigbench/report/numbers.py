@@ -124,6 +124,8 @@ def amount(size_bytes: float) -> str:
 
 def duration(seconds: float) -> str:
     """A time in seconds, milliseconds or microseconds, to three digits."""
+    if not 1e-9 <= seconds < 1e9:
+        return f"{scientific(seconds)} s"
     scale, unit = (1, "s") if seconds >= 1 else (1e3, "ms") if seconds >= 1e-3 else (1e6, "µs")
     return f"{significant(scale * seconds)} {unit}"
 
