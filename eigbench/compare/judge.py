@@ -12,7 +12,7 @@ from pkgutil import resolve_name
 
 from msgspec.structs import replace
 
-from eigbench.compare.match import Environments, Unit, differences, environment, match, units
+from eigbench.compare.match import MACHINE, Unit, differences, environments, match, units
 from eigbench.compare.model import (
     BETTER,
     CHANGED,
@@ -45,9 +45,9 @@ def compare_runs(a: Named, b: Named, threshold: float) -> Comparison:
             f"{a[0]} and {b[0]} have no case in common: {_kinds(a[1])} in the first, "
             f"{_kinds(b[1])} in the second"
         )
-    where = Environments(environment(a[1]), environment(b[1]))
-    alike = repeating(pairs) if where.same_torch else frozenset()
-    context = Context(where.same_machine, where.same_torch, alike)
+    different, same = environments(a[1], b[1])
+    same_machine, same_torch = same >= MACHINE, "torch" in same
+    context = Context(same_machine, same_torch, repeating(pairs) if same_torch else frozenset())
     found = [_effects(one, other, context) for one, other in pairs]
     decided = iter(_decided([effect for own in found for effect in own], threshold))
     every = [*(one for one, _ in pairs), *only_a, *only_b]
@@ -71,9 +71,9 @@ def compare_runs(a: Named, b: Named, threshold: float) -> Comparison:
         cases=tuple(cases),
         a=_side(a, only_a, named),
         b=_side(b, only_b, named),
-        environment=where.differences,
-        same_machine=where.same_machine,
-        same_torch=where.same_torch,
+        environment=different,
+        same_machine=same_machine,
+        same_torch=same_torch,
         tests=sum(not math.isnan(effect.adjusted) for case in cases for effect in case.effects),
         threshold=threshold,
     )

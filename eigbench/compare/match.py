@@ -14,7 +14,7 @@ from eigbench.runs.store import Run
 
 _PER_RUN = {"started_at", "command", "seed", "packages"}
 """What belongs to a run and not to its environment; packages are compared one by one."""
-_MACHINE = ("machine", "processor", "logical_cores", "torch_threads", "device")
+MACHINE = {"machine", "processor", "logical_cores", "torch_threads", "device"}
 """With these the same, seconds can be compared with seconds."""
 _NOT_RECORDED = "not recorded"
 _THEN = ", then "
@@ -97,39 +97,19 @@ def _images(unit: Unit) -> str:
     return _THEN.join("/".join(sha[:8] for sha in one) for one in sorted(hashes))
 
 
-@dataclass(frozen=True)
-class Environments:
-    """What two runs were measured in: by name, the value in A and in B.
+def environments(a: Run, b: Run) -> tuple[dict[str, tuple[str, str]], set[str]]:
+    """In what the sessions that measured the runs differ, in A and in B; and what is the same.
 
-    A run that was resumed elsewhere has several values.
+    A run that was resumed elsewhere has several values, which are the same as none.
     """
-
-    a: dict[str, str]
-    b: dict[str, str]
-
-    @property
-    def differences(self) -> dict[str, tuple[str, str]]:
-        """Those that are not the same."""
-        both = {name: (self.a.get(name, _NOT_RECORDED), self.b.get(name, _NOT_RECORDED))
-                for name in {**self.a, **self.b}}  # fmt: skip
-        return {name: (one, other) for name, (one, other) in both.items() if one != other}
-
-    @property
-    def same_machine(self) -> bool:
-        """Whether both have one kind of processor or device, with as many threads."""
-        return all(map(self._same, _MACHINE))
-
-    @property
-    def same_torch(self) -> bool:
-        """Whether a reference, which is torch's own, is the same program in both."""
-        return self._same("torch")
-
-    def _same(self, name: str) -> bool:
-        return name in self.a and self.a[name] == self.b.get(name) and _THEN not in self.a[name]
+    ours, theirs = _environment(a), _environment(b)
+    both = {name: (ours.get(name, _NOT_RECORDED), theirs.get(name, _NOT_RECORDED))
+            for name in {**ours, **theirs}}  # fmt: skip
+    different = {name: (one, other) for name, (one, other) in both.items() if one != other}
+    return different, {n for n in both if n not in different and _THEN not in ours[n]}
 
 
-def environment(run: Run) -> dict[str, str]:
-    """Of the sessions that measured something."""
+def _environment(run: Run) -> dict[str, str]:
     used = sorted({record.session for record in run.records})
     found = defaultdict[str, dict[str, None]](dict)
     sessions = [run.environment.sessions[n] for n in used if n < len(run.environment.sessions)]

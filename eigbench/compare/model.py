@@ -35,7 +35,10 @@ Verdict = Literal[
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):
-    """One quantity of a case: what it is in A and in B, and whether the difference is shown."""
+    """One quantity of a case: what it is in A and in B, and whether the difference is shown.
+
+    What chance has no part in, and what was not tested, has no interval (NaN) and no p-value (NaN).
+    """
 
     quantity: str
     """Such as "time", "backward", "success", "gradient error", "peak bytes", "failures"."""
@@ -46,12 +49,11 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     scale: Literal["ratio", "difference"]
     change: float
     """B/A or B − A, as `scale` says: infinite where A is 0, NaN where there is none."""
-    low: float = math.nan
-    high: float = math.nan
-    """The interval of `change` at 95 %; NaN where chance has no part in it, or is not known."""
-    p: float = math.nan
-    """NaN if nothing was tested."""
-    least_p: float = math.nan
+    low: float
+    high: float
+    """The interval of `change` at 95 %."""
+    p: float
+    least_p: float
     """The smallest `p` that so many samples can give."""
     adjusted: float = math.nan
     """`p` after the correction for all tests of the comparison; NaN if it is not one of them."""

@@ -61,22 +61,15 @@ class Quantity:
         `same`: whether all values behind them are the same; `certain`: whether chance has no part
         in them. Else `test` is of b − a, of logarithms where the scale is a ratio.
         """
-        tested = None if same or certain else test
-        ends = [self._change(a, b), math.nan, math.nan]
-        if tested is not None:
-            ends = [tested.value, tested.low, tested.high]
-            with np.errstate(over="ignore"):
-                ends = np.exp(ends).tolist() if self.scale == "ratio" else ends
+        found = Interval(self._change(a, b), least_p=math.nan)
+        if test is not None and not same and not certain:
+            found = test.exponential if self.scale == "ratio" else test
         answer: Answer = "equal" if same else "not tested"
-        if certain and not same and a == b:
-            answer = "no difference shown"
-        elif (certain and not same) or tested is not None:
-            answer = self._changed(ends[0])
+        if not same and (certain or test is not None):
+            answer = self._changed(found.value)
         return Effect(
-            quantity=self.name, scale=self.scale, a=a, b=b,
-            change=ends[0], low=ends[1], high=ends[2],
-            p=tested.p if tested else math.nan, least_p=tested.least_p if tested else math.nan,
-            answer=answer,
+            quantity=self.name, scale=self.scale, a=a, b=b, answer=answer,
+            change=found.value, low=found.low, high=found.high, p=found.p, least_p=found.least_p,
         )  # fmt: skip
 
     def exact(self, a: float, b: float, note: str = "") -> Effect:
@@ -90,9 +83,10 @@ class Quantity:
         return (b / a if a else math.inf) if known else math.nan
 
     def _changed(self, change: float) -> Answer:
-        if self.scale == "ratio" and 1 / self.least < change < self.least:
+        none = 1 if self.scale == "ratio" else 0
+        if change == none or (self.scale == "ratio" and 1 / self.least < change < self.least):
             return "no difference shown"
-        return self.up if change > (1 if self.scale == "ratio" else 0) else self.down
+        return self.up if change > none else self.down
 
 
 SUCCESS = Quantity("success", "fails less", "fails more", "difference")

@@ -49,6 +49,13 @@ class Interval:
         return max(self.high - self.value, self.value - self.low)
 
     @property
+    def exponential(self) -> Interval:
+        """Of a logarithm the number itself; infinite where it is too large."""
+        with np.errstate(over="ignore"):
+            value, low, high = np.exp([self.value, self.low, self.high]).tolist()
+        return replace(self, value=value, low=low, high=high)
+
+    @property
     def noisy(self) -> bool:
         """Whether the interval is wider than ± `NOISY` of the value, or there is none."""
         return not self.reach <= NOISY * abs(self.value)
