@@ -12,19 +12,9 @@ from pkgutil import resolve_name
 
 from msgspec.structs import replace
 
+from eigbench.compare import model
 from eigbench.compare.match import MACHINE, Unit, differences, environments, match, units
-from eigbench.compare.model import (
-    BETTER,
-    CHANGED,
-    WORSE,
-    CaseComparison,
-    Comparison,
-    Effect,
-    Outcome,
-    Side,
-    Unmatched,
-    Verdict,
-)
+from eigbench.compare.model import WORSE, CaseComparison, Comparison, Effect, Outcome, Side
 from eigbench.compare.rules import Context, Quantity, Rule, ended, repeating
 from eigbench.errors import InputError
 from eigbench.kinds import KINDS
@@ -62,7 +52,7 @@ def compare_runs(a: Named, b: Named, threshold: float) -> Comparison:
                 differs=differences(one, other),
                 a=_outcome(one),
                 b=_outcome(other),
-                verdict=_verdict({effect.answer for effect in effects}),
+                verdict=model.verdict({effect.answer for effect in effects}),
                 regression=any(effect.regression for effect in effects),
                 effects=effects,
             )
@@ -130,21 +120,6 @@ def _outcome(unit: Unit) -> Outcome:
     )
 
 
-def _verdict(answers: set[str]) -> Verdict:
-    """All that is shown of a case in one word."""
-    worse, better = answers & {*WORSE}, answers & {*BETTER}
-    if worse or better:
-        return "mixed" if worse and better else "worse" if worse else "better"
-    if answers & {*CHANGED}:
-        return "changed"
-    if "no difference shown" in answers:
-        return "no difference shown"
-    # One number that is equal says nothing of another that could not be tested or judged.
-    if answers == {"equal"}:
-        return "equal"
-    return "not tested" if "not tested" in answers or not answers else "not judged"
-
-
 def _side(of: Named, only: Sequence[Unit], named: Mapping[int, str]) -> Side:
     folder, run = of
     sessions = run.environment.sessions
@@ -155,7 +130,8 @@ def _side(of: Named, only: Sequence[Unit], named: Mapping[int, str]) -> Side:
         recorded=len({record.id for record in run.records}),
         missing=len(run.missing),
         only=tuple(
-            Unmatched(ids=_outcome(one).ids, name=named[id(one)], case=one.case) for one in only
+            model.Unmatched(ids=_outcome(one).ids, name=named[id(one)], case=one.case)
+            for one in only
         ),
     )
 

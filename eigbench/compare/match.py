@@ -43,42 +43,30 @@ def units(records: Iterable[Record]) -> list[Unit]:
 
 
 def match(a: Sequence[Unit], b: Sequence[Unit]) -> tuple[Pairs, list[Unit], list[Unit]]:
-    """Pair the units that ask the same, those first that differ least.
+    """Pair the units that are the same, then those that differ in what may differ.
 
     Returns the pairs and what only A has in the order of A, and what only B has in its order.
     """
-    there = defaultdict[bytes, list[int]](list)
-    for j, unit in enumerate(b):
-        there[_question(unit.case)].append(j)
-    near = sorted(
-        (_distance(unit.case, b[j].case), i, j)
-        for i, unit in enumerate(a)
-        for j in there[_question(unit.case)]
-    )
-    partners: dict[int, int] = {}
-    taken: set[int] = set()
-    for _, i, j in near:
-        if i not in partners and j not in taken:
-            partners[i] = j
-            taken.add(j)
-    return (
-        [(a[i], b[j]) for i, j in sorted(partners.items())],
-        [unit for i, unit in enumerate(a) if i not in partners],
-        [unit for j, unit in enumerate(b) if j not in taken],
-    )
+    partners: dict[int, Unit] = {}
+    rest = list(b)
+    for allowed in (False, True):
+        there = defaultdict[bytes, list[Unit]](list)
+        for unit in rest:
+            there[_question(unit.case, allowed=allowed)].append(unit)
+        for place, unit in enumerate(a):
+            if place not in partners and (same := there[_question(unit.case, allowed=allowed)]):
+                partners[place] = same.pop(0)
+        rest = [unit for units in there.values() for unit in units]
+    pairs = [(a[place], partners[place]) for place in sorted(partners)]
+    return pairs, [unit for place, unit in enumerate(a) if place not in partners], rest
 
 
-def _question(case: Case) -> bytes:
-    """The case without what may differ, as text."""
+def _question(case: Case, *, allowed: bool) -> bytes:
+    """The case as text, without what may differ if that is allowed."""
     content = msgspec.to_builtins(case)
-    kept = {name: content[name] for name in content.keys() - {*KINDS[case.kind].may_differ}}
+    names = content.keys() - {*(KINDS[case.kind].may_differ if allowed else ())}
+    kept = {name: content[name] for name in names}
     return msgspec.json.encode(kept, order="deterministic")
-
-
-def _distance(one: Case, other: Case) -> int:
-    """The place of the weightiest field in which two cases differ; 0 if they are the same."""
-    fields = enumerate(KINDS[one.kind].may_differ, start=1)
-    return max((n for n, name in fields if getattr(one, name) != getattr(other, name)), default=0)
 
 
 def differences(a: Unit, b: Unit) -> dict[str, tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Set
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -89,6 +90,21 @@ class CaseComparison(msgspec.Struct, frozen=True, kw_only=True):
     regression: bool
     """Whether one of its effects is a regression."""
     effects: tuple[Effect, ...]
+
+
+def verdict(answers: Set[Answer]) -> Verdict:
+    """All that is shown of a case in one word."""
+    worse, better = answers & {*WORSE}, answers & {*BETTER}
+    if worse or better:
+        return "mixed" if worse and better else "worse" if worse else "better"
+    if answers & {*CHANGED}:
+        return "changed"
+    if "no difference shown" in answers:
+        return "no difference shown"
+    # One number that is equal says nothing of another that could not be tested or judged.
+    if answers == {"equal"}:
+        return "equal"
+    return "not tested" if "not tested" in answers or not answers else "not judged"
 
 
 class Unmatched(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,15 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple, get_args
 
-from eigbench.compare.model import (
-    BETTER,
-    CHANGED,
-    WORSE,
-    CaseComparison,
-    Comparison,
-    Effect,
-    Verdict,
-)
+from eigbench.compare.model import SHOWN, CaseComparison, Comparison, Effect, Verdict
 from eigbench.report import names, numbers, stats
 from eigbench.report.render import escape, render, table
 
@@ -29,7 +21,6 @@ WIDTH = 80
 ROWS = 12
 """The most lines of a list, unless everything is asked for."""
 HEADS = ("in B", "change (95 % interval)", "from A to B", "quantity", "case")
-SHOWN = (*WORSE, *BETTER, *CHANGED)
 _WRITERS: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(("time", "forward", "backward", "update", "step time"), numbers.duration),
     **dict.fromkeys(("peak bytes", "saved bytes"), numbers.amount),

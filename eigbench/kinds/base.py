@@ -195,7 +195,7 @@ class Kind:
     comparison: str
     """The rule by which two records of a case are compared, see `compare.rules.Rule`."""
     may_differ: tuple[str, ...] = ("device",)
-    """Fields in which two cases may differ and still be compared; the first matters least."""
+    """Fields in which two cases may differ and still be compared."""
     has_trials: bool = False
     """Whether a case is one trial of several: each cell has its first before any its second."""
     takes_options: bool = True

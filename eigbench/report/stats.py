@@ -80,17 +80,13 @@ def decide(found: Sequence[Interval | None], none: float = 0.0) -> list[Decision
 
     `none` is the value of no difference: 0, or 1 for ratios.
     """
-    asked = [
-        position
+    asked = {
+        position: one.p
         for position, one in enumerate(found)
         if one is not None and not math.isnan(one.p) and one.least_p < SIGNIFICANT
-    ]
-    adjusted = dict(zip(asked, adjust([_p(found[i]) for i in asked]), strict=True))
+    }
+    adjusted = dict(zip(asked, adjust([*asked.values()]), strict=True))
     return [_decision(one, adjusted.get(i, math.nan), none) for i, one in enumerate(found)]
-
-
-def _p(one: Interval | None) -> float:
-    return math.nan if one is None else one.p
 
 
 def _decision(one: Interval | None, adjusted: float, none: float) -> Decision:

@@ -74,14 +74,6 @@ def test_series_must_be_the_same() -> None:
     assert not pairs_of([one], [other])
 
 
-def test_a_case_is_matched_with_the_nearest() -> None:
-    """Each of the traced and untraced ones with its like, though the devices differ."""
-    ours = [profile(), profile(trace=True)]
-    theirs = [profile(device="cuda", trace=True), profile(device="cuda")]
-    found = pairs_of(list(ours), list(theirs))
-    assert [differences(*pair) for pair in found] == [{"device": ("cpu", "cuda")}] * 2
-
-
 def test_the_same_case_comes_before_a_similar_one() -> None:
     same = profile(rounds=9)
     pairs, only_a, _ = matched([profile(), same], [same])
