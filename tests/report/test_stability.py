@@ -51,9 +51,9 @@ def test_the_opening_says_what_each_method_does(tmp_path: Path) -> None:
     for said in (
         "svd is within 1 % of the exact gradient on every matrix in 1 of 2 situations; ",
         "at worst on 0 % of 4 (one tied pair).",
-        "svd is not finite on 100 % of 4 (one tied pair).",
+        "It is not finite on 100 % of 4 (one tied pair).",
         "hybrid is always finite, and within 1 % of the exact gradient on none of 8 matrices.",
-        "points away from the exact gradient: open gaps (4), median cosine −0.30; one tied pair",
+        "It points away from the exact gradient on open gaps (4; median cosine −0.30), one tied",
         "spectral is always finite, and within 1 % of the exact gradient on every matrix (8).",
     ):
         assert said in sentences
@@ -72,7 +72,7 @@ def test_success_is_finite_and_the_bound_is_only_a_claim(tmp_path: Path) -> None
     assert "NaN" not in found.head
     claims = titled(found, "The claims")
     assert "The bound" in claims
-    assert "inside it on 8 of 8 matrices and losses; the largest norm is 0.1 of the bound" in claims
+    assert "inside it on 8 of 8 matrices and losses (100 %); the largest norm is 0.1" in claims
     assert (
         "gradient is outside: whitening, open gaps, on 4 of 4; whitening, one tied pair" in claims
     )

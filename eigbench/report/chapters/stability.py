@@ -70,6 +70,7 @@ def part(frames: Frames) -> Part | None:
         epsilon=situations.usual_epsilon(frames.usual),
         has_scaled=situations.SCALED in situations.present(main),
         has_times=len(times) > 0,
+        lost=(main["finite"] < 1).any(),
         has_sizes=main["lost_d"].is_not_null().any(),
         more_right=[one for one in advice if one.more_right],
         sentences=sentences,
