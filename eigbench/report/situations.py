@@ -51,7 +51,7 @@ SITUATIONS = (
     Situation("many ties", "built; more are: identity, dead channels, clusters, repeated zeros"),
     Situation(
         "well-conditioned covariances",
-        "of CIFAR-10 features; float32 knows every eigenvalue to a tenth: n·u·κ ≤ 0.1",
+        "of CIFAR-10 features; float32 resolves every eigenvalue: n·u·κ ≤ 0.1",
     ),
     Situation("ill-conditioned covariances", "of CIFAR-10 features with n·u·κ > 0.1"),
     Situation("scaled matrices", "built, times a factor from 1e-5 to 1e5, without ε"),

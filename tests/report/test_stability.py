@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -157,7 +158,7 @@ def test_a_class_is_seen_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         Path(path).write_bytes(b"")
 
     monkeypatch.setattr(Figure, "savefig", look)
-    half = {"gradient_finite": [1, 0], "gradient_error": [1e-6, float("nan")]}
+    half = {"gradient_finite": [1.0, 0.0], "gradient_error": [1e-6, float("nan")]}
     records = [*svd(), *everywhere("spectral"), stability(method="svd", d=16, samples=half),
                stability(method="spectral", d=16)]  # fmt: skip
     part(tmp_path, records)
@@ -170,7 +171,12 @@ def test_the_judgement_of_a_report_is_made_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    monkeypatch.setattr(chapter, "judged", lambda frame: calls.append(1) or judged(frame))
+
+    def counted(frame: pl.DataFrame) -> pl.DataFrame:
+        calls.append(frame)
+        return judged(frame)
+
+    monkeypatch.setattr(chapter, "judged", counted)
     part(tmp_path, [*svd(), *everywhere("spectral")])
     assert len(calls) == 1
 

@@ -84,41 +84,34 @@ def share_table(
     rows: pl.DataFrame, write: Callable[[dict[str, Any]], str] = share_cell, between: str = ""
 ) -> str:
     """`judged` of one loss: contestants down, situations across; rows of one cell are joined."""
-    counts = dict(rows.select("situation", "n").iter_rows())
-    body = []
-    for name in values_of(rows, "contestant"):
-        own = rows.filter(pl.col("contestant") == name).to_dicts()
-        cells = (
-            between.join(write(row) for row in own if row["situation"] == situation) or NOTHING
-            for situation in counts
-        )
-        body.append([f"`{name}`", *cells])
-    return table(["method", *(f"{name} ({n})" for name, n in counts.items())], body)
+    cells = rows.select(
+        pl.format("`{}`", "contestant").alias("method"),
+        pl.format("{} ({})", "situation", "n").alias("situation"),
+        pl.Series("cell", [write(row) for row in rows.to_dicts()]),
+    )
+    joined = pl.element().str.join(between)
+    wide = cells.pivot("situation", index="method", values="cell", aggregate_function=joined)
+    return table(wide.columns, wide.fill_null(NOTHING).rows())
 
 
 def _definitions(frame: pl.DataFrame) -> Chapter:
     """What the situations are, and how many matrices of each spectrum belong to them."""
-    inside = frame.filter(pl.col("situation").is_not_null())
     matrix = [key for key in POINT if key != "loss"]
-    counts = inside.unique(["situation", *matrix], keep="first", maintain_order=True)
-    present = situations.present(inside)
+    counts = frame.unique(["situation", *matrix], keep="first", maintain_order=True)
     body = []
-    for one in (one for one in situations.SITUATIONS if one.name in present):
+    for one in (one for one in situations.SITUATIONS if one.name in situations.present(frame)):
         own = counts.filter(pl.col("situation") == one.name)
         spectra = own.group_by("spectrum", maintain_order=True).len().iter_rows()
-        gaps = metric(own, "smallest_relative_gap")
-        low, high = own.select(gaps.min().alias("low"), gaps.max().alias("high")).row(0)
+        gaps = own.select(metric(own, "smallest_relative_gap").alias("gap"))["gap"].drop_nulls()
         body.append([
             one.name, one.says, ", ".join(f"{spectrum} ({n})" for spectrum, n in spectra),
             ", ".join(map(str, values_of(own, "d"))),
-            f"{scientific(low)} to {scientific(high)}" if low is not None else NOTHING,
+            f"{scientific(min(gaps))} to {scientific(max(gaps))}" if len(gaps) else NOTHING,
         ])  # fmt: skip
     headers = ["situation", "what it is", "spectra (matrices, all precisions)", "d",
                "smallest relative gap"]  # fmt: skip
-    return Chapter(
-        "How to read this report",
-        render("accuracy-definitions", table=table(headers, body), usual=situations.EPSILON),
-    )
+    text = render("accuracy-definitions", table=table(headers, body), usual=situations.EPSILON)
+    return Chapter("How to read this report", text)
 
 
 def _heat(panel: Any, rows: pl.DataFrame, by: tuple[str, str], orders: Sequence[Any]) -> Any:
@@ -241,90 +234,77 @@ def _distributions(frames: Frames, own: pl.DataFrame, dtype: str) -> Chapter | N
     """Small multiples: the profile of every method in every situation, for whitening."""
     if len(values_of(own, "contestant")) <= SMALL_SET:
         return None
-    link = profiles(frames, own, ("contestant", "situation"), 5)
-    caption = "A panel a method (matrices), a curve a situation."
-    return Chapter(
-        "The distribution of the error, method by method",
-        figure(link, f"Profiles of the error of whitening by method, {dtype}", caption),
-    )
+    alt = f"Profiles of the error of whitening by method, {dtype}"
+    shown = figure(profiles(frames, own, ("contestant", "situation"), 5), alt,
+                   "A panel a method (matrices), a curve a situation.")  # fmt: skip
+    return Chapter("The distribution of the error, method by method", shown)
 
 
 def _closing(frames: Frames, frame: pl.DataFrame, shown: Sequence[str]) -> Chapter | None:
-    """Error and norm as one gap closes, at one size and precision that the titles name."""
-    own = frame.filter((pl.col("spectrum") == "gap") & (pl.col("scale") == 1)
-                       & (pl.col("epsilon") == situations.EPSILON))  # fmt: skip
-    if len(values_of(own, "gap")) < 2:
-        return None
-    size = min(values_of(own, "d"), key=lambda d: abs(d - USUAL_D))
-    own = own.filter(pl.col("d") == size)
-    own = own.filter(pl.col("gap").n_unique().over("loss", "dtype") > 1)
-    parts = [
-        {"dtype": rows["dtype"][0],
-         "table": pivot(rows, ("contestant", "gap"), pl.col("error").median())}
-        for rows in own.filter(pl.col("loss") == "whitening").partition_by("dtype")
-    ]  # fmt: skip
-    several = values_of(own, "contestant")
-    drawn = several if len(several) <= SMALL_SET else [*shown]
-    links = _gap_pictures(frames, own.filter(pl.col("contestant").is_in(drawn)), size)
-    fewer = len(drawn) < len(several)
-    text = render("accuracy-gaps", parts=parts, links=links, d=size, drawn=drawn, fewer=fewer)
-    return Chapter("As one gap closes", text)
-
-
-def _gap_pictures(frames: Frames, own: pl.DataFrame, size: int) -> list[str]:
-    """Relative error and norm of the gradient against the gap, a panel a loss, float32 first.
+    """Error and norm as one gap closes, at one size and precision that the titles name.
 
     The norm is that of two losses: a function of M, and one eigenvector of the closing pair.
     """
-    links: list[str] = []
+    own = frame.filter((pl.col("spectrum") == "gap") & (pl.col("scale") == 1)
+                       & (pl.col("epsilon") == situations.EPSILON))  # fmt: skip
+    own = own.filter((pl.col("d") - USUAL_D).abs() == (pl.col("d") - USUAL_D).abs().min())
+    own = own.filter(pl.col("gap").n_unique().over("loss", "dtype") > 1)
     if own.is_empty():
-        return links
-    dtype = values_of(own, "dtype")[0]
-    own = own.filter(pl.col("dtype") == dtype)
-    of_norm = own.filter(pl.col("loss").is_in(("whitening", "closing-eigenvector")))
-    for quantity, rows, name in (("error", own, "error"), ("gradient_norm", of_norm, "norm")):
-        losses = values_of(rows, "loss")
-        if not losses:
-            continue
-        picture, axes = panels(len(losses), 3.9, 3.2)
-        for panel, loss in zip(axes, losses, strict=True):
-            _gap_panel(panel, rows.filter(pl.col("loss") == loss), quantity)
-            panel.set_title(f"{loss}, d = {size}, {dtype}", fontsize=9)
-        ends = [end for panel in axes for end in panel.get_ylim()]
-        for panel in axes:  # one scale for all, and whole decades on it
-            panel.set_ylim(10 ** np.floor(np.log10(min(ends))), max(ends))
-        legend_below(picture, axes)
-        alt = f"Median {name} of the gradient as one gap closes, d = {size}, {dtype}"
-        links.append(figure(save(picture, frames.folder, f"{name}-by-gap"), alt))
-    return links
+        return None
+    tables = {
+        rows["dtype"][0]: pivot(rows, ("contestant", "gap"), pl.col("error").median(),
+                                corner="method \\ gap")
+        for rows in own.filter(pl.col("loss") == "whitening").partition_by("dtype")
+    }  # fmt: skip
+    several = values_of(own, "contestant")
+    drawn = several if len(several) <= SMALL_SET else [*shown]
+    pictured = own.filter(pl.col("contestant").is_in(drawn), pl.col("dtype") == own["dtype"][0])
+    of_norm = pictured.filter(pl.col("loss").is_in(("whitening", "closing-eigenvector")))
+    links = [_gap_picture(frames, pictured, "error", ("rounding_floor", "rounding of M"))]
+    if len(of_norm):
+        exact = ("exact_gradient_norm", "exact")
+        links.append(_gap_picture(frames, of_norm, "gradient_norm", exact))
+    fewer = len(drawn) < len(several)
+    text = render(
+        "accuracy-gaps", tables=tables, links=links, d=own["d"][0], drawn=drawn, fewer=fewer
+    )
+    return Chapter("As one gap closes", text)
 
 
-def _gap_panel(panel: Any, rows: pl.DataFrame, quantity: str) -> None:
-    panel.set_yscale("log")
-    places = gap_axis(panel, values_of(rows, "gap"))
-    for method in values_of(rows, "contestant"):
-        _gap_curve(panel, rows.filter(pl.col("contestant") == method), quantity, places,
-                   label=method, **style(method))  # fmt: skip
-    black = {"color": "black", "linestyle": ":", "linewidth": 1}
-    if quantity == "error":
-        _gap_curve(panel, rows, "rounding_floor", places, label="rounding of M", **black)
-        panel.axhline(CEILING, color="0.8", linewidth=0.8)
-        panel.annotate("not finite, or larger", (0.01, CEILING), (0, 3), fontsize=7, color="0.4",
-                       xycoords=("axes fraction", "data"), textcoords="offset points")  # fmt: skip
-        panel.set(ylim=(LEAST_ERROR, CEILING * 100), ylabel="relative error")
-    else:
-        _gap_curve(panel, rows, "exact_gradient_norm", places, label="exact", **black)
-        panel.set_ylabel("norm of the gradient")
+def _gap_picture(frames: Frames, own: pl.DataFrame, quantity: str, dotted: tuple[str, str]) -> str:
+    """Medians of a quantity against the gap, a panel a loss; what is dotted has no method."""
+    name = quantity.removeprefix("gradient_")
+    losses, setting = values_of(own, "loss"), f"d = {own['d'][0]}, {own['dtype'][0]}"
+    picture, axes = panels(len(losses), 3.9, 3.2)
+    for panel, loss in zip(axes, losses, strict=True):
+        rows = own.filter(pl.col("loss") == loss)
+        places = gap_axis(panel, values_of(rows, "gap"))
+        for method in values_of(rows, "contestant"):
+            _gap_curve(panel, rows.filter(pl.col("contestant") == method), quantity, places,
+                       label=method, **style(method))  # fmt: skip
+        _gap_curve(panel, rows, dotted[0], places, label=dotted[1], color="black", linestyle=":")
+        if name == "error":
+            panel.axhline(CEILING, color="0.8", linewidth=0.8)
+            panel.text(0.01, 1.3 * CEILING, "not finite, or larger", fontsize=7,
+                       transform=panel.get_yaxis_transform())  # fmt: skip
+        panel.set(yscale="log", ylabel=f"{'relative ' * (name == 'error')}{name} of the gradient")
+        panel.set_title(f"{loss}, {setting}", fontsize=9)
+    ends = [end for panel in axes for end in panel.get_ylim()]
+    ends = [LEAST_ERROR, 100 * CEILING] if name == "error" else ends
+    for panel in axes:  # one scale for all, and whole decades on it
+        panel.set_ylim(10 ** np.floor(np.log10(min(ends))), max(ends))
+    legend_below(picture, axes)
+    alt = f"Median {name} of the gradient as one gap closes, {setting}"
+    return figure(save(picture, frames.folder, f"{name}-by-gap"), alt)
 
 
 def _gap_curve(
     panel: Any, rows: pl.DataFrame, quantity: str, places: dict[float, float], **look: Any
 ) -> None:
     """Medians by gap; an error that is not finite is a point at the top, joined to nothing."""
-    middle = metric(rows, quantity).fill_nan(float("inf")).median().alias("middle")
+    middle = metric(rows, quantity).fill_nan(np.inf).median().alias("middle")
     found = rows.group_by("gap").agg(middle).drop_nulls().sort("gap", descending=True)
-    values = found["middle"].to_numpy()
-    x = np.array([places[gap] for gap in found["gap"]])
+    x, values = np.array([places[gap] for gap in found["gap"]]), found["middle"].to_numpy()
     beyond = values > (CEILING if quantity == "error" else np.finfo(float).max)
     panel.plot(x, np.where(beyond | (values == 0), np.nan, values), **look)
     if quantity == "error" and beyond.any():

@@ -78,39 +78,37 @@ def _coefficient(frame: pl.DataFrame) -> Chapter | None:
 
 
 def _crossing(frames: Frames) -> Chapter | None:
-    """How far each gradient jumps where two eigenvalues cross."""
+    """How far each gradient jumps where two eigenvalues cross.
+
+    A gradient that is not finite counts as an infinite component and jump.
+    """
     paths = frames.paths
     if paths.is_empty():
         return None
-    tables = [
-        {"dtype": dtype, "table": _crossing_table(own)}
-        for (dtype,), own in paths.group_by("dtype", maintain_order=True)
-    ]
-    link = _crossing_picture(frames, paths)
-    where = setting(paths, ("loss", "d", "epsilon"))
-    return Chapter("Through a crossing of two eigenvalues", render(
-        "properties-crossing", tables=tables, figure=link, where=where, near=NEAR))  # fmt: skip
-
-
-def _crossing_table(paths: pl.DataFrame) -> str:
-    """A row a method: a gradient that is not finite counts as an infinite component and jump."""
     position, near = pl.col("position"), pl.col("position").abs() <= NEAR
     component = pl.col("crossing_ratio").fill_nan(math.inf)
-    jumps = (
+    jump, exact = (
         pl.col(name).filter(near & near.shift(-1)).fill_nan(math.inf).fill_null(math.inf).max()
         for name in ("moved", "exact_moved")
     )
-    rows = paths.group_by("id", "method", maintain_order=True).agg(
+    rows = paths.group_by("dtype", "method", "id", maintain_order=True).agg(
         component.get(position.abs().arg_max()).alias("far"),
         component.filter(near & (position != 0)).median().alias("near"),
         component.filter(position == 0).first().alias("at"),
-        *jumps,
+        jump,
         pl.format("{} of {}", (pl.col("gradient_finite") == 1).sum(), pl.len()).alias("finite"),
+        exact,
     )
-    body = [[f"`{method}`", *map(scientific, numbers), finite]
-            for _, method, *numbers, finite in rows.iter_rows()]  # fmt: skip
-    return table(["method", "component far away", "near", "at the crossing", "jump", "exact jump",
-                  "finite"], body)  # fmt: skip
+    headers = ["method", "component far away", "near", "at the crossing", "jump", "finite"]
+    tables = [
+        {"dtype": own["dtype"][0], "exact": own["exact_moved"].max(),
+         "table": table(headers, [[f"`{method}`", *map(scientific, numbers), finite]
+                                  for _, method, _, *numbers, finite, _ in own.iter_rows()])}
+        for own in rows.partition_by("dtype", maintain_order=True)
+    ]  # fmt: skip
+    text = render("properties-crossing", tables=tables, figure=_crossing_picture(frames, paths),
+                  where=setting(paths, ("loss", "d", "epsilon")), near=NEAR)  # fmt: skip
+    return Chapter("Through a crossing of two eigenvalues", text)
 
 
 def _crossing_picture(frames: Frames, paths: pl.DataFrame) -> str:
