@@ -240,15 +240,21 @@ def _distributions(frames: Frames, own: pl.DataFrame, dtype: str) -> Chapter | N
     return Chapter("The distribution of the error, method by method", shown)
 
 
+def one_gap(frame: pl.DataFrame) -> pl.DataFrame:
+    """Spectrum `gap` at the paper's ε and scale 1, of the size next to 16, where gaps vary."""
+    own = frame.filter((pl.col("spectrum") == "gap") & (pl.col("scale") == 1)
+                       & (pl.col("epsilon") == situations.EPSILON))  # fmt: skip
+    size = min(values_of(own, "d"), key=lambda d: abs(d - USUAL_D), default=0)
+    own = own.filter(pl.col("d") == size)
+    return own.filter(pl.col("gap").n_unique().over("loss", "dtype") > 1)
+
+
 def _closing(frames: Frames, frame: pl.DataFrame, shown: Sequence[str]) -> Chapter | None:
     """Error and norm as one gap closes, at one size and precision that the titles name.
 
     The norm is that of two losses: a function of M, and one eigenvector of the closing pair.
     """
-    own = frame.filter((pl.col("spectrum") == "gap") & (pl.col("scale") == 1)
-                       & (pl.col("epsilon") == situations.EPSILON))  # fmt: skip
-    own = own.filter((pl.col("d") - USUAL_D).abs() == (pl.col("d") - USUAL_D).abs().min())
-    own = own.filter(pl.col("gap").n_unique().over("loss", "dtype") > 1)
+    own = one_gap(frame)
     if own.is_empty():
         return None
     tables = {

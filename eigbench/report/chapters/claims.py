@@ -11,7 +11,7 @@ from eigbench.algorithm_1 import ITERATIONS
 from eigbench.kinds.series import COEFFICIENT_TERMS, SeriesCase
 from eigbench.kinds.stability import StabilityCase
 from eigbench.report import situations
-from eigbench.report.chapters.accuracy import USUAL_D, low_rank, share_table
+from eigbench.report.chapters.accuracy import low_rank, one_gap, share_table
 from eigbench.report.frame import POINT, Frames, metric, values_of
 from eigbench.report.judgement import judged
 from eigbench.report.names import setting
@@ -77,14 +77,6 @@ def _plain(frame: pl.DataFrame) -> pl.DataFrame:
     return _at(frame, loss="whitening", scale=1.0, epsilon=situations.EPSILON)
 
 
-def _near_usual(frame: pl.DataFrame) -> pl.DataFrame:
-    """The rows of the size next to 16, of spectrum `gap`, where it has several gaps."""
-    own = _at(frame, spectrum="gap")
-    sizes = values_of(own, "d")
-    own = _at(own, d=min(sizes, key=lambda d: abs(d - USUAL_D))) if sizes else own
-    return own if len(values_of(own, "gap")) > 1 else own.clear()
-
-
 def _by_gap(frame: pl.DataFrame, name: str) -> str:
     median = pl.col(name).fill_nan(math.inf).median()
     return pivot(frame, ("contestant", "gap"), median, corner="method \\ gap")
@@ -124,17 +116,15 @@ def _starts(frame: pl.DataFrame) -> str:
 def _explosion(frame: pl.DataFrame) -> str:
     parts = []
     for loss in ("closing-eigenvector", "whitening"):
-        own = _near_usual(_at(frame, loss=loss, dtype="float32", scale=1.0,
-                              epsilon=situations.EPSILON))  # fmt: skip
+        own = one_gap(_at(frame, loss=loss, dtype="float32"))
         if own.is_empty():
             continue
         truth = own.unique(["gap", "matrix"], keep="first", maintain_order=True).with_columns(
             contestant=pl.lit("*exact*"), gradient_norm="exact_gradient_norm"
         )
         own = own.filter(pl.col("method").is_in(("svd", "pi", "hybrid")))
-        rows = pl.concat([truth, own], how="vertical_relaxed")
-        norms = _by_gap(rows, "gradient_norm")
-        parts.append({"loss": loss, "d": own["d"][0], "table": norms})
+        norms = _by_gap(pl.concat([truth, own], how="vertical_relaxed"), "gradient_norm")
+        parts.append({"loss": loss, "d": truth["d"][0], "table": norms})
     return render("claims-explosion", parts=parts) if parts else ""
 
 
@@ -257,7 +247,7 @@ def _truncation(frame: pl.DataFrame) -> str:
 
 
 def _reproducible(frame: pl.DataFrame) -> str:
-    own = _near_usual(_at(_plain(frame), dtype="float32"))
+    own = one_gap(_at(frame, loss="whitening", dtype="float32"))
     if own.is_empty() or "disturbed_change" not in own.columns:
         return ""
     return render("claims-reproducible", d=own["d"][0], table=_by_gap(own, "disturbed_change"))
