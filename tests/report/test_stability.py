@@ -10,10 +10,11 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from eigbench.kinds.path import PathCase
 from eigbench.report.chapters import stability as chapter
 from eigbench.report.judgement import judged
 from eigbench.report.render import Part
-from eigbench.runs.record import Record
+from eigbench.runs.record import SCHEMA, Record, number
 from tests.report.making import frames_of, lost, stability
 
 OPEN, TIES = 0.1, 0.0
@@ -150,21 +151,66 @@ def test_every_size_is_in_the_opening(tmp_path: Path) -> None:
     assert "| open gaps (4) " in part(tmp_path, records).head
 
 
-def test_a_class_is_seen_by_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, set[str]] = {}
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """Every picture, by its name."""
+    seen: dict[str, Figure] = {}
 
     def look(figure: Figure, path: Path, **_options: Any) -> None:
-        seen[Path(path).stem] = {one.get_text() for one in figure.findobj(Text)}
+        seen[Path(path).stem] = figure
         Path(path).write_bytes(b"")
 
     monkeypatch.setattr(Figure, "savefig", look)
+    return seen
+
+
+def words_of(figure: Figure) -> set[str]:
+    return {one.get_text() for one in figure.findobj(Text)}
+
+
+def test_a_class_is_seen_by_size(tmp_path: Path, drawn: dict[str, Figure]) -> None:
     half = {"gradient_finite": [1.0, 0.0], "gradient_error": [1e-6, float("nan")]}
     records = [*svd(), *everywhere("spectral"), stability(method="svd", d=16, samples=half),
                stability(method="spectral", d=16)]  # fmt: skip
     part(tmp_path, records)
-    words = {"open gaps: gap, gap 0.1", "one tied pair: gap, gap 0", "4", "8", "16", "100", "NaN"}
-    assert words <= seen["right-by-class"]
-    assert "50\nNaN 50" in seen["right-by-class"]
+    seen = words_of(drawn["right-by-class"])
+    assert {"open gaps: gap, gap 0.1", "one tied pair: gap, gap 0", "4", "8", "16"} <= seen
+    assert {"100", "NaN", "50\nNaN 50"} <= seen
+
+
+def test_pictures_of_a_closing_gap(tmp_path: Path, drawn: dict[str, Figure]) -> None:
+    """Norms above 1000 were left out, titles lacked d, and each panel had ticks of its own."""
+    records = [
+        stability(method=method, d=d, gap=gap, loss=loss,
+                  samples={"gradient_norm": [norm] * 2, "exact_gradient_norm": [norm] * 2})
+        for method in ("svd", "spectral") for d in (12, 20)
+        for loss, norms in (("whitening", (4.8, 4.3, 4.2)), ("closing-eigenvector", (4, 32, 3e5)))
+        for gap, norm in zip((0.1, 1e-2, 1e-6), norms, strict=True)
+    ]  # fmt: skip
+    part(tmp_path, records)
+    for name in ("error-by-gap", "norm-by-gap"):
+        assert "whitening, d = 12, float32" in words_of(drawn[name])
+    flat, steep = (panel for panel in drawn["norm-by-gap"].axes if panel.lines)
+    assert max(steep.lines[0].get_ydata()) == 3e5  # type: ignore[arg-type, type-var]
+    assert flat.get_ylim() == steep.get_ylim()
+    assert flat.get_ylim()[0] == 1
+
+
+def test_a_component_beyond_the_picture_of_a_crossing_has_an_arrow(
+    tmp_path: Path, drawn: dict[str, Figure]
+) -> None:
+    case = PathCase(method="pi", parameters={}, d=8, dtype="float32", epsilon=1e-4,
+                    loss="whitening", seed=0, device="cpu")  # fmt: skip
+    samples = {"position": [-1e-1, -1e-6, 0.0, 1e-6, 1e-1], "gradient_finite": [1, 1, 1, 1, 0],
+               "crossing_ratio": [9.0, 1.0, 1.0, -7.0, float("nan")],
+               "moved": [0.1, 0.2, 0.3, 4.0, 5.0], "exact_moved": [1e-6] * 5}  # fmt: skip
+    numbers = {name: [*map(number, values)] for name, values in samples.items()}
+    path = Record(schema=SCHEMA, id=case.id, case=case, status="measured", samples=numbers)
+    found = part(tmp_path, [*svd(), *everywhere("spectral"), path])
+    assert {"↑", "↓"} <= words_of(drawn["through-a-crossing"])
+    row = titled(found, "Through a crossing").split("| `pi`")[1]
+    cells = [cell.strip() for cell in row.splitlines()[0].split("|")[1:-1]]
+    assert cells == ["9", "−3", "1", "0.3", "4 of 5"]  # the jumps are those near the crossing
 
 
 def test_the_judgement_of_a_report_is_made_once(

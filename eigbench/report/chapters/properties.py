@@ -161,7 +161,8 @@ def _conditions(frame: pl.DataFrame) -> Chapter | None:
     """The condition number of a covariance, before and after it is whitened."""
     own = frame.filter(
         (pl.col("scale") == 1) & (pl.col("loss") == "whitening") & (pl.col("dtype") == "float32")
-        & metric(frame, "condition_after").is_not_null() & pl.col("situation").is_not_null()
+        & (pl.col("epsilon") == situations.EPSILON) & pl.col("situation").is_not_null()
+        & metric(frame, "condition_after").is_not_null()
     )  # fmt: skip
     if own.is_empty():
         return None
