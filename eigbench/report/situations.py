@@ -48,7 +48,7 @@ SITUATIONS = (
     Situation("open gaps", "built; the smallest relative gap is 1e-3 or more"),
     Situation("closing gaps", "built; the smallest relative gap is below 1e-3 and not 0"),
     Situation("one tied pair", "built; two eigenvalues are equal, and no others"),
-    Situation("many ties", "built; more are: identity, dead channels, clusters, repeated zeros"),
+    Situation("many ties", "built; many are equal: identity, dead channels, clusters, zeros"),
     Situation(
         "well-conditioned covariances",
         "of CIFAR-10 features; float32 resolves every eigenvalue: n·u·κ ≤ 0.1",

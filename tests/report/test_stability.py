@@ -201,7 +201,7 @@ def test_a_component_beyond_the_picture_of_a_crossing_has_an_arrow(
 ) -> None:
     case = PathCase(method="pi", parameters={}, d=8, dtype="float32", epsilon=1e-4,
                     loss="whitening", seed=0, device="cpu")  # fmt: skip
-    samples = {"position": [-1e-1, -1e-6, 0.0, 1e-6, 1e-1], "gradient_finite": [1, 1, 1, 1, 0],
+    samples = {"position": [-1e-1, -1e-6, 0.0, 1e-6, 1e-1], "gradient_finite": [1.0] * 4 + [0.0],
                "crossing_ratio": [9.0, 1.0, 1.0, -7.0, float("nan")],
                "moved": [0.1, 0.2, 0.3, 4.0, 5.0], "exact_moved": [1e-6] * 5}  # fmt: skip
     numbers = {name: [*map(number, values)] for name, values in samples.items()}
