@@ -65,9 +65,10 @@ def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
         keep_trailing_newline=False,
         undefined=jinja2.StrictUndefined,
     )
-    public = (numbers.percent, numbers.percentage, numbers.scientific, numbers.cosine,
-              numbers.axis_value, numbers.count, numbers.plural, numbers.fixed, names.listed,
-              both)  # fmt: skip
+    public = (
+        *(numbers.percent, numbers.percentage, numbers.scientific, numbers.cosine, numbers.factor),
+        *(numbers.axis_value, numbers.count, numbers.plural, numbers.fixed, names.listed, both),
+    )
     made.filters.update({function.__name__: function for function in public})
     made.globals.update(details=details, figure=figure)
     return made

@@ -11,9 +11,9 @@ import msgspec
 
 import eigbench
 from eigbench.kinds import Case
+from eigbench.kinds.stability import STABILITY_METRICS
 from eigbench.runs import store
 from eigbench.runs.environment import Session
-from eigbench.runs.record import STABILITY_METRICS
 from eigbench.runs.runner import attempt
 from eigbench.runs.suite import Axes, Grid, Suite, cases
 

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from eigbench.errors import InputError, RunStopped
 from eigbench.kinds.stability import StabilityCase
 from eigbench.runs import store
-from eigbench.runs.record import encode
 from eigbench.runs.runner import attempt, run
 from eigbench.runs.suite import cases, to_toml
 from tests.runs import making

@@ -30,7 +30,7 @@ def described(case: Case) -> str:
 
 
 def _method(case: Case) -> str:
-    return str(getattr(case, "method", "series"))
+    return str(getattr(case, "method", case.kind))
 
 
 def _exceptions(frames: Frames) -> Chapter:
