@@ -328,8 +328,8 @@ def _own_gradients(spectrum: Spectrum, computed: dict[str, Numbers]) -> dict[str
     turned = turn(own, new, spectrum.clusters)
     for name in vectors:
         if name in gradients:
-            parts = [ascending(one, name) for one in (given, gradients, computed)]
-            moved = transported(*parts, turned)
+            before, by, now = (ascending(one, name) for one in (given, gradients, computed))
+            moved = transported(before, by, now, turned)
             if spectrum.svd:
                 moved = moved[:, ::-1] if name == "left" else moved[:, ::-1].conj().T
             gradients[name] = moved
