@@ -57,6 +57,10 @@ class Shape:
         """Such as "Table 2"."""
         return self.title.split(":")[0]
 
+    def at(self, row: str, column: Any) -> Printed:
+        """What is printed there; of a baseline as the authors released it, that baseline's row."""
+        return self.printed.get((row.removesuffix(RELEASED), column), Printed())
+
 
 SHAPES = {
     "table-2": Shape("Table 2: ZCA whitening on CIFAR-10, ResNet18", paper.TABLE_2,
@@ -71,6 +75,10 @@ SHAPES = {
                       paper.TABLE_4C, "method", "iterations", {**PCA, "energy": [0.999]}),
     "table-5": Shape("Table 5: PCA denoising by method", paper.TABLE_5, "method", None, PCA),
 }  # fmt: skip
+
+RELEASED = "-released"
+"""How the names of the paper's baselines end here, where they are as its authors' program has them:
+with its truncation."""
 
 ANSWERS = ("reproduced", "not reproduced", "inconclusive")
 
@@ -94,8 +102,8 @@ def outcomes(compare: str, cells: pl.DataFrame) -> list[Outcome]:
     found = []
     for shape, own in tables(compare, cells):
         for key, cell in placed(shape, own).items():
-            printed = shape.printed.get(key)
-            if printed is None or printed.success is None or not cell["started"]:
+            printed = shape.at(*key)
+            if printed.success is None or not cell["started"]:
                 continue
             successes = round(printed.success / 100 * shape.trials)
             answer, reason = judge(cell, (successes, shape.trials))
@@ -172,6 +180,7 @@ def placed(shape: Shape, cells: pl.DataFrame) -> dict[Key, Row]:
             axis for axis in AXES
             if axis in told and cell[axis] not in shape.setting.get(axis, ())
             and not (without and axis in {"layer", "method"})
+            and not (axis == "truncation" and cell[axis] == cell["method"])  # its own, by its name
         ]  # fmt: skip
         row = ", ".join(filter(None, [cell[shape.rows], words(cell, other)]))
         column = shape.columns and (cell["layer"] if without else cell[shape.columns])
@@ -211,7 +220,9 @@ def chapters(frames: Frames, cells: pl.DataFrame, found: Sequence[Outcome]) -> l
 
 def _in_shape(shape: Shape, found: Mapping[Key, Row], *, papers: bool) -> str:
     """Rows and columns of the paper, two for each of its columns: the paper's and ours."""
-    rows, columns = (dict.fromkeys(names) for names in zip(*shape.printed, *found, strict=True))
+    names, columns = (dict.fromkeys(names) for names in zip(*shape.printed, *found, strict=True))
+    places = {name: place for place, name in enumerate(names)}
+    rows = sorted(names, key=lambda name: places.get(name.removesuffix(RELEASED), len(places)))
     headers = [label(shape.rows), ""]
     for column in columns:
         told = column if isinstance(column, str) else word(shape.columns or "", column)
@@ -219,7 +230,7 @@ def _in_shape(shape: Shape, found: Mapping[Key, Row], *, papers: bool) -> str:
     body = []
     for row in rows:
         texts = [text for column in columns
-                 for text in (_printed(shape.printed.get((row, column), Printed())),
+                 for text in (_printed(shape.at(row, column)),
                               _here(found.get((row, column))))]  # fmt: skip
         for i, quantity in enumerate(("success", "least error, %", "mean error, %")):
             body.append([row, quantity, *(text[i] for text in texts)])
