@@ -17,10 +17,10 @@ from eigbench.report.chapters.paper_tables import (
     ANSWERS,
     SHAPES,
     banner,
+    differing,
     judge,
     outcomes,
     placed,
-    settings,
 )
 from eigbench.report.frame import Frames
 from eigbench.runs.record import Record
@@ -213,18 +213,19 @@ def test_other_images_have_nothing_printed_beside_them() -> None:
 # What was trained.
 
 
-def differing(of: Suite, records: list[Record] | None = None) -> list[str]:
+def others(of: Suite, records: list[Record] | None = None) -> list[str]:
+    """What differs from the paper."""
     frames, cells = measured(of)
     if records is not None:
         frames = frames_of(of, records)
         cells = cells_in(frames)
-    return [what for what, *_, differs in settings(frames, cells) if differs]
+    return [*differing(frames, cells)]
 
 
 def test_the_papers_own_settings_are_recognised() -> None:
     frames, cells = measured(papers())
-    assert differing(papers()) == []
-    assert banner(frames, cells)[0].startswith("> **The paper's settings:** 5 trials a cell")
+    assert others(papers()) == []
+    assert banner(frames, cells)[0].startswith("> **The paper's settings:** resnet18, 40 steps a")
 
 
 @pytest.mark.parametrize(
@@ -234,7 +235,7 @@ def test_the_papers_own_settings_are_recognised() -> None:
         ({"train_images": 6000}, "training images"),
         ({"augment": False}, "augment"),
         ({"data": "cifar100"}, "data"),
-        ({"steps": 10}, "steps a trial"),
+        ({"steps": 10}, "steps"),
         ({"epochs": 349}, "epochs"),
         ({"width": 8}, "width"),
         ({"learning_rate": 0.2}, "learning rate"),
@@ -243,11 +244,11 @@ def test_the_papers_own_settings_are_recognised() -> None:
     ],
 )
 def test_whatever_differs_is_named(changes: dict[str, Any], what: str) -> None:
-    assert differing(papers(**changes)) == [what]
+    assert others(papers(**changes)) == [what]
 
 
 def test_a_smaller_set_of_images_has_fewer_images() -> None:
-    assert differing(papers(data="mini")) == ["data", "training images", "test images"]
+    assert others(papers(data="mini")) == ["data", "training images", "test images"]
 
 
 @pytest.mark.parametrize(
@@ -260,19 +261,22 @@ def test_a_smaller_set_of_images_has_fewer_images() -> None:
 )
 def test_a_layer_that_differs_is_named(axes: dict[str, Any], what: str) -> None:
     grid = Grid(**{"layer": ["pca"], "energy": [0.99], "method": ["hybrid"], **axes})
-    assert differing(msgspec.structs.replace(papers(), grids=[grid])) == [what]
+    assert others(msgspec.structs.replace(papers(), grids=[grid])) == [what]
 
 
 def test_a_cell_with_too_few_trials_is_not_the_papers() -> None:
     records = [record(case) for case in cases(papers())][:-1]
-    assert differing(papers(), records) == ["trials"]
+    assert others(papers(), records) == ["trials"]
 
 
 def test_a_short_run_is_called_what_it_is() -> None:
     frames, cells = measured(at_scale(load(find("paper-table2")), "short"))
     (line,) = banner(frames, cells)
-    assert line.startswith("> **Not the paper's experiment:** 3 trials a cell, 40 steps each, on ")
-    assert "The paper has 15 trials of 136,850 steps on 50,000 images" in line
+    assert line == (
+        "> **Not the paper's experiment:** resnet18, 40 steps a trial (in brackets the paper's: "
+        "136,850), on cpu. What differs: trials 3 (15); epochs 2 (350); training images 6,000 "
+        "(50,000); test images 2,000 (10,000); width 8 (64)."
+    )
 
 
 # Every suite that ships.

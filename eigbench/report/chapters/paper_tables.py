@@ -17,7 +17,7 @@ from eigbench.report.frame import Frames, values_of
 from eigbench.report.names import label, listed, word
 from eigbench.report.numbers import NOTHING, axis_value, count, percent, plural, span
 from eigbench.report.paper import Printed
-from eigbench.report.render import Chapter, both, escape, render, table
+from eigbench.report.render import Chapter, escape, render, table
 
 ITS_DATA = {"table-3": ("cifar100",), "": ("cifar10", "cifar100")}
 """The images of the paper's tables and figures; the others are of CIFAR-10."""
@@ -26,6 +26,7 @@ USUAL: dict[str, Any] = {
     "augment": True, "width": paper.WIDTH, "batch": paper.BATCH, "precision": "float32",
     "learning_rate": 0.1, "schedule": "steps", "momentum": 0.9, "weight_decay": 5e-4,
     "nesterov": False, "label_smoothing": 0.0, "epsilon": paper.EPSILON, "iterations": paper.K,
+    "truncation": "algorithm-1",
 }  # fmt: skip
 """The paper's setting, axis by axis; the recipe is that of its authors' released program."""
 
@@ -178,9 +179,8 @@ def judge(cell: Row, printed: stats.Share) -> tuple[str, str]:
 
 
 def chapters(frames: Frames, cells: pl.DataFrame, found: Sequence[Row]) -> list[Chapter]:
-    """The paper's tables that the suite names, and how its trainings differ from these."""
-    trained = settings(frames, cells)
-    papers = not any(differs for *_, differs in trained)
+    """The paper's tables that the suite names, beside what was measured."""
+    papers = not differing(frames, cells)
     parts = []
     for shape in tables(frames.run.suite.compare):
         judged = [
@@ -196,9 +196,7 @@ def chapters(frames: Frames, cells: pl.DataFrame, found: Sequence[Row]) -> list[
             name=shape.name,
         )
         parts.append(Chapter(f"{shape.title}, beside the paper", body))
-    rows = [[f"**{what}**" if differs else what, *both] for what, *both, differs in trained]
-    body = render("training-settings", table=table(["", "this run", "the paper"], rows))
-    return [*parts, Chapter("What was trained, and what the paper trained", body)]
+    return parts
 
 
 def _in_shape(shape: Shape, found: Mapping[Key, Row], *, papers: bool) -> str:
@@ -245,56 +243,55 @@ def _error(value: float | None, deviation: float | None = None) -> str:
     return f"{value:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
 
 
-def settings(frames: Frames, cells: pl.DataFrame) -> list[tuple[str, str, str, bool]]:
-    """What was set: its name, this run's, the paper's, and whether they differ."""
+def differing(frames: Frames, cells: pl.DataFrame) -> dict[str, str]:
+    """What was set otherwise than in the paper: this run's values, in brackets the paper's."""
     compare = frames.run.suite.compare
     data = ITS_DATA.get(compare, ("cifar10",))
-    for split, name in enumerate(("train_images", "test_images")):
-        whole = {known: sizes[split] for known, sizes in IMAGES.items()}
-        known = pl.col("data").replace_strict(whole, default=None, return_dtype=pl.Int64)
-        cells = cells.with_columns(pl.col(name).cast(pl.Int64).fill_null(known))
     papers = {
         "started": sorted({shape.trials for shape in tables(compare) or SHAPES.values()}),
-        "steps": [], "epochs": [paper.EPOCHS], "data": data, "train_images": IMAGES[data[0]][:1],
-        "test_images": IMAGES[data[0]][1:], "truncation": [],
+        "steps": [paper.STEPS], "epochs": [paper.EPOCHS], "data": data,
+        "train_images": IMAGES[data[0]][:1], "test_images": IMAGES[data[0]][1:],
         **{axis: [value] for axis, value in USUAL.items()},
     }  # fmt: skip
     if compare == "table-4c":
         papers.pop("iterations")  # which it varies
-    names = {"started": "trials", "steps": "steps a trial", "data": "data"}
-    here = {"steps": _written(values_of(cells, "steps_planned"))}
-    printed = {"steps": count(paper.STEPS), "truncation": "Algorithm 1"}
-    unnamed = {"truncation": "each method's own", "train_images": "all", "test_images": "all"}
-    rows = []
+    whole = [pl.col("data").replace_strict({name: sizes[split] for name, sizes in IMAGES.items()},
+                                           default=None, return_dtype=pl.Int64)
+             for split in (0, 1)]  # fmt: skip
+    known = cells.filter(skipped=0).with_columns(
+        pl.col("train_images").cast(pl.Int64).fill_null(whole[0]),
+        pl.col("test_images").cast(pl.Int64).fill_null(whole[1]),
+    )
+    names = {"started": "trials", "data": "data"}
+    found = {}
     for axis, values in papers.items():
-        own = values_of(cells.filter(skipped=0), axis)
-        what = names.get(axis) or label(axis).replace("_", " ")
-        ours = here.get(axis) or _written(own) or unnamed.get(axis, NOTHING)
-        differs = any(value not in values for value in own)
-        rows.append((what, ours, printed.get(axis) or _written(values, " or "), differs))
-    return rows
+        own = values_of(known, axis)
+        if any(value not in values for value in own):
+            what = names.get(axis) or label(axis).replace("_", " ")
+            found[what] = f"{_written(own)} ({_written(values, ' or ')})"
+    return found
 
 
 def _written(values: Iterable[Any], between: str = ", ") -> str:
     """Values in words; whole numbers with thousands."""
-    return between.join(count(value) if type(value) is int else escape(axis_value(value))
-                        for value in values)  # fmt: skip
+    return between.join(
+        count(value) if type(value) is int else escape(axis_value(value)) for value in values
+    )
 
 
 def banner(frames: Frames, cells: pl.DataFrame) -> list[str]:
     """Lines for under the title: whether this is the paper's experiment; different images."""
-    found = settings(frames, cells)
     labels = {tuple(r.labels.get("data", [])) for _, r in frames.records(TrainCase, "measured")}
     images = sorted(f"{escape(name)} {' '.join(digest[:8] for digest in digests)}"
                     for name, *digests in filter(None, labels))  # fmt: skip
     devices = dict.fromkeys(session.device for session in frames.run.environment.sessions)
     lines = render(
         "training-banner",
-        here={what: ours for what, ours, *_ in found},
-        papers={what: theirs for what, _, theirs, _ in found},
-        networks=both(values_of(cells, "model")),
+        differing=differing(frames, cells),
+        models=values_of(cells, "model"),
+        steps=_written(values_of(cells, "steps_planned")),
+        papers=paper.STEPS,
         device=", ".join(devices) or frames.run.suite.device,
         different=images if len(images) > 1 else [],
-        differing=[what for what, *_, differs in found if differs],
     )
     return [f"> {line}" for line in lines.splitlines() if line]
