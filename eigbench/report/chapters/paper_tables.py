@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from eigbench.kinds.train import TrainCase
-from eigbench.report import paper, stats
+from eigbench.report import paper
 from eigbench.report.chapters.trials import EXACT, IMAGES, WITHOUT
 from eigbench.report.frame import Frames, values_of
-from eigbench.report.names import label, listed, word
-from eigbench.report.numbers import NOTHING, axis_value, count, percent, plural, span
+from eigbench.report.names import label, word
+from eigbench.report.numbers import NOTHING, axis_value, count, percent
 from eigbench.report.paper import Printed
 from eigbench.report.render import Chapter, escape, render, table
 
@@ -106,93 +106,34 @@ def placed(shape: Shape, cells: pl.DataFrame) -> dict[Key, Row]:
     return found
 
 
-# Success rates.
+def rates(compare: str, cells: pl.DataFrame) -> list[Row]:
+    """The cells of which the paper prints a success rate (`printed`, in %) and trials started.
 
-ANSWERS = ("failures also seen", "survival also seen", "differs", "inconclusive")
-
-
-def outcomes(compare: str, cells: pl.DataFrame) -> list[Row]:
-    """Each printed success rate of which a cell started trials, one of `ANSWERS`, and its reason.
-
-    `table`, `row`, `axis` and `column` (the axis of the table's columns, and its value) say where.
+    `place` is the cell in words. What lived here for fewer steps than the paper's trials says
+    little of a rate that it prints: trials are compared with it by nothing but whether they failed.
     """
     found = []
     for shape in tables(compare):
         for (row, column), cell in placed(shape, cells).items():
             success = shape.at(row, column).success
-            if success is None or not cell["started"]:
-                continue
-            answer, reason = judge(cell, (round(success / 100 * shape.trials), shape.trials))
-            found.append({"table": shape.name, "row": row, "axis": shape.columns,
-                          "column": column, "answer": answer, "reason": reason})  # fmt: skip
+            if success is not None and cell["started"]:
+                at = word(shape.columns, column) if shape.columns else ""
+                found.append({**cell, "printed": success, "place": f"{row} ({at})" if at else row})
     return found
 
 
-def grouped(found: Sequence[Row]) -> list[Row]:
-    """A row for those with the same answer for the same reason: `where`, and how many (`cells`)."""
-    if not found:
-        return []
-    frame = pl.DataFrame(found).sort(pl.col("answer").cast(pl.Enum(ANSWERS)), maintain_order=True)
-    several = frame["table"].n_unique() > 1
-    rows = []
-    for (answer, reason), own in frame.group_by("answer", "reason", maintain_order=True):
-        where = []
-        for (of_table, name), cells in own.group_by("table", "row", maintain_order=True):
-            axis = cells["axis"][0]
-            at = [of_table] * several + [listed(axis, values_of(cells, "column"))] * bool(axis)
-            where.append(f"{name} ({'; '.join(map(str, at))})" if at else str(name))
-        rows.append({"answer": answer, "reason": reason, "where": where, "cells": len(own)})
-    return rows
-
-
-def judge(cell: Row, printed: stats.Share) -> tuple[str, str]:
-    """What a cell's trials say of a printed success rate, one of `ANSWERS`, and why.
-
-    Trials differ in length from the paper's, so that hazards are compared: failures per step, as
-    if each step were as likely to fail. The interval of the printed one is that of the printed
-    share (Wilson), over the paper's steps.
-    """
-    measured = stats.hazard(cell["diverged"], cell["total_steps"])
-    ends = stats.share(*printed)
-    least, most = (
-        1 - min(max(end, 1e-9), 1.0) ** (1 / paper.STEPS) for end in (ends.high, ends.low)
-    )
-    fails, of_trials = printed[0] < printed[1], f"of {plural(cell['started'], 'trial')}"
-    if cell["diverged"]:
-        steps = cell["failures"]
-        when = f"step{'s' if len(steps) > 1 else ''} {span(steps, count)}"
-        reason = f"{cell['diverged']} {of_trials} diverged, in {when}"
-        worse = "differs" if measured.low > most else "inconclusive"
-        return "failures also seen" if fails else worse, reason
-    if cell["exceptions"]:
-        return "inconclusive", f"{cell['exceptions']} {of_trials} ended in an exception"
-    seen = f"{cell['total_steps']:,} steps without failure in {plural(cell['started'], 'trial')}"
-    if fails and measured.high < least:
-        return "differs", f"{seen}; the paper's rate is 1 in {1 / least:,.0f} or more"
-    if not fails and measured.high <= most:
-        return "survival also seen", seen
-    unseen = math.floor(1 / measured.high) if measured.high else 0
-    return "inconclusive", f"{seen}, so that rates below 1 in {unseen:,} steps cannot be seen"
-
-
-# The chapters.
-
-
-def chapters(frames: Frames, cells: pl.DataFrame, found: Sequence[Row]) -> list[Chapter]:
+def chapters(frames: Frames, cells: pl.DataFrame) -> list[Chapter]:
     """The paper's tables that the suite names, beside what was measured."""
     papers = not differing(frames, cells)
     parts = []
     for shape in tables(frames.run.suite.compare):
-        judged = [
-            [", ".join(one["where"]), one["answer"], one["reason"]]
-            for one in grouped([one for one in found if one["table"] == shape.name])
-        ]
+        own = placed(shape, cells)
         body = render(
             "training-paper-table",
-            cells=_in_shape(shape, placed(shape, cells), papers=papers),
+            cells=_in_shape(shape, own, papers=papers),
+            released=dict.fromkeys(f"`{row}`" for row, _ in own if row.endswith(RELEASED)),
             trials=shape.trials,
             papers=papers,
-            judged=table(["cells", "answer", "why"], judged) if judged else "",
             name=shape.name,
         )
         parts.append(Chapter(f"{shape.title}, beside the paper", body))

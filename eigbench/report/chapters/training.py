@@ -34,8 +34,8 @@ def part(frames: Frames) -> Part | None:
     if every.is_empty():
         return None
     cells, contestants = trials.cells_of(every), trials.cells_of(every, by=["contestant"])
-    found = paper_tables.outcomes(frames.run.suite.compare, cells)
-    sentences = _sentences(every, cells, contestants, found)
+    rates = paper_tables.rates(frames.run.suite.compare, cells)
+    sentences = _sentences(every, cells, contestants, rates)
     head = render(
         "training",
         picture=training_figures.survival_map(frames, cells),
@@ -44,7 +44,7 @@ def part(frames: Frames) -> Part | None:
         sentences=sentences,
     )
     chapters = [
-        *paper_tables.chapters(frames, cells, found),
+        *paper_tables.chapters(frames, cells),
         _lost(frames, every),
         _loss(frames, steps, cells),
         _gradient(frames, steps, cells, contestants),
@@ -84,7 +84,7 @@ def _finished(one: Row, counted: Callable[[int, int], str] = "{} of {}".format) 
 
 
 def _sentences(
-    every: pl.DataFrame, cells: pl.DataFrame, contestants: pl.DataFrame, found: Sequence[Row]
+    every: pl.DataFrame, cells: pl.DataFrame, contestants: pl.DataFrame, rates: Sequence[Row]
 ) -> list[str]:
     """What the numbers say: who lost trials, who differs, what cannot be said; Markdown."""
     begun, methods = (one.filter(pl.col("started") > 0) for one in (cells, contestants))
@@ -94,6 +94,7 @@ def _sentences(
     guesses = begun["guesses"].explode().drop_nulls()
     clean = methods.filter("decomposes", diverged=0, exceptions=0)
     unfailing = max(values_of(clean, "total_steps"), default=0)
+    quiet = [one["total_steps"] for one in rates if not one["diverged"] + one["exceptions"]]
     seeds = every["seed"].n_unique()
     beaten, hopeless = _extremes(begun)
     text = render(
@@ -104,11 +105,12 @@ def _sentences(
         alike=_alike(begun),
         beaten=beaten,
         hopeless=hopeless,
-        outcomes=paper_tables.grouped(found),
-        printed=len(found),
+        rates=rates,
+        quiet=quiet,
+        longest_cell=max(quiet, default=0),
+        unseen_in_cell=_unseen(max(quiet, default=0)),
         steps=paper.STEPS,
-        longest=longest,
-        unseen=int(1 / stats.hazard(0, unfailing).high) if unfailing else 0,
+        unseen=_unseen(unfailing),
         seeds=seeds,
         least_p=stats.discordant(seeds, 0),
         several=methods.filter("decomposes").height > 1,
@@ -119,6 +121,11 @@ def _sentences(
         few=longest <= FEW_STEPS,
     )  # fmt: skip
     return [line.removeprefix("- ") for line in text.splitlines() if line.startswith("- ")]
+
+
+def _unseen(steps: int) -> int:
+    """Rates below one failure in how many steps cannot be seen in so many without one."""
+    return int(1 / stats.hazard(0, steps).high)
 
 
 def _alike(begun: pl.DataFrame) -> Row | None:

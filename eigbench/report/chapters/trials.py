@@ -152,7 +152,6 @@ def cells_of(trials: pl.DataFrame, by: Sequence[str] = ("contestant", "condition
         pl.col("id").alias("ids"),
         pl.col("id").filter(diverged).alias("lost"),
         pl.col("steps_planned").max(),
-        pl.col("begun").filter(diverged).unique().sort().alias("failures"),
         pl.col("test_error").filter(finished).drop_nulls().alias("errors"),
         pl.col("at_chance").filter(finished).drop_nulls().alias("guesses"),
         pl.col("final_loss").filter(finished).mean(),
