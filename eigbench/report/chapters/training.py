@@ -63,8 +63,7 @@ def part(frames: Frames) -> Part | None:
 def _methods(contestants: pl.DataFrame) -> str:
     """A row a method, over all of its conditions."""
     rows = [
-        [one["contestant"],
-         _finished(one), count(one["total_steps"]),
+        [one["contestant"], _finished(one), count(one["total_steps"]),
          numbers.rate(stats.hazard(one["diverged"], one["total_steps"])),
          f"{sum(one['guesses'])} of {len(one['guesses'])}" if one["guesses"] else NOTHING]
         for one in contestants.to_dicts()
@@ -105,9 +104,9 @@ def _sentences(
         alike=_alike(begun),
         beaten=beaten,
         hopeless=hopeless,
-        rates=rates,
+        failing=[one for one in rates if one["diverged"]],
         quiet=quiet,
-        longest_cell=max(quiet, default=0),
+        printed=len(rates),
         unseen_in_cell=_unseen(max(quiet, default=0)),
         steps=paper.STEPS,
         unseen=_unseen(unfailing),

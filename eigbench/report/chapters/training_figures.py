@@ -86,7 +86,7 @@ def curves(frames: Frames, steps: pl.DataFrame, cells: pl.DataFrame, name: str) 
     is_loss = name == "loss"
     length = frames.trials["epoch_steps"].max()
     paper = IN_EPOCHS.get(frames.run.suite.compare) if length else None
-    window = max(1, round(len(set(steps["row"])) / SMOOTHING))
+    window = max(1, round(steps["row"].n_unique() / SMOOTHING))
     frame = steps.select(
         "id", x=(pl.col("row") + 1) / (length if paper else 1),
         y=pl.col(name).rolling_median(window, min_samples=1).over("id"),
