@@ -164,13 +164,13 @@ def _said(costs: Costs, methods: pl.DataFrame) -> dict[str, Any]:
     answers = [costs.decisions[key, ""].answer for key, _ in known]
     fastest: Counter[str] = Counter()
     slowest: Counter[str] = Counter()
-    contests = 0
-    for _, own in methods.group_by("workload", maintain_order=True):
-        contests += own.height > 1
+    contests = [own for _, own in methods.group_by("workload", maintain_order=True)
+                if own.height > 1]  # fmt: skip
+    for own in contests:
         for key, name in own.select("id", "contestant").iter_rows():
-            others = [other for other in own["id"] if other != key]
-            fastest[name] += bool(others) and all(costs.is_slower(one, key) for one in others)
-            slowest[name] += bool(others) and all(costs.is_slower(key, one) for one in others)
+            others = own.filter(pl.col("id") != key)["id"]
+            fastest[name] += all(costs.is_slower(one, key) for one in others)
+            slowest[name] += all(costs.is_slower(key, one) for one in others)
     return {
         "what": both(methods["what"].unique(maintain_order=True)),
         "reference": reference_of(methods["subject"][0]),
@@ -179,7 +179,7 @@ def _said(costs: Costs, methods: pl.DataFrame) -> dict[str, Any]:
         "ratios": len(known),
         "untestable": answers.count("cannot be shown"),
         "unshown": answers.count("not shown"),
-        "contests": contests,
+        "contests": len(contests),
         "fastest": (+fastest).most_common(),
         "slowest": (+slowest).most_common(),
     }

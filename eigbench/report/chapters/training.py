@@ -43,13 +43,19 @@ def part(frames: Frames) -> Part | None:
         conditions=cells.filter("decomposes")["condition"].n_unique(),
         sentences=sentences,
     )
+    loss = training_figures.curves(frames, steps, cells, "loss")
+    reading = render(
+        "training-reading",
+        own_truncation=cells.filter(layer="zca")["truncation"].null_count() > 0,
+        chance=trials.chance(values_of(cells, "data")[0]),
+    )
     chapters = [
         *paper_tables.chapters(frames, cells),
         _lost(frames, every),
-        _loss(frames, steps, cells),
+        Chapter("Training loss", render("training-loss", **loss)) if loss else None,
         _gradient(frames, steps, cells, contestants),
         _every_cell(every, cells),
-        _how_to_read(cells),
+        Chapter("How to read it", reading),
     ]
     return Part(
         title="Trainings",
@@ -96,12 +102,17 @@ def _sentences(
     quiet = [one["total_steps"] for one in rates if not one["diverged"] + one["exceptions"]]
     seeds = every["seed"].n_unique()
     beaten, hopeless = _extremes(begun)
+    columns = ("finished", "started", "finished_right", "started_right")
+    both = pairs(begun, REFERENCE, EXACT).select(columns)
     text = render(
         "training-sentences",
         whole=values_of(methods.filter(WHOLE), "contestant"),
         lost=methods.filter(~WHOLE).to_dicts(),
         shown=[(name, one) for name, one in trials.against(every, REFERENCE).items() if one.shown],
-        alike=_alike(begun),
+        alike=both.sum().row(0, named=True) if len(both) else None,
+        conditions=len(both),
+        same=both["finished"].equals(both["finished_right"])
+        and both["started"].equals(both["started_right"]),
         beaten=beaten,
         hopeless=hopeless,
         failing=[one for one in rates if one["diverged"]],
@@ -125,16 +136,6 @@ def _sentences(
 def _unseen(steps: int) -> int:
     """Rates below one failure in how many steps cannot be seen in so many without one."""
     return int(1 / stats.hazard(0, steps).high)
-
-
-def _alike(begun: pl.DataFrame) -> Row | None:
-    """The paper's method beside the exact gradient, in the conditions of both."""
-    both = pairs(begun, REFERENCE, EXACT)
-    if both.is_empty():
-        return None
-    sums = both.select(pl.col("finished", "started", "finished_right", "started_right").sum())
-    same = both.filter(finished=pl.col("finished_right"), started=pl.col("started_right"))
-    return {**sums.row(0, named=True), "conditions": len(both), "same": len(same) == len(both)}
 
 
 def _extremes(begun: pl.DataFrame) -> tuple[list[Row], Row | None]:
@@ -182,11 +183,6 @@ def _lost(frames: Frames, every: pl.DataFrame) -> Chapter | None:
         link=training_figures.kaplan_meier(frames, every),
     )
     return Chapter(f"Trials that did not finish ({len(lost)})", body)
-
-
-def _loss(frames: Frames, steps: pl.DataFrame, cells: pl.DataFrame) -> Chapter | None:
-    picture = training_figures.curves(frames, steps, cells, "loss")
-    return Chapter("Training loss", render("training-loss", **picture)) if picture else None
 
 
 def _gradient(
@@ -253,12 +249,3 @@ def _every_cell(every: pl.DataFrame, cells: pl.DataFrame) -> Chapter:
         ranks=[(one, paper.RANK[one]) for one in values_of(kept, "energy") if one in paper.RANK],
     )
     return Chapter("Every cell", body)
-
-
-def _how_to_read(cells: pl.DataFrame) -> Chapter:
-    body = render(
-        "training-reading",
-        own_truncation=cells.filter(layer="zca")["truncation"].null_count() > 0,
-        chance=trials.chance(values_of(cells, "data")[0]),
-    )
-    return Chapter("How to read it", body)
