@@ -32,12 +32,9 @@ def percentage(value: float) -> str:
 
 
 def counted(successes: int, trials: int) -> str:
-    """A share with its interval and n, such as "2 of 3 (67 %, 95 % interval 21 to 94 %)"."""
-    if not trials:
-        return NOTHING
+    """A share with the ends of its 95 % interval, such as "2 of 3 (21 to 94 %)"."""
     found = share(successes, trials)
-    ends = f"{100 * found.low:.0f} to {100 * found.high:.0f} %"
-    return f"{successes} of {trials} ({percent(found.value)}, 95 % interval {ends})"
+    return f"{successes} of {trials} ({100 * found.low:.0f} to {100 * found.high:.0f} %)"
 
 
 def scientific(value: float) -> str:
