@@ -283,7 +283,7 @@ def test_the_facts_of_the_field_are_so() -> None:
     exec(compile(code, "docs", "exec", dont_inherit=True), {})  # noqa: S102
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/records.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/records.md", "docs/functions.md"])
 def test_python_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     namespace: dict[str, Any] = {}

@@ -98,7 +98,7 @@ class Spectrum:
     @functools.cached_property
     def floor(self) -> float:
         """n·ε·‖M‖ in the dtype in which M was computed: a smaller value, or gap, is rounding."""
-        return max(self.matrix.entries.shape) * self.unit * self.norm
+        return float(max(self.matrix.entries.shape) * self.unit * self.norm)
 
     @functools.cached_property
     def zeros(self) -> int:
