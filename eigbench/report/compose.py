@@ -25,6 +25,7 @@ BESIDE = 0.1
 
 def compose(measured: Run, folder: Path) -> tuple[str, list[str]]:
     """The Markdown of a run, and its summary for a terminal. Figures are written into `folder`."""
+    measured = measured.harmless()
     frames = Frames(measured, folder)
     suite = measured.suite
     kinds = sorted(PARTS, key=lambda kind: kind != suite.kind)
@@ -41,6 +42,7 @@ def compose(measured: Run, folder: Path) -> tuple[str, list[str]]:
         planned=len(measured.plan),
         parameters=suite.parameters,
         bundle=suite.bundle,
+        notes=measured.notes,
     )
     return text + "\n", [sentence for part in parts for sentence in part.summary]
 

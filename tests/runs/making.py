@@ -58,7 +58,7 @@ def session(device: str = "cpu") -> Session:
 def measure(case: Case) -> Measured:
     """Numbers that depend on the case alone, those that JSON does not have among them."""
     share = int(case.id, 16) / 16**16
-    samples = dict.fromkeys(STABILITY_METRICS, [share, math.nan])
+    samples = {name: [share, math.nan] for name in STABILITY_METRICS}
     return {**samples, "ends": [math.inf, -math.inf]}, {"word": ["é", "λ ≤ ε"]}
 
 

@@ -19,7 +19,6 @@ from eigbench.runs.suite import Grid, Suite, cases
 from tests.runs import making
 
 
-
 class Unprintable(BaseException):
     """Not even an exception, and it fails when it is printed."""
 
