@@ -207,7 +207,8 @@ def _stability(a: Record, b: Record, context: Context) -> list[Finding]:
     both = np.logical_and.reduce([np.isfinite(one) & (one > 0) for one in errors])
     if both.any():
         medians = [stats.middle(one[both]) for one in errors]
-        logs = np.log(errors[1][both] / errors[0][both])
+        # Not of the quotient, which overflows where both are as far apart as floats go.
+        logs = np.log(errors[1][both]) - np.log(errors[0][both])
         tested = Finding(GRADIENT_ERROR, medians, stats.paired(logs))
         found.append(tested if logs.any() else exact(GRADIENT_ERROR, medians))
     return found

@@ -110,7 +110,14 @@ def adjust(p_values: Sequence[float]) -> list[float]:
 def middle(values: Iterable[float]) -> float:
     """The median, where NaN counts as infinite; NaN of nothing."""
     array = np.asarray(list(values), dtype=np.float64)
-    return float(np.median(np.where(np.isnan(array), np.inf, array))) if len(array) else math.nan
+    if not len(array):
+        return math.nan
+    known = np.where(np.isnan(array), np.inf, array)
+    with np.errstate(over="ignore"):
+        found = np.median(known)
+    # The sum of the middle two may be beyond the largest float, and their mean is not.
+    finite = math.isinf(found) and np.median(known / 2) * 2
+    return float(finite or found)
 
 
 def median(values: Iterable[float], *, signed: bool = False, none: float = 1.0) -> Interval | None:
