@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from eigbench.errors import InputError, RunStopped
+from eigbench.kinds import Case
 from eigbench.kinds.path import PathCase
 from eigbench.kinds.profile import ProfileCase
 from eigbench.kinds.series import SeriesCase
@@ -107,7 +108,7 @@ def test_another_schema_of_the_environment_is_refused(folder: Path) -> None:
 def test_a_record_of_a_method_that_has_no_name_is_refused(folder: Path, name: str) -> None:
     content = json.loads(_lines(folder)[0])
     content["case"]["method"] = name
-    case = msgspec.convert(content["case"], record.Case)
+    case = msgspec.convert(content["case"], Case)
     content["id"] = case.id
     (folder / "records.jsonl").write_text(json.dumps(content) + "\n")
     assert _refusal(folder).startswith(f"records.jsonl, line 1: no method is called {name!r}")
@@ -251,9 +252,11 @@ def test_a_change_during_the_run_ends_it(
     with store.open_run(folder, SUITE, making.session(), resume=False) as writer:
         writer.append(first)
         change(folder)
-        for use in (lambda: writer.append(second), writer.require_own):
-            with pytest.raises(RunStopped, match=rf"records\.jsonl {what}.* during the run"):
-                use()
+        stopped = rf"records\.jsonl {what}.* during the run"
+        with pytest.raises(RunStopped, match=stopped):
+            writer.append(second)
+        with pytest.raises(RunStopped, match=stopped):
+            writer.require_own()
 
 
 # Programs
