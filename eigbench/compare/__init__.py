@@ -25,7 +25,7 @@ def compare(a: Path, b: Path, threshold: float = LEAST_SLOWDOWN) -> Comparison:
     """
     if not 0 <= threshold < math.inf:
         raise InputError(f"threshold: {threshold} is not valid; accepted: numbers from 0 on")
-    runs = read_run(a), read_run(b)
+    runs = read_run(a).harmless(), read_run(b).harmless()
     for folder, run in zip((a, b), runs, strict=True):
         if not run.records:
             raise InputError(f"{folder} holds no records yet: there is nothing to compare")

@@ -182,7 +182,10 @@ def _function(spectrum: Spectrum, use: str, name: str, function: SpectralFunctio
         target = Target(function, shift=float(f"{added:.0e}"))
         cures.append(Cure("spectral", precision, lines, "S", target, regularised=target.shift))
     if singular:
-        cures += [_on_range(spectrum, function, *cast) for cast in _casts(spectrum)]
+        cures += [
+            _on_range(spectrum, function, precision, line.replace("(M,", f"({M},"))
+            for precision, M in _casts(spectrum)
+        ]
     return Question(use, cures=tuple(cures), torch=torch)
 
 
@@ -196,17 +199,12 @@ def _epsilon(spectrum: Spectrum) -> float:
     return float(math.ceil(added / 10.0**exponent) * 10.0**exponent)
 
 
-def _on_range(spectrum: Spectrum, function: SpectralFunction, precision: str, M: str) -> Cure:
+def _on_range(spectrum: Spectrum, function: SpectralFunction, precision: str, line: str) -> Cure:
     """The function on the range of M, 0 elsewhere: the cut is at the rank."""
-    n, zeros = spectrum.size, spectrum.zeros
-    name = type(function).__name__
-    lines = (
-        f"from eigbench.methods.functions import {name}, Truncated\n"
-        f"kept = (torch.arange({n}) >= {zeros}).float()  # the last {n - zeros}: the rank\n"
-        f"S = eigbench.matrix_function({M}, Truncated({name}(), kept))"
-    )
-    chosen = Truncated(function, (np.arange(n) >= zeros).astype(float))
-    return Cure("spectral", precision, lines, "S", Target(chosen), kept=n - zeros)
+    rank, zeros = spectrum.rank, spectrum.zeros
+    chosen = Truncated(function, (np.arange(spectrum.size) >= zeros).astype(float))
+    lines = line.removesuffix(")") + f", rank={rank})"
+    return Cure("spectral", precision, lines, "S", Target(chosen), kept=rank)
 
 
 def _projector(spectrum: Spectrum, use: str, chosen: range, words: str) -> Question:

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from eigbench.kinds.base import Counts, Kind, Measure, MethodCase, Parameters, Span, Tools
 
 STABILITY_METRICS = (
-    "forward_finite", "function_finite", "function_error", "gradient_finite", "gradient_error",
-    "gradient_cosine", "gradient_norm", "exact_gradient_norm", "gradient_asymmetry",
-    "gradient_bound", "inside_bound", "disturbed_finite", "disturbed_change", "rounding_floor",
+    "forward_finite", "function_finite", "gradient_finite", "gradient_error", "gradient_cosine",
+    "gradient_norm", "exact_gradient_norm", "gradient_bound", "inside_bound", "rounding_floor",
     "condition_number",
 )  # fmt: skip
-"""What every measured stability case has: a value a matrix."""
+"""What every measured stability case has, of whatever version: a value a matrix."""
 FILE_SPECTRUM = "file"
 """The spectrum of the user's own matrices, which come from a file instead of a family."""
 

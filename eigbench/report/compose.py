@@ -17,6 +17,7 @@ BESIDE = 0.1
 
 def compose(measured: Run, folder: Path) -> tuple[str, list[str]]:
     """The Markdown of a run, and its summary for a terminal. Figures are written into `folder`."""
+    measured = measured.harmless()
     frames = Frames(measured, folder)
     suite = measured.suite
     named = dict.fromkeys([KINDS[suite.kind].part, *(kind.part for kind in KINDS.values())])
@@ -33,6 +34,7 @@ def compose(measured: Run, folder: Path) -> tuple[str, list[str]]:
         planned=len(measured.plan),
         parameters=suite.parameters,
         bundle=suite.bundle,
+        notes=measured.notes,
     )
     return text + "\n", [sentence for part in parts for sentence in part.summary]
 

@@ -37,9 +37,9 @@ def counted(successes: int, trials: int) -> str:
     return f"{successes} of {trials} ({100 * found.low:.0f} to {100 * found.high:.0f} %)"
 
 
-def scientific(value: float) -> str:
+def scientific(value: float | None) -> str:
     """Two digits; plain between 0.01 and 1000."""
-    if math.isnan(value):
+    if value is None or math.isnan(value):
         return NOTHING
     if math.isinf(value):
         return NOT_FINITE if value > 0 else "−∞"
@@ -52,9 +52,9 @@ def scientific(value: float) -> str:
     return text.replace("-", "−", 1) if value < 0 else text
 
 
-def cosine(value: float) -> str:
+def cosine(value: float | None) -> str:
     """A cosine to two decimals; 1 only where it is 1 beyond them."""
-    if math.isnan(value):
+    if value is None or math.isnan(value):
         return NOTHING
     text = f"{abs(value):.2f}"
     return f"{'−' if value < 0 and text != '0.00' else ''}{text}"

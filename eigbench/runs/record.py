@@ -110,7 +110,7 @@ def read(path: Path) -> Recorded:
         if earlier == number:
             found[number] = record
         elif found[earlier] == record:
-            notes.append(f"{place} repeats line {earlier}; one of them counts")
+            notes.append(f"{path.name}, line {number} repeats line {earlier}; one of them counts")
         else:
             raise InputError(
                 f"{place} contradicts line {earlier}, a record of the same case; remove one"

@@ -343,3 +343,16 @@ def test_any_other_number_is_a_change(
     effect = effect_of(case, "values that differ")
     assert (effect.b, effect.note, case.verdict) == (count, note, "changed")
     assert not case.regression
+
+
+@pytest.mark.parametrize("a", [1e308, 1.7e308, 5e-324, 1.0])
+@pytest.mark.parametrize("b", [1e308, 5e-324, 1.0])
+def test_errors_at_the_ends_of_the_floats_are_compared_as_they_are(
+    tmp_path: Path, a: float, b: float
+) -> None:
+    case = stability_case()
+    count = len(samples()["gradient_error"])
+    one, other = (record(case, {**samples(), "gradient_error": [x] * count}) for x in (a, b))
+    result = compared(tmp_path, [one], [other])
+    effect = effect_of(result.cases[0], "gradient error")
+    assert (effect.a, effect.b) == (a, b)
