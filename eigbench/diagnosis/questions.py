@@ -34,6 +34,8 @@ ADDED = 1e-4
 """ε on the diagonal: the paper's, for channels of variance 1, and so a share of the mean one."""
 STEADY = 1e3
 """ε in rounding units of ‖M‖: a condition number of which float32 keeps three digits."""
+FEW = 4
+"""Up to so many clusters each is worth a decomposition of its own."""
 LARGE = 1000
 """Above this size only the questions that are asked most are measured."""
 EXPONENT = 80.0
@@ -403,17 +405,42 @@ def _yours(spectrum: Spectrum, seen: LossView) -> Question:
             for precision, M in casts
         )
         return Question(YOURS, seen.indices, cures, torch=plain[0])
-    eta = _eta(spectrum)
-    cures = tuple(
-        Cure(
-            "lorentzian-relative",
-            precision,
-            f'values, V = eigbench.eigh({M}, method="lorentzian-relative", eta={eta:.0e})',
-            "values, V",
-        )
-        for precision, M in casts
-    )
+    exact = tuple(_by_clusters(spectrum, *cast) for cast in casts)
+    smooth = tuple(_smoothed(spectrum, *cast) for cast in casts if not spectrum.complex)
+    few = len(_clusters_seen(spectrum)) <= FEW
+    cures = (*exact, *smooth) if few or spectrum.complex else (*smooth, *exact)
     return Question(YOURS, seen.indices, cures, torch=plain[0])
+
+
+_BY_CLUSTERS = """\
+from eigbench.methods.functions import Projector
+values, V = torch.linalg.eigh({M})
+V = V.detach().clone()
+for a, b in {clusters}:  # vectors a to b - 1 go together
+    chosen = (torch.arange({n}) >= a) & (torch.arange({n}) < b)
+    V[..., a:b] = eigbench.matrix_function({M}, Projector(chosen)) @ V[..., a:b].clone()
+"""
+"""What of V turns against other clusters is the derivative of the projector on it."""
+
+
+def _by_clusters(spectrum: Spectrum, precision: str, M: str) -> Cure:
+    """Eigenvectors with the gradient of a loss that depends on no basis inside a tie."""
+    clusters = [(cluster.start, cluster.stop) for cluster in _clusters_seen(spectrum)]
+    code = _BY_CLUSTERS.format(M=M, clusters=clusters, n=spectrum.size).rstrip()
+    return Cure("spectral", precision, code, "values, V")
+
+
+def _clusters_seen(spectrum: Spectrum) -> list[range]:
+    """The clusters of which the user's own loss sees a vector."""
+    by_vectors = spectrum.matrix.upstream.gradients["eigenvectors"]
+    sizes = np.abs(by_vectors).max(axis=0)
+    return [one for one in spectrum.clusters if sizes[one].max() > 0]
+
+
+def _smoothed(spectrum: Spectrum, precision: str, M: str) -> Cure:
+    """Eigenvectors by 1/gap with a width between rounding and the narrowest open gap."""
+    call = f'eigbench.eigh({M}, method="lorentzian-relative", eta={_eta(spectrum):.0e})'
+    return Cure("lorentzian-relative", precision, f"values, V = {call}", "values, V")
 
 
 def _weight(spectrum: Spectrum, function: SpectralFunction) -> Numbers:
