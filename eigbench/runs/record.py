@@ -220,6 +220,10 @@ def _defect(record: Record) -> str:
     lengths |= {f":{name}": len(words) for name, words in record.labels.items()}
     if record.status != "measured":
         return f"it {record.status}, and has values" if lengths else ""
+    if isinstance(record.case, SeriesCase) and any(
+        isinstance(value, str) for values in record.samples.values() for value in values
+    ):
+        return "a sum of a series that is not finite"
     for names, allowed in _counts(record, lengths):
         for name in names:
             if name not in lengths:
