@@ -22,10 +22,10 @@ from eigbench.kinds.invariance import InvarianceCase
 from eigbench.kinds.path import PathCase
 from eigbench.kinds.profile import ProfileCase
 from eigbench.kinds.series import SeriesCase
-from eigbench.kinds.stability import StabilityCase
+from eigbench.kinds.stability import STABILITY_METRICS, StabilityCase
 from eigbench.kinds.train import TrainCase
 from eigbench.report import situations
-from eigbench.runs.record import SCHEMA, STABILITY_METRICS, Record
+from eigbench.runs.record import SCHEMA, Record
 from eigbench.runs.store import Run
 
 POINT = ("d", "spectrum", "gap", "scale", "dtype", "epsilon", "loss", "matrix")
