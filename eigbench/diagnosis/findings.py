@@ -263,13 +263,14 @@ def _torch(evidence: Evidence) -> Iterator[MatrixFinding]:
         if not some:
             continue
         worst = some[0]
-        failed = [a for a in _torch_answers(worst) if _bad(a)]
+        answers = [a for a in _torch_answers(worst) if _bad(a)] or _torch_answers(worst)
         yield finding(
             kind,
             labels=", ".join(page.code(one.spectrum.label) for one in some),
             spectrum=worst.spectrum,
             partly=len(evidence.matrices) > len(evidence.measured),
-            answers=failed or _torch_answers(worst),
+            answers=answers,
+            nouns=[USES_SHORT[one.question.use] for one in answers],
             matrices=worst.copies + 1,
             precision=worst.spectrum.precision,
             function="svd" if worst.spectrum.svd else TORCH,

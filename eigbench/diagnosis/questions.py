@@ -377,7 +377,9 @@ def _leading_triple(spectrum: Spectrum) -> Question:
 def _yours(spectrum: Spectrum, seen: LossView) -> Question:
     """The user's own loss: the call that gives the gradient that it has."""
     if seen.kind not in EXISTS or seen.gradient is None:
-        return Question(YOURS, seen.indices, reason=_because(f"seen_{seen.kind}", seen=seen))
+        return Question(
+            YOURS, seen.indices, reason=_because(f"seen_{seen.kind}", seen=seen, spectrum=spectrum)
+        )
     casts = list(_casts(spectrum))
     if spectrum.svd:
         cures = _of_triples(spectrum, seen, casts)
