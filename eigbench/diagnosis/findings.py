@@ -13,7 +13,7 @@ import numpy as np
 from eigbench.data.matrices import SYMMETRY_TOLERANCE
 from eigbench.diagnosis import page
 from eigbench.diagnosis.census import FLOAT32, NAMED, Census, Group
-from eigbench.diagnosis.matrices import Matrices, Numbers
+from eigbench.diagnosis.matrices import FUNCTION, Matrices, Numbers
 from eigbench.diagnosis.questions import TORCH, YOURS
 from eigbench.diagnosis.sees import EXISTS, NO_DERIVATIVE
 from eigbench.diagnosis.spectrum import Spectrum, granularity, spectrum_of, unit
@@ -120,7 +120,8 @@ def _upstream(evidence: Evidence) -> Iterator[MatrixFinding]:
             broken = ~np.isfinite(gradient).reshape(count, -1).all(axis=1)
             if broken.any():
                 label = stack.label(int(broken.argmax()))
-                yield finding("upstream_not_finite", label=label, bad=[f"∂L/∂{name}"])
+                shown = "f(M)" if name == FUNCTION else name
+                yield finding("upstream_not_finite", label=label, name=shown)
                 return
         if not any(np.any(gradient) for gradient in stack.gradients.values()):
             yield finding("upstream_zero", label=stack.label(0))

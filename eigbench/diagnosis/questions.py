@@ -40,7 +40,7 @@ EXPONENT = 80.0
 """exp of a larger number does not fit into float32."""
 
 USES = {
-    "inverse-square-root": "the inverse square root M^(−1/2), which whitens",
+    "inverse-square-root": "the inverse square root M^(−1/2) (whitening)",
     "square-root": "the square root M^(1/2)",
     "negative-subspace": "the projector on the eigenvectors with negative eigenvalues",
     "function": "another function of M, here exp(M)",

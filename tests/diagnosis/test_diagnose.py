@@ -91,6 +91,22 @@ def test_advice_for_a_batch_is_right_on_every_measured_matrix() -> None:
     assert advised(found, "inverse-square-root") == "spectral"
 
 
+def test_an_error_is_the_largest_on_all_that_the_lines_were_executed_on() -> None:
+    found = eigbench.diagnose(np.stack([with_spectrum(1, 2, 3), with_spectrum(1, 2, 2.001)]))
+    one = next(one for one in found.recommendations if one.use == "leading-vector")
+    trials = [a for m in found.measured for a in m.answer(one.use).trials if a.always_right]
+    errors = [trial.largest_error for trial in trials if trial.cure.code == one.code]
+    assert len(set(errors)) == 2
+    assert one.error == max(errors)
+
+
+def test_a_reason_or_lines_that_a_finding_shows_are_not_repeated() -> None:
+    found = eigbench.diagnose(np.eye(2), {"eigenvectors": np.arange(4.0).reshape(2, 2)})
+    assert found.findings[0].kind == "no_derivative"
+    assert str(found).count("Your loss depends on that choice") == 1
+    assert str(eigbench.diagnose(np.eye(3))).count('"inverse-square-root"') == 1
+
+
 def test_a_hundred_thousand_matrices_are_looked_at_in_parts() -> None:
     batch = np.broadcast_to(np.diag([1.0, 2.0]), (100_000, 2, 2)).copy()
     batch[77_777] = np.eye(2)

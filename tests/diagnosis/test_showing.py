@@ -36,6 +36,15 @@ def test_no_line_is_longer_than_the_terminal(found: Diagnosis, width: int) -> No
     assert "\x1b" not in buffer.getvalue()
 
 
+def test_code_from_a_terminal_of_80_columns_can_be_pasted() -> None:
+    zeros = torch.diag(torch.tensor([0.0, 0, 1, 2])).bfloat16()
+    for M in (zeros, torch.diag(torch.tensor([1.0, 1, 2]))[:2].to(torch.complex64)):
+        shown = re.findall(r"(?:^ {4}\S.*\n)+", str(eigbench.diagnose(M)), flags=re.MULTILINE)
+        assert len(shown) > 2
+        for block in shown:
+            compile(re.sub(r"^ {4}", "", block, flags=re.MULTILINE), "pasted", "exec")
+
+
 def test_colours_only_where_there_are_any(found: Diagnosis) -> None:
     buffer = io.StringIO()
     show(found.brief(), Console(file=buffer, width=80, force_terminal=True))
