@@ -14,6 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from eigbench.diagnosis import census, questions, sees, trials, truth
 from tests.cli.commandline import ROOT, call
 
 PAGE = (ROOT / "docs" / "diagnosing.md").read_text("utf-8")
@@ -183,11 +184,25 @@ def test_a_generalised_problem_becomes_an_ordinary_one() -> None:
     (block,) = re.findall(r"```python\n(L = .*?)```", PAGE, flags=re.DOTALL)
     generator = torch.Generator().manual_seed(0)
     A, X = (torch.randn(4, 4, generator=generator, dtype=torch.float64) for _ in range(2))
-    names = {"torch": torch, "A": A + A.T, "B": X @ X.T + torch.eye(4)}
+    names: dict[str, Any] = {"torch": torch, "A": A + A.T, "B": X @ X.T + torch.eye(4)}
     exec(block, names)  # noqa: S102
-    values, Y = torch.linalg.eigh(names["C"])  # type: ignore[arg-type]
-    V = torch.linalg.solve_triangular(names["L"].mH, Y, upper=True)  # type: ignore[union-attr]
-    assert torch.allclose(names["A"] @ V, names["B"] @ V * values)  # type: ignore[operator]
+    values, Y = torch.linalg.eigh(names["C"])
+    V = torch.linalg.solve_triangular(names["L"].mH, Y, upper=True)
+    assert torch.allclose(names["A"] @ V, names["B"] @ V * values)
+
+
+def test_the_limits_of_the_page_are_those_of_the_code() -> None:
+    page = " ".join(PAGE.split())
+    (first, most), *others = trials.COPIES
+    copies = [f"{most} copies up to n = {first}", *(f"{most} up to {n}" for n, most in others)]
+    assert ", ".join(copies) in page
+    assert f"50 digits (and then on {trials.FEW_COPIES} copies)" in page
+    assert f"up to n = {truth.LARGEST_IN_MPMATH}." in page
+    assert f"Every method is measured up to n = {trials.EVERY_METHOD}," in page
+    assert f"Above n = {questions.LARGE} only" in page
+    assert f"below {sees.ROUNDING} units of rounding" in page
+    assert (census.WORST, truth.DIGITS, sees.FITS) == (4, 50, 0.01)
+    assert f"one if any is larger than {census.ALONE}." in page
 
 
 def test_its_links_lead_somewhere() -> None:
