@@ -26,7 +26,7 @@ from eigbench.diagnosis.calls import Decomposition, intercepted
 from eigbench.diagnosis.diagnose import diagnose
 from eigbench.diagnosis.page import first_line, one_line
 from eigbench.diagnosis.recording import Call, CallRecord, Queue, Reading
-from eigbench.errors import InputError
+from eigbench.errors import InputError, in_one_line
 from eigbench.report.numbers import NOTHING
 from eigbench.report.render import table
 from eigbench.runs.store import RECORDS, REPORT, write_whole
@@ -36,7 +36,7 @@ FROM_ABOVE = "first-from-above.pt"
 """Of a gradient that was not finite before it reached the decomposition."""
 CLOSEST = "closest.pt"
 VECTORS = ("eigh", "svd")
-"""The operations that return vectors, whose gradients divide by gaps."""
+"""The operations that return vectors; the gradients of others divide by no gap."""
 
 _log = logging.getLogger("eigbench")
 
@@ -57,7 +57,8 @@ def watch(
     were not finite already when they reached it, in `first-from-above.pt`. At the end, or at an
     exception, there are `records.jsonl` of the last `keep` calls (shape, smallest relative gap,
     norms of gradients) and `report.md`. If nothing failed, the report is of the matrix with the
-    smallest gap. `folder` gets a number if it exists; see `Watch.folder`.
+    smallest gap whose vectors were computed. `folder` gets a number if it exists; see
+    `Watch.folder`.
 
     Seen are `eigh`, `eigvalsh`, `svd`, `svdvals`, `pinv`, `matrix_norm`, `norm` and `cond` of
     `torch.linalg`, and what computes with them, real and complex, in all threads, under autocast
@@ -96,9 +97,11 @@ class Watch:
             raise InputError("a watch is entered once; make another with eigbench.watch")
         self.folder = new_folder(self.folder)
         self._observer = CallObserver(self.folder, self._keep, self._where)
-        hook = register_optimizer_step_post_hook(self._stepped)
-        self._stack.callback(hook.remove)
-        self._stack.enter_context(intercepted(self._observer))
+        with ExitStack() as stack:  # what fails here leaves nothing behind
+            hook = register_optimizer_step_post_hook(self._stepped)
+            stack.callback(hook.remove)
+            stack.enter_context(intercepted(self._observer))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
@@ -110,7 +113,7 @@ class Watch:
             report = write_report(self.folder, self._observer, self.step, error)
         # A training that came to its end must not be lost for a report.
         except Exception as own:  # noqa: BLE001
-            _log.error("eigbench.watch could not write its report: %s", own)
+            _log.error("eigbench.watch could not write its report: %s", in_one_line(own))
         else:
             _log.info("eigbench.watch: the report is %s", report)
 
@@ -173,7 +176,7 @@ class CallObserver:
         self._where = where
         self._queue = Queue()
         self._open = True
-        self._closest: tuple[tuple[bool, float], Call] | None = None
+        self._closest: tuple[float, Call] | None = None
         # Calls come from any thread; reading one may save another.
         self._lock = threading.RLock()
 
@@ -233,11 +236,8 @@ class CallObserver:
             sums.smallest_gap = min(both, key=itemgetter(0))
         if not record.outputs_finite:
             self._save(call, "its result was not finite", {})
-            return
-        # A gap matters to vectors: what computes values alone comes second.
-        rank = (record.operation not in VECTORS, share)
-        if self._closest is None or rank < self._closest[0]:
-            self._closest = (rank, call)
+        elif record.operation in VECTORS and (self._closest is None or share < self._closest[0]):
+            self._closest = (share, call)
 
     def _passed(self, call: Call, gradients: dict[str, Tensor], norms: Tensor) -> None:
         with self._lock:
@@ -301,7 +301,7 @@ def write_report(
         steps=steps,
         calls=sum(sums.calls for sums in observer.sums.values()),
         differentiated=sum(sums.differentiated for sums in observer.sums.values()),
-        error=None if error is None else f"{type(error).__name__}: {first_line(error)}",
+        error=None if error is None else in_one_line(error),
         sums=table(_HEADERS, [_row(*key, sums) for key, sums in observer.sums.items()]),
         kept=kept,
     )
