@@ -107,7 +107,7 @@ def turns(
     for cluster in spectrum.clusters:
         products = [a[:, cluster].conj().T @ b[:, cluster] for a, b in zip(own, other, strict=True)]
         if not (spectrum.svd and cluster.start < spectrum.zeros):
-            products = [sum(products)] * len(products)
+            products = [np.sum(products, axis=0)] * len(products)
         for block, product in zip(turned, products, strict=True):
             left, _, right = np.linalg.svd(product)
             block[np.ix_(cluster, cluster)] = left @ right
@@ -287,6 +287,8 @@ def _svd(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
     U, V = spectrum.vectors, spectrum.right
     turned = turns([U, V], [left, right], spectrum)
     U, V = U @ turned[0], V @ turned[1]
+    # Any vectors of the null space are as good as others: those that the gradients belong to.
+    U[:, :zeros], V[:, :zeros] = left[:, :zeros], right[:, :zeros]
     by_left, by_right = (np.zeros_like(one) for one in (U, V))
     if "left" in gradients:
         by_left = gradients["left"][:, :k][:, ::-1]
