@@ -114,13 +114,17 @@ def turns(
     return turned
 
 
-def transported(given: Numbers, gradient: Numbers, new: Numbers, turned: Numbers) -> Numbers:
+def transported(
+    given: Numbers, gradient: Numbers, new: Numbers, turned: Numbers, null: int
+) -> Numbers:
     """The gradient `(n, k)` by new vectors, from that by the given ones that it belongs to.
 
     Vectors of a narrow gap differ by a rotation that is rounding. `Vᴴ ∂L/∂V` is what the loss
-    says in the basis that it was given, and so it is that which is kept.
+    says in the basis that it was given, and so it is that which is kept; but for the first `null`
+    vectors, of which any others are as good.
     """
     A = given.conj().T @ gradient
+    A[:null] = 0
     beyond = gradient - given @ A
     moved: Numbers = new @ (turned.conj().T @ A @ turned) + beyond @ turned
     return moved

@@ -328,7 +328,7 @@ def _own_gradients(spectrum: Spectrum, computed: dict[str, Numbers]) -> dict[str
     for name, turned in zip(vectors, turns(own, new, spectrum), strict=True):
         if name in gradients:
             before, by, now = (ascending(one, name) for one in (given, gradients, computed))
-            moved = transported(before, by, now, turned)
+            moved = transported(before, by, now, turned, spectrum.zeros if spectrum.svd else 0)
             if spectrum.svd:
                 moved = moved[:, ::-1] if name == "left" else moved[:, ::-1].conj().T
             gradients[name] = moved
