@@ -77,7 +77,10 @@ class SquareRoot(SpectralFunction):
     def values(self, eigenvalues: Array) -> Array:
         """`λ^(1/2)`; NaN below `−n·ε·λmax`."""
         library, n = library_of(eigenvalues), eigenvalues.shape[-1]
-        least = eigenvalues[..., -1:] * (-n * library.finfo(eigenvalues.dtype).eps)
+        # Numbers of more digits, mpmath's, are known to float64's where they came from it.
+        exact = eigenvalues.dtype == object
+        epsilon = float(library.finfo("float64" if exact else eigenvalues.dtype).eps)
+        least = eigenvalues[..., -1:] * (-n * epsilon)
         return library.where(eigenvalues < least, eigenvalues, eigenvalues.clip(0)) ** 0.5
 
     def divided_differences(self, eigenvalues: Array) -> Array:
