@@ -1,0 +1,162 @@
+"""How often `eigbench.diagnose` is right: its advice on drawn matrices, followed to the letter.
+
+`python -m tests.diagnosis.draws --draws 2000 --out reports/diagnose-draws` asks 2,000 questions
+and writes a line of JSON for each, and a summary; `--seed 17` shows question 17 alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eigbench.report.numbers import NOTHING, counted
+from eigbench.report.render import table
+from tests.diagnosis.exact import DIGITS
+from tests.diagnosis.judging import FAILURES, KNOWN, RIGHT, asked, diagnosed
+from tests.diagnosis.questions import draw
+
+Record = dict[str, Any]
+GOOD = ("right", "rightly refused")
+RECORDS, SUMMARY = "draws.jsonl", "report.md"
+
+
+def record_of(seed: int) -> Record:
+    """What became of one question, as a line of JSON; of a failure with what was advised."""
+    question = draw(seed)
+    found = asked(question)
+    record: Record = {
+        "seed": seed,
+        "kind": question.kind,
+        "dtype": str(question.M.dtype).removeprefix("torch."),
+        "shape": list(question.M.shape),
+        "use": question.use,
+        "loss": question.loss,
+        "status": found.status,
+        "outcome": found.outcome,
+        "method": found.method,
+        "error": _short(found.error),
+        "spread": _short(found.spread),
+    }
+    if found.outcome in FAILURES:
+        record |= {**found.target._asdict(), "code": found.code, "note": found.note}
+    return record
+
+
+def _short(value: float) -> float | None:
+    return float(f"{value:.1e}") if math.isfinite(value) else None
+
+
+def headline(records: Sequence[Record]) -> str:
+    """The share of what can be answered that was answered rightly."""
+    outcomes = Counter(record["outcome"] for record in records)
+    failed = sum(outcomes[one] for one in FAILURES)
+    good = sum(outcomes[one] for one in GOOD)
+    return (
+        f"Of {len(records):,} drawn questions {good + failed:,} have an answer that the digits of "
+        f"M determine: a gradient, or that there is none. The advice was right on "
+        f"{counted(good, good + failed)}: {outcomes['right']:,} gradients within "
+        f"{RIGHT:.0%} of the exact one, {outcomes['rightly refused']:,} questions refused that "
+        f"have no derivative."
+    )
+
+
+def summary(records: Sequence[Record]) -> str:
+    """The shares, by kind of matrix and by use, and every failure in full."""
+    failed = [record for record in records if record["outcome"] in FAILURES]
+    return "\n\n".join(
+        [
+            "# How often the advice of `eigbench diagnose` is right",
+            headline(records),
+            "Each question is of one matrix, one use and one loss. It asks `eigbench.diagnose`, "
+            "executes the lines that it gives for that use, and compares the gradient of the loss "
+            f"with the exact one, computed with {DIGITS} digits from M as it was given. A gradient "
+            "is determined if a change of M by half a unit in the last place moves it by no more "
+            f"than {KNOWN:.1%}, in half precision by no more than ten times that unit. All other "
+            "questions are counted apart, whatever the answer was. "
+            "`python -m tests.diagnosis.draws --seed N` shows question N.",
+            _by(records, "kind", "kind of matrix"),
+            _by(records, "use", "use"),
+            _by(records, "dtype", "dtype"),
+            _apart(records),
+            "## Failures",
+            *(map(_failure, failed) if failed else ["None."]),
+        ]
+    )  # fmt: skip
+
+
+def _by(records: Sequence[Record], key: str, title: str) -> str:
+    rows = []
+    for one in sorted({record[key] for record in records}):
+        outcomes = Counter(record["outcome"] for record in records if record[key] == one)
+        posed = [outcomes[outcome] for outcome in (*GOOD, *FAILURES)]
+        share = counted(sum(posed[: len(GOOD)]), sum(posed))
+        apart = sum(outcomes.values()) - sum(posed)
+        rows.append([one, share, *(str(count or NOTHING) for count in [*posed, apart])])
+    return f"## By {title}\n\n" + table(
+        [title, "right of those with an answer", *GOOD, *FAILURES, "apart"], rows
+    )
+
+
+def _apart(records: Sequence[Record]) -> str:
+    outcomes = Counter(record["outcome"] for record in records)
+    rows = [[one, str(n)] for one, n in sorted(outcomes.items()) if one not in {*GOOD, *FAILURES}]
+    return "## Counted apart\n\n" + (table(["question, answer", "n"], rows) if rows else "None.")
+
+
+def _failure(record: Record) -> str:
+    about = {key: value for key, value in record.items() if key not in ("code", "seed")}
+    said = ", ".join(
+        f"{key} {value}" for key, value in about.items() if value not in ("", [], None)
+    )
+    return f"- **{record['seed']}**: {said}\n\n```python\n{record['code']}\n```"
+
+
+def show(seed: int) -> None:
+    """Print one question, what was recommended and what became of it."""
+    question = draw(seed)
+    torch.set_printoptions(precision=17, linewidth=140)
+    advised = [one for one in diagnosed(question).recommendations if one.use == question.use]
+    lines = [question, *(f"{one.why}\n{one.code}" for one in advised), asked(question)]
+    sys.stdout.write("\n".join(map(str, lines)) + "\n")
+
+
+def write(records: Iterable[Record], folder: Path, total: int) -> None:
+    """The records as they come, then the summary."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done = []
+    with (folder / RECORDS).open("w", encoding="utf-8") as file:
+        for record in records:
+            done.append(record)
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            sys.stderr.write(f"\r{len(done)} of {total}")
+    (folder / SUMMARY).write_text(summary(done) + "\n", encoding="utf-8")
+    sys.stdout.write(f"\n{folder / SUMMARY}\n")
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.diagnosis.draws", description=__doc__)
+    parser.add_argument("--draws", type=int, default=2000, help="how many questions")
+    parser.add_argument("--first", type=int, default=0, help="the number of the first question")
+    parser.add_argument("--out", type=Path, default=Path("reports/diagnose-draws"))
+    parser.add_argument("--seed", type=int, help="show this question alone")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.seed is not None:
+        show(options.seed)
+        return
+    seeds = range(options.first, options.first + options.draws)
+    write(map(record_of, seeds), options.out, len(seeds))
+
+
+if __name__ == "__main__":
+    main()
