@@ -172,13 +172,14 @@ def _safetensors(path: Path) -> _Arrays:
 
 
 def as_numpy(tensor: Any) -> NDArray[Any]:
-    """A tensor of any layout as a NumPy array: float64, or complex as it is."""
+    """A tensor of any layout as a NumPy array of float64 or complex128."""
     import torch
 
     plain = tensor.detach().to_dense() if tensor.layout != torch.strided else tensor.detach()
     # NumPy has no bfloat16; every real type fits into float64.
     plain = plain.cpu().resolve_conj().resolve_neg()
-    array: NDArray[Any] = (plain if plain.is_complex() else plain.to(torch.float64)).numpy()
+    plain = plain.to(torch.complex128 if plain.is_complex() else torch.float64)
+    array: NDArray[Any] = plain.numpy()
     return array
 
 

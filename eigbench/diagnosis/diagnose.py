@@ -12,17 +12,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eigbench.diagnosis import page
-from eigbench.diagnosis.advice import Recommendation, recommendations
 from eigbench.diagnosis.calls import unobserved
-from eigbench.diagnosis.facts import PRECISIONS, Facts, Neighbours, epsilon, facts_of
-from eigbench.diagnosis.findings import Evidence, MatrixFinding, Severity, findings_of
+from eigbench.diagnosis.census import Say, census_of
+from eigbench.diagnosis.findings import (
+    FAILED,
+    Evidence,
+    MatrixFinding,
+    Severity,
+    findings_of,
+)
 from eigbench.diagnosis.matrices import given_matrices
 from eigbench.diagnosis.page import number
+from eigbench.diagnosis.picture import spectra
+from eigbench.diagnosis.questions import USES, YOURS
+from eigbench.diagnosis.spectrum import Spectrum, spectrum_of
 from eigbench.diagnosis.trials import (
-    USES,
+    PRECISIONS,
+    Answer,
     Attempt,
     GradientOutcome,
     MatrixMeasurement,
+    Trial,
     measure,
 )
 from eigbench.report.frame import RIGHT
@@ -33,13 +43,31 @@ from eigbench.runs.store import REPORT, write_whole
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-WORST = 4
-"""The largest number of matrices that are differentiated, shown in a table and drawn."""
-LARGE = 256
-"""If a matrix is larger than this, only one is differentiated."""
 PICTURE = "figures/spectrum.png"
-_MARK = "#882255"
 MARKS = dict(zip(Severity, "✗✗!·✓", strict=True))
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What to call for one use of the matrices that were measured."""
+
+    use: str
+    """A key of `eigbench.diagnosis.questions.USES`, such as "inverse-square-root"."""
+    method: str
+    """Of eigbench, or "eigh" for torch's own functions; empty if there is nothing to recommend."""
+    precision: str
+    why: str
+    """Markdown: how far off it is, on what it was measured; or why there is nothing."""
+    code: str = ""
+    """Lines to paste, of the names M, torch and eigbench. They were executed on these matrices."""
+    result: str = ""
+    """The name, or names, that the lines bind."""
+    chosen: tuple[int, ...] = ()
+    """The eigenpairs that the use takes, counted from 0 in ascending order."""
+    regularised: float = 0.0
+    """What the lines add to the diagonal."""
+    kept: int = 0
+    """How many leading pairs the lines keep; 0 for all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,16 +80,17 @@ class Diagnosis:
     findings: tuple[MatrixFinding, ...]
     """The worst first."""
     recommendations: tuple[Recommendation, ...]
-
-    @property
-    def facts(self) -> tuple[Facts, ...]:
-        """The facts of each matrix."""
-        return self.evidence.facts
+    """One for each use; the user's own loss first, if it is known."""
 
     @property
     def measured(self) -> tuple[MatrixMeasurement, ...]:
-        """What every method gave on the worst matrices, the worst first."""
+        """What was measured on the worst matrices, the worst first."""
         return self.evidence.measured
+
+    @property
+    def facts(self) -> tuple[Spectrum, ...]:
+        """The spectra of the matrices that were measured."""
+        return tuple(one.spectrum for one in self.measured)
 
     @property
     def verdict(self) -> str:
@@ -69,22 +98,13 @@ class Diagnosis:
         return self.findings[0].title if self.findings else "nothing to say"
 
     def plot(self) -> Figure:
-        """Eigenvalues and gaps of the worst spectra, the closest pair marked."""
-        # Late, and without pyplot: a notebook's own figures and its backend stay as they are.
-        from matplotlib.figure import Figure
-
-        chosen = [facts for facts in self._shown() if facts.decomposed]
-        rows = max(1, len(chosen))
-        figure = Figure(figsize=(8.4, 3.3 * rows), layout="constrained")
-        axes = figure.subplots(rows, 2, squeeze=False)
-        for (left, right), facts in zip(axes, chosen, strict=False):
-            _draw_eigenvalues(left, facts)
-            _draw_gaps(right, facts)
-        return figure
+        """Values and gaps of the spectra that were measured, the narrowest gap marked."""
+        return spectra(self.facts)
 
     def to_markdown(self, picture: str = "") -> str:
         """The whole diagnosis; with the link `picture` to what `plot` draws, if there is one."""
-        return "\n\n".join([self._answer(picture), *map(_methods, self.measured)]) + "\n"
+        tables = [_methods(one) for one in self.measured if one.methods]
+        return "\n\n".join([self._answer(picture), *tables]) + "\n"
 
     def write(self, folder: Path, preface: str = "") -> Path:
         """Write `report.md` and its picture into a folder; returns the report's path.
@@ -98,15 +118,15 @@ class Diagnosis:
         return report
 
     def brief(self) -> str:
-        """As Markdown without picture, every method on the worst matrix only."""
-        return "\n\n".join([self._answer(""), *map(_methods, self.measured[:1])])
+        """As Markdown without picture, and without the table of every method."""
+        return self._answer("")
 
     def __str__(self) -> str:
         return page.to_text(self.brief())
 
     def _repr_html_(self) -> str:
         link = f"data:image/png;base64,{base64.b64encode(self._png()).decode()}"
-        folded = "".join(map(_methods, self.measured[:1]))
+        folded = "".join(_methods(one) for one in self.measured[:1] if one.methods)
         return page.to_html(self._answer(link), folded, "Every method")
 
     def _png(self) -> bytes:
@@ -114,129 +134,193 @@ class Diagnosis:
         self.plot().savefig(buffer, format="png", dpi=110, metadata={"Software": None})
         return buffer.getvalue()
 
-    def _shown(self) -> list[Facts]:
-        """The facts that have a place in the table and the picture: the worst matrices."""
-        by_gap = sorted(self.facts, key=lambda facts: facts.smallest_share)
-        return list(dict.fromkeys([*(one.facts for one in self.measured), *by_gap]))[:WORST]
-
     def _answer(self, picture: str) -> str:
         """All but the tables of methods."""
-        shown = self._shown()
         return page.render(
             "diagnosis",
             source=self.source,
             findings=self.findings,
             marks=MARKS,
-            advice=self.recommendations,
+            advice=_without_twins(self.recommendations),
             uses=USES,
-            spectrum=_facts_table(shown),
-            shown=len(shown),
-            total=len(self.facts),
-            measured=[page.code(one.facts.label) for one in self.measured],
-            decomposed=any(facts.decomposed for facts in shown),
+            spectrum=_facts_table(self.facts),
+            total=len(self.evidence.matrices),
+            measured=[page.code(one.label) for one in self.facts],
             picture=picture,
+            svd=any(one.svd for one in self.facts),
         )
 
 
-def diagnose(M: Any, gradients: Any = None) -> Diagnosis:
-    """Say what is wrong, or right, with differentiating through the eigenpairs of `M`.
+def diagnose(M: Any, gradients: Any = None, *, say: Say = lambda _: None) -> Diagnosis:
+    """Say what is wrong, or right, with differentiating through the decomposition of `M`.
 
-    Every method is run on the worst matrices, forward and backward, in float32 and float64 on the
-    CPU, and its gradient is compared with the exact one.
+    Whether a gradient exists follows from the spectrum, from the dtype in which M was given, and
+    from what the loss sees, if its gradients are given. The lines that are advised were executed,
+    forward and backward, on the worst matrices and on copies of them that differ by rounding and by
+    basis, on the CPU, and compared with the exact gradient.
 
     Args:
-        M: A tensor or an array `(..., n, n)` of any real dtype, on any device, or the path of a
-            file: `.npy`, `.npz`, `.pt` (weights only), `.safetensors`, or one that
-            `eigbench.watch` saved. M need not be symmetric, or finite: then that is a finding.
+        M: A tensor or an array `(..., n, n)` or `(..., m, n)` of any dtype of numbers, on any
+            device, or the path of a file: `.npy`, `.npz`, `.pt` (weights only), `.safetensors`,
+            or one that `eigbench.watch` saved. Square matrices are taken as symmetric or Hermitian,
+            others by their singular values. M need not be finite: then that is a finding.
         gradients: The loss's gradients as they reach the decomposition, if they are known: of M's
             shape, `∂L/∂f(M)`; or a mapping (or the path of a file) with `eigenvalues` `(..., n)`,
-            `eigenvectors` `(..., n, n)` or both.
+            `eigenvectors` `(..., n, n)` or both; of an svd `left`, `singular values`, `right`
+            (the last by Vᴴ).
+        say: Is called with a few words about what takes long.
 
     Raises:
-        InputError: A `ValueError`, for anything but square matrices of real numbers.
+        InputError: A `ValueError`, for anything but matrices of numbers.
     """
     source = page.code(Path(M).name) if isinstance(M, str | Path) else "M"
-    matrices = tuple(given_matrices(M, gradients))
-    facts = tuple(map(facts_of, matrices))
+    matrices = given_matrices(M, gradients)
     # What overflows on the way becomes infinite, and is seen as that.
     with unobserved(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        measured = tuple(measure(matrices[i].usable, facts[i], seed=i) for i in _worst(facts))
-        evidence = Evidence(matrices, facts, measured)
-        return Diagnosis(source, evidence, findings_of(evidence), recommendations(evidence))
+        census = census_of(matrices, say)
+        measured = []
+        for place, index in enumerate(census.chosen):
+            matrix = matrices[index].usable
+            size = "×".join(map(str, matrix.entries.shape))
+            say(f"measuring {matrix.label}, {size} ({place + 1} of {len(census.chosen)})")
+            measured.append(measure(spectrum_of(matrix), every_method=place == 0))
+        evidence = Evidence(matrices, census, tuple(measured))
+        return Diagnosis(source, evidence, findings_of(evidence), _recommendations(evidence))
 
 
-def _worst(facts: Sequence[Facts]) -> list[int]:
-    """Which matrices to measure: those with the smallest gaps, and the worst conditioned."""
-    usable = [i for i, one in enumerate(facts) if one.decomposed]
-    by_gap = sorted(usable, key=lambda i: facts[i].smallest_share)
-    by_condition = sorted(usable, key=lambda i: -facts[i].condition)
-    most = WORST if all(facts[i].n <= LARGE for i in usable) else 1
-    half = -(-most // 2)
-    return list(dict.fromkeys([*by_gap[:half], *by_condition[: most - half], *by_gap]))[:most]
+def _recommendations(evidence: Evidence) -> tuple[Recommendation, ...]:
+    """One for each use that any of the measured matrices has, the user's own loss first."""
+    uses = dict.fromkeys(a.question.use for one in evidence.measured for a in one.answers)
+    order = sorted(uses, key=lambda use: use != YOURS)
+    return tuple(_recommended(use, evidence) for use in order)
 
 
-def _pair(pair: Neighbours | None, width: float) -> str:
-    return f"{number(width)} at {pair.lower}, {pair.lower + 1}" if pair else NOTHING
+def _recommended(use: str, evidence: Evidence) -> Recommendation:
+    """What was right on every measured matrix that has this use, the worst one's lines."""
+    answers = [a for one in evidence.measured for a in one.answers if a.question.use == use]
+    measured = [one for one in evidence.measured for a in one.answers if a.question.use == use]
+    question, precision = answers[0].question, measured[0].spectrum.precision
+    refused = next((a.question.reason for a in answers if a.question.reason), "")
+    if refused:
+        return Recommendation(use, "", precision, refused, chosen=question.chosen)
+    chosen = max(answers, key=_caution)
+    question, best = chosen.question, chosen.best
+    where = _where(measured)
+    if best is None or any(one.best is None for one in answers):
+        most = max((trial.right for trial in answers[0].trials), default=0)
+        why = page.render("answers", "none_right", where=where, most=most)
+        return Recommendation(use, "", precision, why, chosen=question.chosen)
+    why = page.render(
+        "answers",
+        "why",
+        best=best,
+        torch=chosen.torch,
+        where=where,
+        failed=FAILED,
+        wrong_kind=GradientOutcome.WRONG,
+        note="",
+    )
+    cure = best.cure
+    return Recommendation(
+        use,
+        cure.method,
+        cure.precision,
+        why,
+        cure.code,
+        cure.result,
+        question.chosen,
+        cure.regularised,
+        cure.kept,
+    )
 
 
-def _lost(facts: Facts) -> str:
-    """How many gradients' worth of rounding the narrowest gap is, in each precision."""
-    if facts.narrowest is None:
-        return NOTHING
-    share = facts.narrowest.share
-    return ", ".join(number(epsilon(p) / share if share > 0 else np.inf) for p in PRECISIONS)
+def _caution(answer: Answer) -> int:
+    """How far down the list of cures the first right one is: the worst matrix decides."""
+    codes = [cure.code for cure in answer.question.cures]
+    return len(codes) if answer.best is None else codes.index(answer.best.cure.code)
 
 
-_SPECTRUM = {
-    "largest eigenvalue": lambda f: scientific(f.eigenvalues[-1]),
-    "smallest eigenvalue": lambda f: scientific(f.eigenvalues[0]),
-    "condition number": lambda f: number(f.condition),
-    "rank in float32, float64": lambda f: ", ".join(str(f.rank(p)) for p in PRECISIONS),
-    "smallest relative gap": lambda f: _pair(f.closest, f.closest and f.closest.relative),
-    "narrowest gap by ‖M‖": lambda f: _pair(f.narrowest, f.smallest_share),
-    "ε·‖M‖/gap in float32, float64": _lost,
+def _where(measured: Sequence[MatrixMeasurement]) -> str:
+    """On how many matrices something was measured, in words."""
+    labels = [page.code(one.spectrum.label) for one in measured]
+    copies = sum(one.copies for one in measured)
+    named = both(labels) if len(labels) <= 2 else f"{len(labels)} matrices"
+    return f"{named} and {copies} copies" if copies else named
+
+
+def _without_twins(advice: Sequence[Recommendation]) -> list[Recommendation]:
+    """Without what is the same as the one before: M^(1/2) where M^(−1/2) has the same answer."""
+    shown: list[Recommendation] = []
+    for one in advice:
+        twin = "inverse-square-root" if one.use == "square-root" else ""
+        same = [
+            (a.method, a.precision, a.regularised) for a in shown if a.use == twin and a.method
+        ]
+        if (one.method, one.precision, one.regularised) not in same:
+            shown.append(one)
+    return shown
+
+
+def _narrowest(one: Spectrum) -> str:
+    pair = one.narrowest
+    return f"{number(pair.share)} at {pair.lower}, {pair.lower + 1}" if pair else NOTHING
+
+
+_ROWS = {
+    "size, dtype": lambda one: (
+        f"{'×'.join(map(str, one.matrix.entries.shape))}, {one.matrix.dtype}"
+    ),
+    "largest": lambda one: scientific(one.values[-1]),
+    "smallest": lambda one: scientific(one.values[0]),
+    "condition number": lambda one: number(one.condition),
+    "zero up to n·ε·‖M‖": lambda one: scientific(one.floor),
+    "rank": lambda one: f"{one.rank} of {one.size}",
+    "equal to rounding": lambda one: (
+        ", ".join(f"{c.start}–{c.stop - 1}" for c in one.ties[:3]) or NOTHING
+    ),
+    "narrowest gap by ‖M‖": _narrowest,
 }
 
 
-def _facts_table(shown: Sequence[Facts]) -> str:
-    rows = [
-        ("size, dtype", *(f"{facts.n}×{facts.n}, {facts.dtype}" for facts in shown)),
-        ("NaN or infinite entries", *(str(facts.not_finite) for facts in shown)),
-        ("asymmetry", *(number(facts.asymmetry) for facts in shown)),
-    ]
-    for name, cell in _SPECTRUM.items():
-        rows.append((name, *(cell(facts) if facts.decomposed else NOTHING for facts in shown)))
+def _facts_table(shown: Sequence[Spectrum]) -> str:
+    if not shown:
+        return ""
+    rows = [(name, *(cell(one) for one in shown)) for name, cell in _ROWS.items()]
     # `table` keeps its cells in place, and takes headers as they are.
-    headers = [page.code(facts.label).replace("|", r"\|") for facts in shown]
+    headers = [page.code(one.label).replace("|", r"\|") for one in shown]
     return table(["", *headers], rows)
 
 
 def _methods(measured: MatrixMeasurement) -> str:
     """Every method on one matrix, precision by precision."""
-    uses = [use for use in measured.uses if use.gradient is not None]
+    uses = list(dict.fromkeys(use for row in measured.methods.values() for use, _ in row))
     refused: dict[str, list[str]] = {}
     tables = []
     for precision in PRECISIONS:
         rows = []
-        for method in measured.methods:
-            attempts = measured.of(method, precision)
+        for method, row in measured.methods.items():
+            attempts = [row[use, precision] for use in uses]
             if all(one.outcome is GradientOutcome.REFUSED for one in attempts):
                 refused.setdefault(attempts[0].reason, []).append(f"`{method}`")
             else:
                 rows.append((f"`{method}`", *map(_cell, attempts)))
-        estimates = [number(use.estimate(measured.facts, precision)) for use in uses]
-        rows.append(("*estimate*", *estimates))
-        tables.append(table([precision, *(USES[use.name].title for use in uses)], rows))
+        tables.append(table([precision, *uses], rows))
     return page.render(
         "methods",
-        label=measured.facts.label,
-        arithmetic=measured.arithmetic,
+        label=measured.spectrum.label,
+        digits=measured.digits,
         right=percent(RIGHT),
-        uses=[USES[use.name] for use in uses],
+        uses={use: USES[use] for use in uses},
         tables=tables,
         refused={reason: both(dict.fromkeys(m)) for reason, m in refused.items()},
-        notes={USES[use.name].title: use.reason for use in measured.uses if use.reason},
+        added=_added(measured),
     )
+
+
+def _added(measured: MatrixMeasurement) -> float:
+    """The ε that was added to the diagonal of a singular M."""
+    trials: list[Trial] = [trial for one in measured.answers for trial in one.trials]
+    return next((one.cure.regularised for one in trials if one.cure.regularised), 0.0)
 
 
 def _cell(attempt: Attempt) -> str:
@@ -252,55 +336,3 @@ def _cell(attempt: Attempt) -> str:
     return f"**{attempt.outcome.value}**"
 
 
-def _draw_eigenvalues(axes: Any, facts: Facts) -> None:
-    values, index = facts.eigenvalues, np.arange(facts.n)
-    magnitudes = np.abs(values)
-    for chosen, colour, label in (
-        (values > 0, "#0072B2", "positive"),
-        (values < 0, "#D55E00", "negative, |λ|"),
-    ):
-        if chosen.any():
-            axes.plot(index[chosen], magnitudes[chosen], "o", ms=4, color=colour, label=label)
-    zero = magnitudes == 0
-    floors = {precision: facts.floor(precision) for precision in PRECISIONS}
-    _finish(axes, floors, magnitudes, index[zero], "zero")
-    if facts.closest is not None:
-        lower = facts.closest.lower
-        label = f"closest: {lower}, {lower + 1}"
-        axes.axvspan(lower - 0.3, lower + 1.3, color=_MARK, alpha=0.18, label=label)
-    axes.set_title(f"{facts.label}: eigenvalues", fontsize=10, parse_math=False)
-    axes.set_xlabel("index, ascending")
-    axes.set_ylabel("eigenvalue, in M's unit")
-    axes.legend(fontsize=8)
-
-
-def _draw_gaps(axes: Any, facts: Facts) -> None:
-    axes.set_title(f"{facts.label}: gaps of neighbours", fontsize=10, parse_math=False)
-    axes.set_xlabel("index of the lower one")
-    axes.set_ylabel("gap divided by ‖M‖")
-    if facts.narrowest is None or facts.largest == 0:
-        axes.text(0.5, 0.5, "no gap", ha="center", va="center", transform=axes.transAxes)
-        return
-    gaps, index = np.diff(facts.eigenvalues / facts.largest), np.arange(facts.n - 1)
-    wide = gaps > 0
-    axes.plot(index[wide], gaps[wide], "o", ms=4, color="#0072B2")
-    pair = facts.narrowest
-    if pair.share > 0:
-        axes.plot(pair.lower, pair.share, "o", ms=10, mfc="none", color=_MARK, label="narrowest")
-    floors = {precision: epsilon(precision) for precision in PRECISIONS}
-    _finish(axes, floors, gaps, index[~wide], "equal: gap 0")
-    axes.legend(fontsize=8)
-
-
-def _finish(axes: Any, floors: dict[str, float], shown: Any, zeros: Any, label: str) -> None:
-    """Zeros at the foot of a logarithmic axis, and the rounding errors that are near the rest."""
-    positive = shown[shown > 0]
-    smallest = positive.min() if len(positive) else 0.0
-    axes.set_yscale("log")
-    if len(zeros):
-        foot = min(smallest or 1.0, floors["float64"] or 1.0) / 10
-        axes.plot(zeros, np.full(len(zeros), foot), "x", ms=5, color=_MARK, label=label)
-    for (precision, floor), style in zip(floors.items(), ("--", ":"), strict=True):
-        if floor > smallest / 1e3:
-            axes.axhline(floor, color="0.55", ls=style, lw=1, label=f"rounding, {precision}")
-    axes.xaxis.get_major_locator().set_params(integer=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import chain
@@ -12,28 +12,18 @@ import numpy as np
 
 from eigbench.data.matrices import SYMMETRY_TOLERANCE
 from eigbench.diagnosis import page
-from eigbench.diagnosis.facts import PRECISIONS, Facts, epsilon
-from eigbench.diagnosis.matrices import GivenMatrix
-from eigbench.diagnosis.page import off
-from eigbench.diagnosis.trials import (
-    FUNCTIONS_OF_M,
-    USES,
-    Attempt,
-    GradientOutcome,
-    MatrixMeasurement,
-    own_vectors,
-)
-from eigbench.report.render import both
+from eigbench.diagnosis.census import FLOAT32, NAMED, Census, Group
+from eigbench.diagnosis.matrices import Matrices
+from eigbench.diagnosis.questions import TORCH, YOURS
+from eigbench.diagnosis.sees import EXISTS, NO_DERIVATIVE
+from eigbench.diagnosis.spectrum import Spectrum, spectrum_of, unit
+from eigbench.diagnosis.trials import Answer, GradientOutcome, MatrixMeasurement, Trial
 
-TORCH = "eigh"
-"""The method that is `torch.linalg.eigh`."""
-NAMED = 3
-"""The largest number of matrices that are named one by one."""
-FEW_DIGITS = 1e-2
-"""From this relative rounding error on an eigenvalue counts as lost."""
-GAUGE_ROUNDING = 100
-"""Up to this number of rounding errors `VᵀdL/dV` counts as symmetric."""
-FLOAT32 = np.finfo(np.float32)
+PRINTED = 4
+"""A gradient of at most this size is printed whole."""
+COARSE = 2.0**-16
+"""Entries that are multiples of more than this, by the largest, are a difference of larger numbers."""
+FAILED = (GradientOutcome.NAN, GradientOutcome.INFINITE, GradientOutcome.RAISED)
 
 
 class Severity(IntEnum):
@@ -50,28 +40,24 @@ class Severity(IntEnum):
 
 
 _KINDS = {
-    Severity.FAILS: ("upstream_not_finite", "basis_matters", "not_finite", "out_of_range", "fails"),
-    Severity.WRONG: ("asymmetric", "wrong"),
-    Severity.BEWARE: ("half", "singular", "ill_conditioned", "right_by_chance"),
-    Severity.NOTE: (
-        "saved",
-        "basis_irrelevant",
-        "one_by_one",
-        "indefinite",
-        "finite_is_not_right",
+    Severity.FAILS: (
+        "upstream_not_finite",
+        "not_finite",
+        "no_derivative",
+        "own_fails",
+        "zero_under_root",
+        "tie",
+        "raises",
+        "out_of_range",
     ),
-    Severity.WELL: ("right",),
+    Severity.WRONG: ("asymmetric", "own_wrong", "wrong"),
+    Severity.BEWARE: ("undetermined", "half", "singular", "ill_conditioned", "by_chance"),
+    Severity.NOTE: ("upstream_zero", "saved", "one_by_one", "indefinite", "finite_is_not_right"),
+    Severity.WELL: ("own_right", "right"),
 }
 SEVERITY = {kind: severity for severity, kinds in _KINDS.items() for kind in kinds}
-"""Every kind of finding: a block of the template."""
-SEVERITIES = {
-    GradientOutcome.NAN: Severity.FAILS,
-    GradientOutcome.INFINITE: Severity.FAILS,
-    GradientOutcome.RAISED: Severity.FAILS,
-    GradientOutcome.WRONG: Severity.WRONG,
-    GradientOutcome.RIGHT: Severity.WELL,
-}
-"""Of what can be judged; other outcomes say nothing."""
+"""Every kind of finding: a block of the template. Of one severity the first one comes first."""
+_ORDER = {kind: place for place, kind in enumerate(SEVERITY)}
 
 
 @dataclass(frozen=True)
@@ -87,220 +73,277 @@ class MatrixFinding:
     """Markdown: what was found, what it means, what to change, and lines to paste."""
 
 
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """All that findings are drawn from."""
+
+    matrices: Matrices
+    census: Census
+    measured: tuple[MatrixMeasurement, ...]
+    """Those of the worst finite matrices, the worst first."""
+
+    @property
+    def precision(self) -> str:
+        """The precision that the user works in."""
+        if self.measured:
+            return self.measured[0].spectrum.precision
+        return "float64" if self.matrices[0].dtype in {"float64", "complex128"} else "float32"
+
+
 def finding(kind: str, **values: Any) -> MatrixFinding:
     """The finding of this kind, with these values in its words."""
     title, _, text = page.render("findings", kind, **values).partition("\n\n")
     return MatrixFinding(kind, SEVERITY[kind], page.one_line(title), text)
 
 
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """All that findings are drawn from."""
-
-    matrices: tuple[GivenMatrix, ...]
-    facts: tuple[Facts, ...]
-    """Those of each matrix."""
-    measured: tuple[MatrixMeasurement, ...]
-    """Those of the worst finite matrices, the worst first."""
-
-    @property
-    def precision(self) -> str:
-        """The precision that the user works in: that of the matrices, or float32."""
-        dtype = self.facts[0].dtype
-        return dtype if dtype in PRECISIONS else PRECISIONS[0]
-
-    def about(self, some: Sequence[Facts], worst: Facts) -> dict[str, Any]:
-        """What every finding on some matrices says: which they are, and which is the worst.
-
-        Such as "`M`", or "12 of 64 matrices (`M[0]`, `M[4]`, `M[7]`, …)".
-        """
-        named = ", ".join(page.code(facts.label) for facts in some[:NAMED])
-        labels = whose = named
-        if len(some) > 1:
-            more = ", …" if len(some) > NAMED else ""
-            labels = f"{len(some)} of {len(self.facts)} matrices ({named}{more})"
-            whose = f"{labels}; the worst, {page.code(worst.label)}"
-        about = {"labels": labels, "whose": whose, "worst": worst, "precision": self.precision}
-        return {**about, "epsilon": epsilon, "limits": FLOAT32, "tolerance": SYMMETRY_TOLERANCE}
-
-
 def findings_of(evidence: Evidence) -> tuple[MatrixFinding, ...]:
     """All findings, the worst first."""
-    topics = (_saved, _upstream, _gauge, _matrices, _torch, _others)
-    found = chain.from_iterable(topic(evidence) for topic in topics)
-    return tuple(sorted(found, key=lambda finding: finding.severity))
+    found = chain(_saved(evidence), _upstream(evidence), _own(evidence), _all(evidence))
+    torch = chain(_torch(evidence), _others(evidence))
+    return tuple(sorted(chain(found, torch), key=lambda one: _ORDER[one.kind]))
 
 
 def _saved(evidence: Evidence) -> Iterator[MatrixFinding]:
-    for matrix in evidence.matrices:
-        if matrix.origin is not None:
-            yield finding("saved", origin=matrix.origin, gram=matrix.gram)
+    matrix = evidence.matrices[0]
+    if matrix.origin is not None:
+        yield finding("saved", origin=matrix.origin)
 
 
 def _upstream(evidence: Evidence) -> Iterator[MatrixFinding]:
-    """Whether what reached the decomposition from the loss was finite; the first that was not."""
-    for matrix in evidence.matrices:
-        given = matrix.upstream.given()
-        bad = [name for name, gradient in given.items() if not np.isfinite(gradient).all()]
-        if bad:
-            yield finding("upstream_not_finite", label=matrix.label, bad=bad)
+    """Whether what reached the decomposition from the loss was finite, and not all zero."""
+    for stack in evidence.matrices.stacks:
+        if not stack.gradients:
+            continue
+        for name, gradient in stack.gradients.items():
+            count = len(gradient)
+            broken = ~np.isfinite(gradient).reshape(count, -1).all(axis=1)
+            if broken.any():
+                label = stack.label(int(broken.argmax()))
+                yield finding("upstream_not_finite", label=label, bad=[f"∂L/∂{name}"])
+                return
+        if not any(np.any(gradient) for gradient in stack.gradients.values()):
+            yield finding("upstream_zero", label=stack.label(0))
             return
 
 
-def _gauge(evidence: Evidence) -> Iterator[MatrixFinding]:
-    """Whether the loss depends on which eigenvectors a tie happens to have."""
+def _own(evidence: Evidence) -> Iterator[MatrixFinding]:
+    """The user's own loss, of the first matrix of which it is known."""
     for measured in evidence.measured:
-        share = _dependence_on_basis(measured, evidence.precision)
-        if share is None:
+        seen = measured.seen
+        if seen is None:
             continue
-        rounding = share <= GAUGE_ROUNDING * epsilon(evidence.precision)
-        kind = "basis_irrelevant" if rounding else "basis_matters"
-        yield finding(kind, label=measured.facts.label, share=share)
+        values = {"spectrum": measured.spectrum, "seen": seen, "label": measured.spectrum.label}
+        if seen.kind in NO_DERIVATIVE:
+            yield finding("no_derivative", **values, reason=measured.answer(YOURS).question.reason)
+        elif seen.kind not in EXISTS:
+            yield finding("undetermined", **values, reason=measured.answer(YOURS).question.reason)
+        else:
+            yield _own_gradient(measured, values)
         return
 
 
-def _dependence_on_basis(measured: MatrixMeasurement, precision: str) -> float | None:
-    """The loss's derivative by rotations within ties, by the largest entry of `Vᵀ ∂L/∂V`.
-
-    None where no eigenvalues tie, or without a finite gradient by eigenvectors.
-    """
-    upstream, facts = measured.matrix.upstream, measured.facts
-    if upstream.by_eigenvectors is None or not upstream.finite:
-        return None
-    A = own_vectors(measured.matrix).T @ upstream.by_eigenvectors
-    tied = np.abs(np.subtract.outer(facts.eigenvalues, facts.eigenvalues)) <= facts.floor(precision)
-    np.fill_diagonal(tied, val=False)
-    if not tied.any():
-        return None
-    return float(np.abs(np.where(tied, A - A.T, 0)).max() / (np.abs(A).max() or 1))
-
-
-def _negative(facts: Facts, precision: str) -> float:
-    """How far the smallest eigenvalue is below 0, by ‖M‖; 0 where that is rounding."""
-    if not facts.decomposed or facts.eigenvalues[0] >= -facts.floor(precision):
-        return 0.0
-    return float(-facts.eigenvalues[0] / facts.largest)
-
-
-def _missing_rank(facts: Facts, precision: str) -> float:
-    if not facts.decomposed or _negative(facts, precision):
-        return 0.0
-    return 1 - facts.rank(precision) / facts.n
+def _own_gradient(measured: MatrixMeasurement, values: dict[str, Any]) -> MatrixFinding:
+    """The right gradient of the user's own loss, and what torch makes of it."""
+    answer, seen = measured.answer(YOURS), measured.seen
+    assert seen is not None and answer.torch is not None  # noqa: S101, PT018 - there is a gradient
+    outcome = answer.torch.attempts[0].outcome
+    kind = "own_right"
+    if outcome in FAILED:
+        kind = "own_fails"
+    elif outcome is GradientOutcome.WRONG:
+        kind = "own_wrong"
+    gradient = seen.gradient
+    assert gradient is not None  # noqa: S101 - as above
+    printed = None if max(gradient.shape) > PRINTED else np.array2string(gradient, precision=4)
+    return finding(
+        kind,
+        **values,
+        attempt=answer.torch.attempts[0],
+        best=answer.best,
+        printed=printed,
+        norm=float(np.linalg.norm(gradient)),
+        precision=measured.spectrum.precision,
+    )
 
 
-def _ill_conditioned(facts: Facts, precision: str) -> float:
-    if _negative(facts, precision) or _missing_rank(facts, precision):
-        return 0.0
-    few = facts.decomposed and facts.condition * epsilon(precision) > FEW_DIGITS
-    return facts.condition if few else 0.0
+def _about(evidence: Evidence, group: Group) -> dict[str, Any]:
+    """What every finding on some matrices says: which they are, and which is the worst."""
+    matrices = evidence.matrices
+    worst = matrices[group.worst]
+    named = ", ".join(page.code(matrices[i].label) for i in group.first)
+    whose = named
+    if group.count > 1:
+        more = ", …" if group.count > NAMED else ""
+        whose = f"{group.count} of {len(matrices)} matrices ({named}{more}); the worst, "
+        whose += page.code(worst.label)
+    return {
+        "whose": whose,
+        "worst": worst,
+        "precision": evidence.precision,
+        "unit": unit,
+        "limits": FLOAT32,
+        "tolerance": SYMMETRY_TOLERANCE,
+    }
 
 
-def _out_of_range(facts: Facts, _precision: str) -> float:
-    largest = facts.largest_entry
-    return float(largest > 0 and not float(FLOAT32.tiny) <= largest <= float(FLOAT32.max))
-
-
-_BADNESS: dict[str, Callable[[Facts, str], float]] = {
-    "not_finite": lambda facts, _: float(facts.not_finite > 0),
-    "asymmetric": lambda facts, _: facts.asymmetry * (facts.asymmetry > SYMMETRY_TOLERANCE),
-    "half": lambda facts, _: float(facts.dtype in {"float16", "bfloat16"}),
-    "out_of_range": _out_of_range,
-    "one_by_one": lambda facts, _: float(facts.n == 1),
-    "indefinite": _negative,
-    "singular": _missing_rank,
-    "ill_conditioned": _ill_conditioned,
-}
-"""How bad a matrix is in each respect, in the user's precision: above 0 it is a finding."""
-
-
-def _matrices(evidence: Evidence) -> Iterator[MatrixFinding]:
+def _all(evidence: Evidence) -> Iterator[MatrixFinding]:
     """What the matrices are, before anything is differentiated."""
-    for kind, badness in _BADNESS.items():
-        bad = {facts: badness(facts, evidence.precision) for facts in evidence.facts}
-        some = [facts for facts in evidence.facts if bad[facts] > 0]
-        if some:
-            yield finding(kind, **evidence.about(some, max(some, key=lambda one: bad[one])))
+    for kind, group in evidence.census.groups.items():
+        about = _about(evidence, group)
+        entries = about["worst"].entries
+        if kind == "not_finite":
+            broken = np.argwhere(~np.isfinite(entries))
+            yield finding(kind, **about, count=len(broken), first=broken[0])
+            continue
+        if kind == "asymmetric":
+            yield finding(kind, **about, asymmetry=group.badness)
+            continue
+        spectrum = _spectrum(evidence, group.worst)
+        about |= {"spectrum": spectrum, "coarse": _coarse(spectrum)}
+        if kind == "singular":
+            answer = _answer_of(evidence, group.worst, "inverse-square-root")
+            cures = [] if answer is None else [one for one in answer.trials if one.always_right]
+            failed = answer is not None and _fails(answer.torch)
+            kind = "zero_under_root" if failed else "singular"
+            about |= {"cures": cures, "tied": bool(spectrum.ties)}
+        yield finding(kind, **about)
 
 
-def severity_of_torch(measured: MatrixMeasurement, precision: str) -> Severity | None:
-    """The worst that `torch.linalg.eigh` does to any use of this matrix; None if nothing shows."""
-    outcomes = [attempt.outcome for attempt in measured.of(TORCH, precision)]
-    return min((SEVERITIES[kind] for kind in outcomes if kind in SEVERITIES), default=None)
+def _spectrum(evidence: Evidence, index: int) -> Spectrum:
+    measured = _measured(evidence, index)
+    return spectrum_of(evidence.matrices[index]) if measured is None else measured.spectrum
+
+
+def _measured(evidence: Evidence, index: int) -> MatrixMeasurement | None:
+    label = evidence.matrices[index].label
+    return next((one for one in evidence.measured if one.spectrum.label == label), None)
+
+
+def _answer_of(evidence: Evidence, index: int, use: str) -> Answer | None:
+    """The answer for a matrix, or for one like it: another one of the same kind that was measured."""
+    first = _measured(evidence, index)
+    some = [*([first] if first else []), *evidence.measured]
+    answers = [a for one in some for a in one.answers if a.question.use == use]
+    return next((a for a in answers if any(trial.cure.regularised for trial in a.trials)), None)
+
+
+def _coarse(spectrum: Spectrum) -> float:
+    """What all entries are multiples of, where that says that larger numbers were subtracted."""
+    grain = spectrum.granularity
+    whole = float(grain).is_integer() and spectrum.norm < 1 / COARSE
+    return grain if grain > COARSE * spectrum.norm and not whole and spectrum.negative else 0.0
+
+
+def _fails(trial: Trial | None) -> bool:
+    """Whether torch's own lines end in NaN, an infinity or an error on M or any copy."""
+    if trial is None:
+        return False
+    return bool(trial.count(*FAILED)) or not all(one.forward_finite for one in trial.attempts)
 
 
 def _torch(evidence: Evidence) -> Iterator[MatrixFinding]:
-    """The backward pass of `torch.linalg.eigh`, as it was measured."""
-    precision = evidence.precision
-    severities = []
-    for one in evidence.measured:
-        severity = severity_of_torch(one, precision)
-        by_chance = severity is Severity.WELL and one.facts.tied(precision)
-        severities.append(Severity.BEWARE if by_chance else severity)
-    for kind in ("fails", "wrong", "right_by_chance", "right"):
-        pairs = zip(evidence.measured, severities, strict=True)
-        some = [one for one, severity in pairs if severity is SEVERITY[kind]]
+    """The backward pass of torch's own functions, on uses that have a derivative."""
+    if any(one.seen is not None for one in evidence.measured):
+        return  # the user's own loss is what counts
+    kinds = {one: _judged(one) for one in evidence.measured}
+    for kind in ("tie", "raises", "wrong", "by_chance", "right"):
+        some = [one for one in evidence.measured if kinds[one] == kind]
         if not some:
             continue
-        attempts = some[0].of(TORCH, precision)
-        failed = [one for one in attempts if SEVERITIES.get(one.outcome) is Severity.FAILS]
-        right_in_float64 = severity_of_torch(some[0], "float64") is Severity.WELL
+        worst = some[0]
+        failed = [a for a in _torch_answers(worst) if _bad(a)]
         yield finding(
             kind,
-            **evidence.about([one.facts for one in some], some[0].facts),
-            partly=len(evidence.facts) > len(evidence.measured),
-            outcomes=_outcomes(some[0]),
-            kinds=list(dict.fromkeys(attempt.outcome.value for attempt in failed)),
-            raised=next((one.reason for one in failed if one.reason), ""),
-            right_in_float64=precision != "float64" and right_in_float64,
-            of_function=any(
-                attempt.use in FUNCTIONS_OF_M and attempt.outcome is GradientOutcome.WRONG
-                for attempt in attempts
-            ),
+            labels=", ".join(page.code(one.spectrum.label) for one in some),
+            spectrum=worst.spectrum,
+            partly=len(evidence.matrices) > len(evidence.measured),
+            answers=failed or _torch_answers(worst),
+            matrices=worst.copies + 1,
+            precision=worst.spectrum.precision,
+            function="svd" if worst.spectrum.svd else TORCH,
+            instead=_instead(worst),
+            uses=USES_SHORT,
+            failed=FAILED,
+            wrong=GradientOutcome.WRONG,
         )
 
 
-def _outcomes(measured: MatrixMeasurement) -> str:
-    """What `torch.linalg.eigh` did to one matrix, precision by precision."""
-    said = {p: _in_words(measured.of(TORCH, p)) for p in PRECISIONS}
-    if len(set(said.values())) == 1:
-        return f"{said[PRECISIONS[0]]} in {both(PRECISIONS)}"
-    return "; ".join(f"in {precision} {words}" for precision, words in said.items())
+USES_SHORT = {
+    "inverse-square-root": "M^(−1/2)",
+    "square-root": "M^(1/2)",
+    "negative-subspace": "the negative subspace",
+    "function": "exp(M)",
+    "leading-subspace": "the leading subspace",
+    "leading-vector": "the leading eigenvector",
+    "smallest-vector": "the smallest eigenvector",
+    "second-smallest-vector": "the second smallest eigenvector",
+    "closest-vector": "an eigenvector of the closest pair",
+    "low-rank": "the low-rank part",
+    "polar": "the polar factor",
+    "leading-singular-vectors": "the leading singular vectors",
+}
+"""The uses in a sentence."""
 
 
-def _in_words(attempts: Sequence[Attempt]) -> str:
-    """Such as "NaN for M^(−1/2) and 3 % off for the leading subspace"."""
-    judged = [attempt for attempt in attempts if attempt.outcome in SEVERITIES]
-    bad = [
-        f"{off(one.error)} off for {USES[one.use].noun}"
-        if one.outcome is GradientOutcome.WRONG
-        else f"{one.outcome.value} for {USES[one.use].noun}"
-        for one in judged
-        if one.outcome is not GradientOutcome.RIGHT
+def _torch_answers(measured: MatrixMeasurement) -> list[Answer]:
+    """The uses that have a derivative, as torch's own lines answer them."""
+    singular = bool(measured.spectrum.zeros)
+    return [
+        one
+        for one in measured.answers
+        if one.torch is not None and not (singular and "square-root" in one.question.use)
     ]
-    if bad:
-        return both(bad)
-    most = max((one.error for one in judged), default=None)
-    return "not applicable" if most is None else f"right, off by at most {off(most)}"
+
+
+def _bad(answer: Answer) -> bool:
+    return answer.torch is not None and not answer.torch.always_right
+
+
+def _judged(measured: MatrixMeasurement) -> str:
+    """The kind of finding that torch's own functions are; empty if nothing could be judged."""
+    trials = [one.torch for one in _torch_answers(measured) if one.torch is not None]
+    if not trials:
+        return ""
+    if any(trial.count(GradientOutcome.NAN, GradientOutcome.INFINITE) for trial in trials):
+        return "tie"
+    if any(trial.count(GradientOutcome.RAISED) for trial in trials):
+        return "raises"
+    if any(trial.count(GradientOutcome.WRONG) for trial in trials):
+        return "wrong"
+    return "by_chance" if measured.spectrum.ties else "right"
+
+
+def _instead(measured: MatrixMeasurement) -> Trial | None:
+    """The right lines for the use that torch fails at and that most people ask for."""
+    bad = [one for one in _torch_answers(measured) if _bad(one)]
+    best = [one.best for one in bad if one.best is not None]
+    others = [one.best for one in measured.answers if one.best is not None]
+    return next(iter([*best, *others]), None)
 
 
 def _others(evidence: Evidence) -> Iterator[MatrixFinding]:
     """Methods whose gradient is finite at a tie or a small gap, and not the true one."""
-    precision, worst = evidence.precision, next(iter(evidence.measured), None)
-    bad = {Severity.FAILS, Severity.WRONG}
-    if worst is None or severity_of_torch(worst, precision) not in bad:
+    worst = next((one for one in evidence.measured if one.methods), None)
+    if worst is None or _judged(worst) not in {"tie", "wrong"}:
         return
-    use = worst.uses[0].name
-    attempts = [worst.attempt(method, use, precision) for method in worst.methods]
-    wrong = [one for one in attempts if one.outcome is GradientOutcome.WRONG]
-    wrong = [one for one in wrong if one.method != TORCH]
-    if wrong:
+    uses = list(dict.fromkeys(use for row in worst.methods.values() for use, _ in row))
+    if not uses:
+        return
+    key = (uses[0], worst.spectrum.precision)
+    errors = {
+        name: row[key].error
+        for name, row in worst.methods.items()
+        if name != TORCH and row[key].outcome is GradientOutcome.WRONG
+    }
+    if errors:
         yield finding(
             "finite_is_not_right",
-            label=worst.facts.label,
-            noun=USES[use].noun,
-            precision=precision,
-            wrong=len(wrong),
-            methods=len(attempts),
-            least=min(wrong, key=lambda attempt: attempt.error),
-            most=max(wrong, key=lambda attempt: attempt.error),
+            label=worst.spectrum.label,
+            noun=USES_SHORT[uses[0]],
+            precision=worst.spectrum.precision,
+            errors=errors,
+            least=min(errors, key=errors.__getitem__),
+            most=max(errors, key=errors.__getitem__),
+            methods=len(worst.methods),
         )
+

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
+import bisect
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eigbench.data.matrices import (
-    SYMMETRY_TOLERANCE,
-    NamedArray,
-    as_numpy,
-    dtype_name,
-    read_arrays,
-    reading,
-)
-from eigbench.diagnosis.page import one_line
-from eigbench.errors import InputError
+from eigbench.data.matrices import NamedArray, as_numpy, dtype_name, read_arrays, reading
+from eigbench.diagnosis.page import first_line, one_line
+from eigbench.errors import InputError, at
 from eigbench.runs.store import write_whole
-from eigbench.spectra import Floats
 
-FORMAT = "eigbench-watch-1"
+FORMATS = "eigbench-watch-1", "eigbench-watch-2"
+"""Of files of `watch`, the last one of those that it writes; the first knew eigh and svd only."""
 OUTPUTS = {
     "eigh": ("eigenvalues", "eigenvectors"),
     "svd": ("left", "singular values", "right"),
@@ -81,6 +76,8 @@ class Origin:
     """Of the batch that the call was given."""
     place: tuple[int, ...]
     """The index of this matrix in that batch."""
+    given_dtype: str = ""
+    """In which the caller had M, if it was cast to be decomposed, as autocast does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +103,65 @@ class GivenMatrix:
         return self if self.upstream.finite else replace(self, upstream=Upstream())
 
 
-def given_matrices(M: Any, gradients: Any) -> list[GivenMatrix]:
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Matrices of one size and kind, as they were given, and what belongs to each of them."""
+
+    name: str
+    entries: Numbers
+    """`(count, m, n)`."""
+    dtype: str
+    decomposition: Literal["eigh", "svd"]
+    batch: tuple[int, ...] = ()
+    """The shape that the count was given in; empty for a single matrix."""
+    gradients: Mapping[str, Numbers] = field(default_factory=dict)
+    """`(count, ...)`, by the names of `Upstream.gradients`."""
+    outputs: Mapping[str, Numbers] = field(default_factory=dict)
+    origin: Origin | None = None
+
+    def label(self, i: int) -> str:
+        """The name of a matrix, such as `M` or `features[2, 0]`."""
+        if not self.batch:
+            return self.name
+        return f"{self.name}[{', '.join(map(str, np.unravel_index(i, self.batch)))}]"
+
+    def matrix(self, i: int) -> GivenMatrix:
+        """One of them, with its label and its gradients."""
+        parts = ({k: v[i] for k, v in some.items()} for some in (self.gradients, self.outputs))
+        upstream = Upstream(*parts)
+        return GivenMatrix(
+            self.label(i), self.entries[i], self.dtype, self.decomposition, upstream, self.origin
+        )
+
+
+class Matrices(Sequence[GivenMatrix]):
+    """Every matrix that was given, in order; one is made when it is asked for.
+
+    There may be millions: what looks at all of them takes the arrays in `stacks`.
+    """
+
+    def __init__(self, stacks: Iterable[Stack]) -> None:
+        self.stacks = tuple(stacks)
+        self._ends = list(itertools.accumulate(len(stack.entries) for stack in self.stacks))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, index: int) -> GivenMatrix: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[GivenMatrix]: ...
+
+    def __getitem__(self, index: int | slice) -> GivenMatrix | list[GivenMatrix]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        i = range(len(self))[index]
+        which = bisect.bisect_right(self._ends, i)
+        return self.stacks[which].matrix(i - (self._ends[which - 1] if which else 0))
+
+
+def given_matrices(M: Any, gradients: Any) -> Matrices:
     """What `eigbench.diagnose` is given, as matrices; it says which arguments are right.
 
     Matrices of a file are labelled by their keys, and by M where there is none.
@@ -114,98 +169,127 @@ def given_matrices(M: Any, gradients: Any) -> list[GivenMatrix]:
     if not isinstance(M, str | Path):
         named = gradients if isinstance(gradients, Mapping) else {"M": gradients}
         some = () if gradients is None else [_array(str(key), one) for key, one in named.items()]
-        return _from_arrays([_array("M", M)], some)
+        return Matrices(_stacks([_array("M", M)], some))
     path = Path(M)
     if gradients is not None and not isinstance(gradients, str | Path):
         raise InputError("gradients: where M is the path of a file, the path of another is right")
     call = read_call(path)
     if call is None:
         others = () if gradients is None else read_arrays(Path(gradients))[0]
-        return _from_arrays(read_arrays(path)[0], others)
+        return Matrices(_stacks(read_arrays(path)[0], others))
     if gradients is not None:
         raise InputError(f"--gradients: {path} brings its gradients along")
-    return [call]
+    return Matrices([call])
 
 
-def _from_arrays(arrays: Sequence[NamedArray], upstream: Sequence[NamedArray]) -> list[GivenMatrix]:
-    """Every matrix of every array; `InputError` where a shape or a type is not right."""
-    gradients = {array.key or "M": _real(array) for array in upstream}
-    matrices: list[GivenMatrix] = []
-    for array in arrays:
-        key = array.key or "M"
-        name = one_line(key)
-        stack = _real(array)
-        if stack.ndim < 2 or stack.shape[-1] != stack.shape[-2] or stack.size == 0:
-            raise InputError(
-                f"{array.name} has shape {stack.shape}; matrices must be square: (..., n, n)"
-            )
-        parts = _parts(key, stack, gradients, only=len(arrays) == 1)
-        for place in itertools.product(*map(range, stack.shape[:-2])):
-            label = f"{name}[{', '.join(map(str, place))}]" if place else name
-            own = Upstream(**{part: values[place] for part, values in parts.items()})
-            matrices.append(GivenMatrix(label, stack[place], array.dtype, own))
-    return matrices
+def _stacks(arrays: Sequence[NamedArray], upstream: Sequence[NamedArray]) -> list[Stack]:
+    """One for every array; `InputError` where a shape or a type is not right."""
+    given = {array.key or "M": array for array in upstream}
+    return [_stack(array, _own(array, given, only=len(arrays) == 1)) for array in arrays]
 
 
-def _parts(
-    key: str, stack: Floats, gradients: Mapping[str, Floats], *, only: bool
-) -> dict[str, Floats]:
-    """The upstream gradients of a stack `(..., n, n)`, by the names of `Upstream`'s fields."""
-    if not gradients:
+def _own(
+    array: NamedArray, given: Mapping[str, NamedArray], *, only: bool
+) -> dict[str, NamedArray]:
+    """Those of the given gradients that belong to an array, by the names of `Upstream`'s."""
+    key = array.key or "M"
+    renamed = {name.replace("_", " "): one for name, one in given.items()}
+    if only and any(renamed.keys() <= {*names} for names in OUTPUTS.values()):
+        return renamed
+    if only and len(given) == 1:  # there is nothing that it could be mistaken for
+        return {FUNCTION: next(iter(given.values()))}
+    if not only and key in given:
+        return {FUNCTION: given[key]}
+    if not given:
         return {}
-    if only and gradients.keys() <= {"eigenvalues", "eigenvectors"}:
-        parts = {f"by_{name}": values for name, values in gradients.items()}
-    elif only and len(gradients) == 1:  # there is nothing that it could be mistaken for
-        parts = {"by_function": next(iter(gradients.values()))}
-    elif not only and key in gradients:
-        parts = {"by_function": gradients[key]}
-    else:
-        raise InputError(
-            f"no gradient for {key}: there are {', '.join(gradients)}; right are the same keys as "
-            "the matrices have, or for a single array eigenvalues and eigenvectors"
-        )
+    outputs = " or ".join(f"({', '.join(names)})" for names in OUTPUTS.values())
+    raise InputError(
+        f"no gradient for {key}: there are {', '.join(given)}; right are the same keys as the "
+        f"matrices have, or for a single array some of {outputs}"
+    )
+
+
+def _stack(array: NamedArray, gradients: Mapping[str, NamedArray]) -> Stack:
+    entries = _numbers(array)
+    if entries.ndim < 2 or entries.size == 0:
+        raise InputError(f"{array.name} has shape {entries.shape}; (..., m, n) is right, not empty")
+    *batch, m, n = entries.shape
+    decomposition: Literal["eigh", "svd"] = "eigh"
+    if m != n or gradients.keys() & OUTPUTS["svd"]:
+        decomposition = "svd"
+    of_M = {name: _numbers(one) for name, one in gradients.items()}
+    _require_fitting(f"the gradient of {array.key or 'M'}, ", of_M, entries, decomposition)
+    return Stack(
+        one_line(array.key) or "M",
+        entries.reshape(-1, m, n),
+        array.dtype,
+        decomposition,
+        tuple(batch),
+        {name: one.reshape(-1, *one.shape[len(batch) :]) for name, one in of_M.items()},
+    )
+
+
+def _require_fitting(
+    what: str, parts: Mapping[str, Numbers], entries: Numbers, decomposition: str
+) -> None:
+    """Refuse outputs of `(..., m, n)`, or gradients by them, that are not this decomposition's."""
+    *batch, m, n = entries.shape
+    k = min(m, n)
+    shapes = {
+        FUNCTION: [(m, n)],
+        "eigenvalues": [(n,)],
+        "eigenvectors": [(n, n)],
+        "singular values": [(k,)],
+        "left": [(m, k), (m, m)],
+        "right": [(k, n), (n, n)],
+    }
     for name, values in parts.items():
-        shape = stack.shape[:-1] if name == "by_eigenvalues" else stack.shape
-        if values.shape != shape:
-            what = f"the gradient of {key}, {name.replace('_', ' ')},"
-            raise InputError(f"{what} has shape {values.shape}; {shape} is right")
-    return parts
+        if name not in (FUNCTION, *OUTPUTS[decomposition]):
+            names = ", ".join(OUTPUTS[decomposition])
+            raise InputError(f"{what}{name}: a matrix of shape {(m, n)} has {names}")
+        right = dict.fromkeys((*batch, *shape) for shape in shapes[name])
+        if values.shape not in right:
+            words = " or ".join(map(str, right))
+            raise InputError(f"{what}{name}, has shape {values.shape}; {words} is right")
+        if values.dtype.kind == "c" and (name.endswith("values") or entries.dtype.kind != "c"):
+            raise InputError(f"{what}{name}, is complex; real numbers are right")
 
 
 def _array(key: str, value: Any) -> NamedArray:
-    if isinstance(value, Tensor):
-        return NamedArray(key, as_numpy(value), dtype_name(value), key)
     try:
+        if isinstance(value, Tensor):
+            return NamedArray(key, as_numpy(value), dtype_name(value), key)
         array: NDArray[Any] = np.asarray(value)
-    except ValueError as error:
-        raise InputError(f"{key} is not an array: {error}") from error
+    # Each kind of tensor has its own error for what has no values, such as one on meta.
+    except Exception as error:
+        raise InputError(f"{key} is not an array of numbers: {first_line(error)}") from error
     return NamedArray(key, array, str(array.dtype), key)
 
 
-def _real(array: NamedArray) -> Floats:
-    if array.values.dtype.kind not in "fiub":
-        raise InputError(f"{array.name} is of type {array.dtype}; real numbers are right")
+def _numbers(array: NamedArray) -> Numbers:
+    if array.values.dtype.kind not in "fiubc":
+        raise InputError(f"{array.name} is of type {array.dtype}; numbers are right")
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, which is a finding
-        values: Floats = array.values.astype(np.float64)
-    return values
+        complex_ = array.values.dtype.kind == "c"
+        return array.values.astype(np.complex128 if complex_ else np.float64, copy=False)
 
 
 def write_call(
     path: Path,
     matrix: Tensor,
-    outputs: Mapping[str, Tensor],
-    gradients: Mapping[str, Tensor],
+    decomposition: Literal["eigh", "svd"],
+    parts: Mapping[Literal["outputs", "gradients"], Mapping[str, Tensor]],
     origin: Origin,
 ) -> None:
     """Write tensors of one call, whole or not at all; `torch.load(weights_only=True)` reads it.
 
-    The matrix is `(m, n)`; outputs, and the loss's gradients by them, go by the names in `OUTPUTS`.
+    The matrix is `(m, n)`; the parts of `Upstream` go by the names in `OUTPUTS`.
     """
     content = {
-        "format": FORMAT,
+        "format": FORMATS[-1],
         "matrix": matrix.cpu().clone(),
-        "outputs": {name: value.cpu().clone() for name, value in outputs.items()},
-        "gradients": {name: value.cpu().clone() for name, value in gradients.items()},
+        "decomposition": decomposition,
+        **{part: {k: v.cpu().clone() for k, v in some.items()} for part, some in parts.items()},
         **asdict(origin),
     }
     buffer = io.BytesIO()
@@ -213,65 +297,51 @@ def write_call(
     write_whole(path, buffer.getvalue())
 
 
-def read_call(path: Path) -> GivenMatrix | None:
-    """The matrix of a saved call, or None if the file is another kind; `InputError` if damaged.
-
-    Where `svd` decomposed an X that is not symmetric, it is XᵀX.
-    """
+def read_call(path: Path) -> Stack | None:
+    """The matrix of a saved call, or None if the file is another kind; `InputError` if damaged."""
     if path.suffix.lower() != ".pt":
         return None
     with reading(path):
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    if not (isinstance(content, dict) and content.get("format") == FORMAT):
+    if not (isinstance(content, dict) and content.get("format") in FORMATS):
         return None
+    with at(f"cannot read {path}"):
+        return _call_of(content)
+
+
+def _call_of(content: Mapping[str, Any]) -> Stack:
+    origin = _origin(content)
+    decomposition = content.get("decomposition", origin.operation)
+    if decomposition not in OUTPUTS:
+        raise InputError(f"its decomposition is {decomposition!r}; eigh or svd is right")
+    matrix = content.get("matrix")
+    M = _numbers(_tensor("its matrix", matrix))
+    if M.ndim != 2 or M.size == 0:
+        raise InputError(f"its matrix has shape {M.shape}; (m, n) is right, not empty")
+    if decomposition == "eigh" and M.shape[0] != M.shape[1]:
+        raise InputError(f"its matrix has shape {M.shape}; a square one is right for eigh")
+    parts = {}
+    for part in ("outputs", "gradients"):
+        some = content.get(part)
+        if not isinstance(some, dict) or not all(isinstance(name, str) for name in some):
+            raise InputError(f"its {part} are no mapping from names to tensors")
+        named = {name: _numbers(_tensor(f"its {part}, {name},", x)) for name, x in some.items()}
+        _require_fitting(f"its {part}, ", named, M, decomposition)
+        parts[part] = {name: values[None] for name, values in named.items()}
+    dtype = origin.given_dtype or dtype_name(matrix)
+    return Stack("M", M[None], dtype, decomposition, **parts, origin=origin)
+
+
+def _origin(content: Mapping[str, Any]) -> Origin:
     try:
-        origin = Origin(**{part.name: content[part.name] for part in fields(Origin)})
-        entries, dtype = as_numpy(content["matrix"]), dtype_name(content["matrix"])
-        outputs, gradients = (
-            {name: as_numpy(value) for name, value in content[part].items()}
-            for part in ("outputs", "gradients")
+        return msgspec.convert(
+            {part.name: content.get(part.name) for part in fields(Origin)}, Origin
         )
-        names = OUTPUTS[origin.operation]
-    except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"cannot read {path}: a part of the saved call is missing") from error
-    if not ({*outputs, *gradients} <= {*names} and entries.ndim == 2):
-        raise InputError(f"cannot read {path}: its parts are not those of a saved call")
-    if origin.operation == "eigh":
-        by_values, by_vectors = gradients.get("eigenvalues"), gradients.get("eigenvectors")
-        upstream = Upstream(None, by_values, by_vectors, outputs.get("eigenvectors"))
-    elif _symmetric(entries):
-        upstream = _upstream_of_svd(outputs, gradients)
-    else:
-        X = entries if entries.shape[0] >= entries.shape[1] else entries.T
-        with np.errstate(over="ignore", invalid="ignore"):
-            return GivenMatrix("XᵀX", X.T @ X, dtype, Upstream(), origin, gram=True)
-    return GivenMatrix("M", entries, dtype, upstream, origin)
+    except msgspec.ValidationError as error:
+        raise InputError(f"a part of the saved call is not right: {first_line(error)}") from error
 
 
-def _symmetric(entries: Floats) -> bool:
-    if entries.shape[0] != entries.shape[1]:
-        return False
-    largest = np.abs(entries).max(initial=0)
-    return not np.abs(entries - entries.T).max(initial=0) > SYMMETRY_TOLERANCE * largest
-
-
-def _upstream_of_svd(outputs: Mapping[str, Floats], gradients: Mapping[str, Floats]) -> Upstream:
-    """The gradients by the eigenpairs of a symmetric matrix, from those by its singular triples.
-
-    A left and a right singular vector are one eigenvector, up to the sign of its eigenvalue.
-    """
-    if not (outputs and gradients):
-        return Upstream()
-    left, values, right = (outputs[name] for name in OUTPUTS["svd"])
-    V = right.T
-    signs = np.where((left * V).sum(axis=0) < 0, -1.0, 1.0)
-    order = np.argsort(signs * values, kind="stable")
-    by_values = gradients.get("singular values")
-    by_vectors = gradients.get("left", np.zeros_like(V))
-    if "right" in gradients:
-        by_vectors = by_vectors + gradients["right"].T * signs
-    return Upstream(
-        by_eigenvalues=None if by_values is None else (by_values * signs)[order],
-        by_eigenvectors=by_vectors[:, order] if {"left", "right"} & gradients.keys() else None,
-        eigenvectors=left[:, order],
-    )
+def _tensor(name: str, value: Any) -> NamedArray:
+    if not isinstance(value, Tensor):
+        raise InputError(f"{name} is a {type(value).__name__}, not a tensor")
+    return _array(name, value)

@@ -1,189 +1,52 @@
-"""Every method, forward and backward, on one matrix: how far its gradient is from the exact one.
+"""The lines that theory gives, executed on the matrix and on its copies, against exact gradients.
 
-A gradient needs a loss, and a loss depends on something that is made of the matrix: on a function
-of it, on a subspace, on an eigenvector. These are the uses of a matrix.
+The copies are what rounding could have made of M as well, and M in other bases: what is right on
+all of them does not hang on one rounding. Beside them every method runs on the matrix itself.
 """
 
 from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from eigbench.diagnosis.facts import (
-    PRECISIONS,
-    Facts,
-    Truth,
-    epsilon,
-    symmetric_part,
-    truth_of,
-    turned,
-)
-from eigbench.diagnosis.matrices import GivenMatrix
+import eigbench
+from eigbench.diagnosis.matrices import GivenMatrix, Numbers
 from eigbench.diagnosis.page import first_line
+from eigbench.diagnosis.questions import YOURS, Cure, Question, questions_of
+from eigbench.diagnosis.sees import LossView, given_outputs, view
+from eigbench.diagnosis.spectrum import Spectrum, hermitian_part
+from eigbench.diagnosis.truth import (
+    Pairs,
+    Target,
+    of_function,
+    of_odd_function,
+    pairs_of,
+    relative_error,
+)
 from eigbench.errors import NotApplicable
-from eigbench.losses import LOSSES, weights
 from eigbench.measure.differentiate import differentiate
 from eigbench.methods.base import Method
-from eigbench.methods.functions import InverseSquareRoot, Whitening
 from eigbench.methods.registry import available, configured
 from eigbench.report.frame import RIGHT
-from eigbench.spectra import Floats
+from eigbench.spectra import random_orthogonal
 
-FUNCTIONS_OF_M = ("whitening", "reconstruction")
-"""Of these only the first that the matrix has is measured: other smooth functions behave alike."""
-YOURS = "yours"
+COPIES = ((16, 24), (64, 16), (160, 6), (600, 2))
+"""Up to this size, so many copies are measured; above, none."""
+FEW_COPIES = 6
+"""So many are measured where the exact gradients take 50 digits."""
+EVERY_METHOD = 160
+"""Up to this size every method runs on the worst matrix."""
+PRECISIONS = ("float32", "float64")
 PROBE_SIZE = 64
-PATIENCE_SECONDS = 2.0
+PATIENCE_SECONDS = 0.5
 """A pass that would take longer, judging by its time at `PROBE_SIZE`, is not made."""
-
-
-class UseWords(NamedTuple):
-    """The names of a use of a matrix: at the head of a column, in a sentence, and what it is."""
-
-    title: str
-    noun: str
-    meaning: str
-
-
-USES = {
-    "whitening": UseWords(
-        "M^(−1/2)", "M^(−1/2)", "the inverse square root M^(−1/2), which whitens"
-    ),
-    "reconstruction": UseWords("V Λ Vᵀ", "V Λ Vᵀ", "M put together again from its eigenpairs"),
-    "subspace": UseWords(
-        "subspace",
-        "the leading subspace",
-        "the projector on the leading eigenvectors, cut at the widest relative gap",
-    ),
-    "eigenvector": UseWords(
-        "best vector",
-        "the best separated eigenvector",
-        "the single eigenvector that is best separated from the others",
-    ),
-    "closing-eigenvector": UseWords(
-        "closest vector",
-        "an eigenvector of the closest pair",
-        "a single eigenvector of the closest pair",
-    ),
-    YOURS: UseWords(
-        "yours", "your own loss", "the eigenpairs, with the upstream gradients that were given"
-    ),
-}
-"""By the name of the loss in `eigbench.losses`, or `YOURS`."""
-
-
-@dataclass(frozen=True, eq=False)
-class MatrixUse:
-    """One use of one matrix, and the exact gradient of its loss."""
-
-    name: str
-    """A key of `USES`."""
-    gradient: Callable[[Method, Tensor], Tensor] | None = None
-    """`∂L/∂M` `(n, n)` by a method, of M `(n, n)` in any precision; raises what the method raises.
-
-    None where the matrix cannot be used so; `reason` says why.
-    """
-    touched: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
-    """The eigenvectors `(n,)` that have a gradient in the backward pass of `eigh`."""
-    exact: Floats | None = None
-    """`(n, n)`, float64; None where there is no derivative, or none that is known."""
-    reason: str = ""
-
-    def estimate(self, facts: Facts, precision: str) -> float:
-        """The relative error of `eigh`'s gradient: ε·‖M‖ by the smallest gap that it divides by."""
-        if self.gradient is None or facts.n < 2:
-            return np.nan
-        if facts.smallest_share == 0:
-            return np.inf  # 0/0, even where the numerator belongs to no eigenvector in use
-        near = self.touched[1:] | self.touched[:-1]
-        shares = np.diff(facts.eigenvalues / facts.largest)[near]
-        return float(epsilon(precision) / shares.min(initial=np.inf))
-
-
-def uses_of(matrix: GivenMatrix, facts: Facts, truth: Truth, seed: int) -> list[MatrixUse]:
-    """Every use of one finite matrix; the loss is drawn from `seed`, or is the user's own."""
-    given = matrix.upstream.by_function
-    W = weights(facts.n, range(seed, seed + 1))[0] if given is None else (given + given.T) / 2
-    functions = [_of_function(name, facts, truth, W) for name in FUNCTIONS_OF_M]
-    uses = [next(use for use in functions if use.gradient is not None)]
-    if facts.n > 1:
-        others = ("subspace", "eigenvector", "closing-eigenvector")
-        uses += [_of_function(name, facts, truth, W) for name in others]
-    return [*uses, _yours(matrix, truth)] if matrix.upstream.of_pairs else uses
-
-
-def _of_function(name: str, facts: Facts, truth: Truth, W: Floats) -> MatrixUse:
-    """The loss `⟨W, f(M)⟩`, where f is the function of a loss of `eigbench.losses`."""
-    if name == "whitening" and facts.rank("float64") < facts.n:
-        return MatrixUse(name, reason="M is singular to rounding: M^(−1/2) does not exist")
-    try:
-        function = LOSSES[name].function(facts.eigenvalues[None])
-    except NotApplicable as refusal:
-        return MatrixUse(name, reason=str(refusal))
-    if isinstance(function, Whitening):
-        function = InverseSquareRoot()  # and nothing else that whitens
-    if name not in FUNCTIONS_OF_M and not truth.open(function):
-        return MatrixUse(name, reason="the gap is zero to rounding: there is no derivative")
-
-    def gradient(method: Method, M: Tensor) -> Tensor:
-        weight = torch.as_tensor(W).to(M)
-        return differentiate(method, M[None], function, weight[None]).gradient[0]
-
-    touched = np.broadcast_to(function.values(facts.eigenvalues) != 0, (1, facts.n))[0]
-    exact = truth.gradient(function, W)
-    reason = "float64 does not hold the exact gradient" if exact is None else ""
-    return MatrixUse(name, gradient, touched, exact, reason)
-
-
-def _yours(matrix: GivenMatrix, truth: Truth) -> MatrixUse:
-    """The user's own loss of the eigenpairs, known by its gradients."""
-    upstream, vectors = matrix.upstream, own_vectors(matrix)
-
-    def gradient(method: Method, M: Tensor) -> Tensor:
-        if method.differentiates == "functions":
-            raise NotApplicable(f"{method.name} differentiates functions of M, not eigenpairs")
-        reason = method.refusal(M)
-        if reason is not None:
-            raise NotApplicable(reason)
-        M = M.detach().requires_grad_()
-        pairs = method.eigh(M)
-        outputs, gradients = [], []
-        if upstream.by_eigenvalues is not None:
-            outputs.append(pairs.eigenvalues)
-            gradients.append(upstream.by_eigenvalues)
-        if upstream.by_eigenvectors is not None:
-            # The signs of the method's eigenvectors, and their basis in a tie, may be other ones.
-            V = pairs.eigenvectors.detach().double().numpy()
-            outputs.append(pairs.eigenvectors)
-            gradients.append(turned(upstream.by_eigenvectors, vectors, V))
-        given = [torch.as_tensor(one).to(M) for one in gradients]
-        return torch.autograd.grad(outputs, M, given)[0]
-
-    touched = np.full(len(matrix.entries), upstream.by_eigenvectors is not None)
-    exact = truth.gradient_by_pairs(upstream, vectors)
-    reason = "at a tie the gradients by eigenpairs do not say what the derivative is, if any"
-    return MatrixUse(YOURS, gradient, touched, exact, reason if exact is None else "")
-
-
-def own_vectors(matrix: GivenMatrix) -> Floats:
-    """The eigenvectors `(n, n)` to which a matrix's upstream gradients by eigenvectors belong.
-
-    Those that were saved with it, or else those of `torch.linalg.eigh` in its own precision.
-    """
-    if matrix.upstream.eigenvectors is not None:
-        return matrix.upstream.eigenvectors
-    dtype = torch.float64 if matrix.dtype == "float64" else torch.float32
-    V: Floats = torch.linalg.eigh(torch.as_tensor(matrix.entries, dtype=dtype))[1].double().numpy()
-    return V
 
 
 class GradientOutcome(Enum):
@@ -200,108 +63,342 @@ class GradientOutcome(Enum):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One method on one use in one precision."""
+    """One backward pass."""
 
-    method: str
-    use: str
-    precision: str
     outcome: GradientOutcome
     error: float = np.nan
     """`‖G − G*‖/‖G*‖` against the exact gradient; NaN where there is none."""
     reason: str = ""
+    forward_finite: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One cure on M, the first, and on its copies."""
+
+    cure: Cure
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def right(self) -> int:
+        """On how many of them it was right."""
+        return sum(one.outcome is GradientOutcome.RIGHT for one in self.attempts)
+
+    @property
+    def always_right(self) -> bool:
+        """Whether it was right on all."""
+        return self.right == len(self.attempts)
+
+    @property
+    def largest_error(self) -> float:
+        """The largest error where there is one; NaN where there is none."""
+        return max((one.error for one in self.attempts if one.error >= 0), default=np.nan)
+
+    def count(self, *outcomes: GradientOutcome) -> int:
+        """How many attempts ended in one of these ways."""
+        return sum(one.outcome in outcomes for one in self.attempts)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What was measured for one question: cures until one was right on all, and what torch does."""
+
+    question: Question
+    trials: tuple[Trial, ...]
+    torch: Trial | None
+
+    @property
+    def best(self) -> Trial | None:
+        """The first cure that was right on all; None if there is none."""
+        return next((trial for trial in self.trials if trial.always_right), None)
 
 
 @dataclass(frozen=True, eq=False)
 class MatrixMeasurement:
-    """What every method gave on one matrix."""
+    """What was measured on one matrix."""
 
-    matrix: GivenMatrix
-    facts: Facts
-    arithmetic: str
+    spectrum: Spectrum
+    seen: LossView | None
+    """What the user's own loss sees; None if it is not known."""
+    answers: tuple[Answer, ...]
+    digits: int
     """In which the exact gradients were computed."""
-    uses: tuple[MatrixUse, ...]
-    attempts: tuple[Attempt, ...]
+    copies: int
+    methods: dict[str, dict[tuple[str, str], Attempt]]
+    """By method, and by use and precision; empty where only the answers were measured."""
 
-    def attempt(self, method: str, use: str, precision: str) -> Attempt:
-        """The attempt of this name; `KeyError` if there is none."""
-        named = {(one.method, one.use, one.precision): one for one in self.attempts}
-        return named[method, use, precision]
+    def answer(self, use: str) -> Answer:
+        """The answer for a use; `KeyError` if the matrix has no such use."""
+        return {one.question.use: one for one in self.answers}[use]
 
-    def of(self, method: str, precision: str) -> list[Attempt]:
-        """All attempts of a method in a precision, in the order of the uses."""
-        return [a for a in self.attempts if (a.method, a.precision) == (method, precision)]
 
-    def use(self, name: str) -> MatrixUse:
-        """The use of this name; `KeyError` if there is none."""
-        return {use.name: use for use in self.uses}[name]
+def measure(spectrum: Spectrum, *, every_method: bool) -> MatrixMeasurement:
+    """Ask every question of one finite matrix, and try the answers."""
+    seen = view(spectrum)
+    questions = questions_of(spectrum, seen)
+    bench = _Bench(spectrum)
+    answers = tuple(_answer(question, bench, seen) for question in questions)
+    methods = {}
+    if every_method and not spectrum.svd and not spectrum.complex and spectrum.size <= EVERY_METHOD:
+        methods = _every_method(questions, bench)
+    return MatrixMeasurement(
+        spectrum, seen, answers, bench.digits, len(bench.matrices) - 1, methods
+    )
 
-    def has(self, name: str) -> bool:
-        """Whether the matrix can be used so."""
-        return any(use.name == name and use.gradient is not None for use in self.uses)
+
+class _Bench:
+    """M and its copies, each with its eigenpairs and the loss that it is differentiated by."""
+
+    def __init__(self, spectrum: Spectrum) -> None:
+        self.spectrum = spectrum
+        self.dtype = _dtype(spectrum.matrix)
+        self.matrices = [spectrum.matrix.entries, *copies(spectrum, self.dtype)]
+        shape, n = spectrum.matrix.entries.shape, max(spectrum.matrix.entries.shape)
+        rng = np.random.default_rng(n)
+        self.W: Numbers = rng.standard_normal(shape)
+        self.w: Numbers = rng.standard_normal(n)
+        if spectrum.complex:
+            self.W = self.W + 1j * rng.standard_normal(shape)
+            self.w = self.w + 1j * rng.standard_normal(n)
+        gaps = np.diff(spectrum.values)
+        smallest = float(gaps[gaps > spectrum.floor].min(initial=spectrum.norm))
+        self.pairs: list[Pairs] = []
+        """The eigenpairs of each matrix; none for an svd."""
+        if not spectrum.svd:
+            first = pairs_of(self.matrices[0], smallest)
+            if first.digits > 16:  # slow
+                del self.matrices[1 + FEW_COPIES :]
+            self.pairs = [first, *(pairs_of(one, smallest) for one in self.matrices[1:])]
 
     @property
-    def methods(self) -> tuple[str, ...]:
-        """Every method, in the order of the attempts."""
-        return tuple(dict.fromkeys(attempt.method for attempt in self.attempts))
+    def digits(self) -> int:
+        """In which the eigenpairs of M were computed."""
+        return 16 if self.spectrum.svd else self.pairs[0].digits
+
+    def exact(self, cure: Cure, which: int) -> Numbers | None:
+        """The exact gradient of the loss of a cure's result, by a matrix `(m, n)`."""
+        if cure.target is None:
+            # The sum of squares of all values: ‖M‖².
+            entries = self.matrices[which]
+            return 2 * (entries if self.spectrum.svd else hermitian_part(entries))
+        weight = self.weight(cure)
+        if cure.target.odd:
+            return of_odd_function(self.matrices[which], cure.target, weight)
+        return of_function(self.pairs[which], cure.target, weight)
+
+    def weight(self, cure: Cure) -> Numbers:
+        """∂L/∂result: of a vector v of the loss |⟨w, v⟩|², w wᴴ."""
+        if cure.weight is not None:
+            return cure.weight
+        given = self.spectrum.matrix.upstream.gradients.get("function")
+        if cure.result == "S" and given is not None:
+            return given
+        if cure.result == "v":
+            w = self.w[: self.spectrum.size]
+            return w[:, None] * w.conj()
+        return self.W
 
 
-def measure(matrix: GivenMatrix, facts: Facts, seed: int) -> MatrixMeasurement:
-    """Try every method on one finite matrix, in both precisions, for each of its uses."""
-    truth = truth_of(matrix, facts)
-    uses = tuple(uses_of(matrix, facts, truth, seed))
-    attempts = tuple(_attempts(symmetric_part(matrix.entries), uses))
-    return MatrixMeasurement(matrix, facts, truth.arithmetic, uses, attempts)
+def _dtype(matrix: GivenMatrix) -> torch.dtype:
+    dtype = getattr(torch, matrix.dtype, torch.float64)
+    return dtype if dtype.is_floating_point or dtype.is_complex else torch.float64
 
 
-def _attempts(M: Floats, uses: Iterable[MatrixUse]) -> Iterable[Attempt]:
+def copies(spectrum: Spectrum, dtype: torch.dtype) -> list[Numbers]:
+    """What rounding could have made of M, and M in other bases, rounded to its dtype."""
+    entries = spectrum.matrix.entries
+    count = next((count for size, count in COPIES if max(entries.shape) <= size), 0)
+    rng = np.random.default_rng(entries.shape)
+    largest = np.abs(entries).max(initial=0)
+    copied = []
+    for i in range(count):
+        one = entries
+        if i % 2:
+            left = random_orthogonal(entries.shape[0], i)
+            right = random_orthogonal(entries.shape[1], i + 1000) if spectrum.svd else left
+            one = left @ one @ right.T
+        noise = rng.uniform(-0.5, 0.5, entries.shape) * spectrum.unit * largest
+        one = one + noise
+        one = one if spectrum.svd else hermitian_part(one)
+        rounded = torch.as_tensor(one).to(dtype)
+        wide = torch.complex128 if rounded.is_complex() else torch.float64
+        copied.append(rounded.to(wide).numpy())
+    return copied
+
+
+def _answer(question: Question, bench: _Bench, seen: LossView | None) -> Answer:
+    """Try the cures in their order; of each family up to the first that is right on all."""
+    trials: list[Trial] = []
+    cured: set[tuple[float, int]] = set()
+    for cure in question.cures:
+        family = (cure.regularised, cure.kept)
+        if family not in cured:
+            trials.append(_trial(question, cure, bench, seen))
+            if trials[-1].always_right:
+                cured.add(family)
+    torch = None
+    if question.torch is not None:
+        torch = next((one for one in trials if one.cure == question.torch), None)
+        torch = torch or _trial(question, question.torch, bench, seen)
+    return Answer(question, tuple(trials), torch)
+
+
+def _trial(question: Question, cure: Cure, bench: _Bench, seen: LossView | None) -> Trial:
+    if question.use == YOURS:
+        assert seen is not None  # noqa: S101 - there is such a question only then
+        gradient = functools.partial(_own_loss, cure, bench)
+        return Trial(cure, (_attempt(gradient, bench, 0, seen.gradient),))
+    attempts = []
+    for which in range(len(bench.matrices)):
+        gradient = functools.partial(_drawn_loss, cure, bench)
+        attempts.append(_attempt(gradient, bench, which, bench.exact(cure, which)))
+    return Trial(cure, tuple(attempts))
+
+
+def execute(cure: Cure, M: Tensor) -> tuple[Tensor, ...]:
+    """What the lines of a cure make of M: each of the names that they bind."""
+    scope = {"torch": torch, "eigbench": eigbench, "M": M}
+    exec(cure.code, scope)  # noqa: S102 - our own lines, which a user is told to paste
+    return tuple(scope[name] for name in cure.result.split(", "))  # type: ignore[misc]
+
+
+def _drawn_loss(cure: Cure, bench: _Bench, M: Tensor) -> tuple[Tensor, ...]:
+    """The loss of what a cure computes, and the results."""
+    results = execute(cure, M)
+    first = results[0]
+    if cure.result == "values":
+        return ((first**2).sum(), *results)
+    if cure.result == "v":
+        w = torch.as_tensor(bench.w[: len(first)]).to(first)
+        return ((w.conj() @ first).abs() ** 2, *results)
+    product = first if len(results) == 1 else torch.outer(first, results[1].conj())
+    weight = torch.as_tensor(bench.weight(cure)).to(product)
+    return ((weight.conj() * product).sum().real, *results)
+
+
+def _own_loss(cure: Cure, bench: _Bench, M: Tensor) -> tuple[Tensor, ...]:
+    """A loss with the user's own gradients by the results."""
+    results = execute(cure, M)
+    if cure.weight is not None:
+        weight = torch.as_tensor(cure.weight).to(results[0])
+        return ((weight.conj() * results[0]).sum().real, *results)
+    spectrum = bench.spectrum
+    gradients = dict(spectrum.matrix.upstream.gradients)
+    names = ("left", "singular values", "right") if spectrum.svd else ("eigenvalues", "eigenvectors")
+    if len(results) == 1:
+        names = (names[1],) if spectrum.svd else (names[0],)
+    given = given_outputs(spectrum) if set(names) & {"left", "right", "eigenvectors"} else {}
+    total = torch.zeros((), dtype=torch.float64)
+    for name, result in zip(names, results, strict=True):
+        if name not in gradients:
+            continue
+        by_result = gradients[name]
+        if name in {"eigenvectors", "left", "right"}:
+            # The signs of the vectors that came out, and their basis in a tie, may be other ones.
+            wide = torch.complex128 if result.is_complex() else torch.float64
+            new, before = result.detach().to(wide).numpy(), given[name]
+            if name == "right":
+                k = min(len(new), len(before))
+                by_result = (new[:k] @ before[:k].conj().T) @ by_result[:k]
+            else:
+                k = min(new.shape[1], before.shape[1])
+                by_result = by_result[:, :k] @ (before[:, :k].conj().T @ new[:, :k])
+        weight = torch.as_tensor(by_result).to(result)
+        total = total + (weight.conj() * result).sum().real.double()
+    return (total, *results)
+
+
+def _attempt(loss: object, bench: _Bench, which: int, exact: Numbers | None) -> Attempt:
+    """One pass forward and backward by pasted lines, and what became of it."""
+    M = torch.as_tensor(bench.matrices[which]).to(bench.dtype).requires_grad_()
+    try:
+        value, *results = loss(M)  # type: ignore[operator]
+        (gradient,) = torch.autograd.grad(value, M)
+    # Whatever is raised is what would happen to the user.
+    except Exception as error:  # noqa: BLE001
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        return Attempt(GradientOutcome.RAISED, reason=reason)
+    finite = all(bool(one.isfinite().all()) for one in results)
+    wide = torch.complex128 if gradient.is_complex() else torch.float64
+    found = gradient.detach().to(wide).numpy()
+    if not bench.spectrum.svd:
+        found = hermitian_part(found)
+    return judge(found, exact, forward_finite=finite)
+
+
+def judge(gradient: Numbers, exact: Numbers | None, *, forward_finite: bool = True) -> Attempt:
+    """How a gradient `(m, n)` compares with the exact one."""
+    if np.isnan(gradient).any():
+        return Attempt(GradientOutcome.NAN, forward_finite=forward_finite)
+    if np.isinf(gradient).any():
+        return Attempt(GradientOutcome.INFINITE, forward_finite=forward_finite)
+    if exact is None:
+        return Attempt(GradientOutcome.UNKNOWN, forward_finite=forward_finite)
+    error = relative_error(gradient, exact)
+    outcome = GradientOutcome.RIGHT if error <= RIGHT else GradientOutcome.WRONG
+    return Attempt(outcome, error, forward_finite=forward_finite)
+
+
+def _every_method(
+    questions: Sequence[Question], bench: _Bench
+) -> dict[str, dict[tuple[str, str], Attempt]]:
+    """Every method on M itself, in both precisions, for the functions of M that have a gradient."""
+    targets = dict(_tabled(questions))
+    found: dict[str, dict[tuple[str, str], Attempt]] = {}
     for name in available():
         method = configured(name)
-        slow = _too_slow(method, len(M))
+        slow = _too_slow(method, bench.spectrum.size)
         for precision in PRECISIONS:
-            X = torch.as_tensor(M, dtype=getattr(torch, precision))
-            refusal = slow or ("" if X.isfinite().all() else f"M does not fit into {precision}")
-            for use in uses:
-                if use.gradient is not None:
-                    outcome = (GradientOutcome.REFUSED, np.nan, refusal)
-                    tried = outcome if refusal else _tried(use, method, X)
-                    yield Attempt(name, use.name, precision, *tried)
+            dtype = getattr(torch, precision)
+            for use, cure in targets.items():
+                attempt = Attempt(GradientOutcome.REFUSED, reason=slow)
+                if not slow:
+                    attempt = _method_attempt(method, cure, bench, dtype)
+                found.setdefault(name, {})[use, precision] = attempt
+    return found
 
 
-def _tried(use: MatrixUse, method: Method, X: Tensor) -> tuple[GradientOutcome, float, str]:
-    """The outcome of one pass, its error, and why it failed."""
-    assert use.gradient is not None  # noqa: S101 - no other is tried
+def _tabled(questions: Sequence[Question]) -> Iterator[tuple[str, Cure]]:
+    """The uses of the table of every method, each with the cure whose target it is."""
+    for question in questions:
+        if question.use in _TABLED and question.cures:
+            yield question.use, question.cures[0]
+
+
+_TABLED = (
+    "inverse-square-root",
+    "negative-subspace",
+    "leading-subspace",
+    "leading-vector",
+    "closest-vector",
+)
+
+
+def _method_attempt(method: Method, cure: Cure, bench: _Bench, dtype: torch.dtype) -> Attempt:
+    target: Target | None = cure.target
+    assert target is not None and target.function is not None  # noqa: S101, PT018 - of `_TABLED`
+    M = hermitian_part(bench.matrices[0])
+    X = torch.as_tensor(M + target.shift * np.eye(len(M)), dtype=dtype)
+    weight = hermitian_part(bench.weight(cure))
+    if not X.isfinite().all():
+        return Attempt(GradientOutcome.REFUSED, reason=f"M does not fit into {dtype}")
     try:
-        gradient = use.gradient(method, X)
+        W = torch.as_tensor(weight).to(X)[None]
+        gradient = differentiate(method, X[None], target.function, W).gradient[0]
     except NotApplicable as reason:
-        return GradientOutcome.REFUSED, np.nan, str(reason)
+        return Attempt(GradientOutcome.REFUSED, reason=str(reason))
     # Whatever a method raises is a row of the table.
     except Exception as error:  # noqa: BLE001
-        return GradientOutcome.RAISED, np.nan, f"{type(error).__name__}: {first_line(error)}"
-    return *judge(gradient.detach().double().numpy(), use.exact), ""
-
-
-def judge(gradient: Floats, exact: Floats | None) -> tuple[GradientOutcome, float]:
-    """How a gradient `(n, n)` compares with the exact one, and its relative error."""
-    if np.isnan(gradient).any():
-        return GradientOutcome.NAN, np.nan
-    if np.isinf(gradient).any():
-        return GradientOutcome.INFINITE, np.nan
-    if exact is None:
-        return GradientOutcome.UNKNOWN, np.nan
-    scale = max(np.abs(exact).max(), np.abs(gradient).max())
-    if scale == 0:
-        return GradientOutcome.RIGHT, 0.0
-    # Scaled, so that squares do not overflow.
-    distance, norm = np.linalg.norm((gradient - exact) / scale), np.linalg.norm(exact / scale)
-    error = float(distance / norm) if norm > 0 else np.inf
-    return (GradientOutcome.RIGHT if error <= RIGHT else GradientOutcome.WRONG), error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        return Attempt(GradientOutcome.RAISED, reason=reason)
+    return judge(gradient.detach().double().numpy(), bench.exact(cure, 0))
 
 
 def _too_slow(method: Method, n: int) -> str:
     """Why a pass at size n would take too long; empty if it would not."""
-    seconds = _probe_seconds(method) * (n / PROBE_SIZE) ** 3 if n > PROBE_SIZE else 0.0
+    seconds = _probe_seconds(method) * (n / PROBE_SIZE) ** 3 if n > PROBE_SIZE // 2 else 0.0
     slow = seconds > PATIENCE_SECONDS
-    return f"at this size a pass would take about {seconds:.0f} s" if slow else ""
+    return f"at this size a pass would take about {seconds:.1f} s" if slow else ""
 
 
 @functools.cache
@@ -320,3 +417,5 @@ def _probe_seconds(method: Method) -> float:
         return once()
     except Exception:  # noqa: BLE001 - what it raises on the matrix itself is a row there
         return 0.0
+
+

@@ -1,0 +1,260 @@
+"""What the user's own loss sees of a decomposition, and the right gradient where there is one.
+
+The gradients that reached `eigh` are rewritten over clusters of tied eigenvalues. With
+`A = Vᴴ ∂L/∂V` a rotation of two tied eigenvectors changes the loss by `A[i,j] − conj A[j,i]`. Where
+that is zero in every cluster the loss depends on no basis, and its gradient is the sum over
+separated pairs, and what the tied ones add: nothing if the loss does not see them, and for a
+function of M the derivative of that function. An svd has the same frame twice (see `_svd`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from eigbench.diagnosis.matrices import FUNCTION, Numbers
+from eigbench.diagnosis.spectrum import COMPLEX, Spectrum, unit
+from eigbench.diagnosis.truth import in_float64
+from eigbench.methods.functions import (
+    Identity,
+    InverseSquareRoot,
+    SpectralFunction,
+    SquareRoot,
+)
+from eigbench.methods.smooth import Logarithm
+
+ROUNDING = 100
+"""Up to this number of rounding units, by the largest entry of A, a difference counts as zero."""
+FITS = 1e-2
+"""A function of M is recognised by its gradients, if they agree with it as well as this."""
+NAMED: dict[str, SpectralFunction] = {
+    "inverse-square-root": InverseSquareRoot(),
+    "square-root": SquareRoot(),
+    "logarithm": Logarithm(),
+    "identity": Identity(),
+}
+
+Kind = Literal["separated", "blind", "function", "free", "zeros", "basis", "values", "phase"]
+"""separated: nothing ties; blind: the loss does not see the tied vectors; function: it fits a
+function of M; free: it depends on no basis, and what was saved does not determine its gradient;
+zeros: the same, at singular values of zero; basis: it depends on which basis of a tie it gets;
+values: on which of some tied eigenvalues; phase: on the phase of a complex eigenvector."""
+EXISTS = frozenset({"separated", "blind", "function"})
+NO_DERIVATIVE = frozenset({"basis", "values", "phase"})
+
+
+@dataclass(frozen=True, eq=False)
+class LossView:
+    """What a loss sees, known by its gradients."""
+
+    kind: Kind
+    gradient: Numbers | None = None
+    """∂L/∂M, of M's shape; None where there is none, or none that is known."""
+    indices: tuple[int, ...] = ()
+    """The tied values, of which the loss sees what it should not see, or that it does not see."""
+    residual: float = 0.0
+    """How much a rotation of tied vectors changes the loss, by its largest derivative."""
+    function: str = ""
+    """The name of the function of M that the gradients fit."""
+    vectors: bool = True
+    """Whether the loss depends on vectors at all."""
+
+
+def view(spectrum: Spectrum) -> LossView | None:
+    """What the loss of a matrix with upstream gradients sees; None without finite ones."""
+    upstream = spectrum.matrix.upstream
+    if not upstream.of_outputs or not upstream.finite:
+        return None
+    gradients = {k: v for k, v in upstream.gradients.items() if k != FUNCTION}
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _svd(spectrum, gradients) if spectrum.svd else _eigh(spectrum, gradients)
+
+
+def given_outputs(spectrum: Spectrum) -> dict[str, Numbers]:
+    """What the gradients belong to: what was saved, or what torch returns in M's own dtype."""
+    if spectrum.matrix.upstream.outputs:
+        return dict(spectrum.matrix.upstream.outputs)
+    precision = spectrum.precision
+    dtype = getattr(torch, COMPLEX[precision] if spectrum.complex else precision)
+    M = torch.as_tensor(spectrum.matrix.entries).to(dtype)
+    if spectrum.svd:
+        parts = torch.linalg.svd(M, full_matrices=False)
+        names = ("left", "singular values", "right")
+    else:
+        parts, names = torch.linalg.eigh(M), ("eigenvalues", "eigenvectors")
+    wide = torch.complex128 if spectrum.complex else torch.float64
+    return {
+        name: part.to(wide if part.is_complex() else torch.float64).numpy()
+        for name, part in zip(names, parts, strict=True)
+    }
+
+
+def _aligned(own: Numbers, given: Numbers, clusters: tuple[range, ...]) -> Numbers:
+    """Own vectors `(n, k)`, with those of each cluster turned as the given ones are."""
+    turned = own.copy()
+    for cluster in clusters:
+        block = own[:, cluster]
+        left, _, right = np.linalg.svd(block.conj().T @ given[:, cluster])
+        turned[:, cluster] = block @ (left @ right)
+    return turned
+
+
+def _same(spectrum: Spectrum) -> Numbers:
+    """Whether two values are of one cluster, `(k, k)`."""
+    labels = np.concatenate([[i] * len(c) for i, c in enumerate(spectrum.clusters)])
+    return labels[:, None] == labels[None, :]
+
+
+def _eigh(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
+    by_values = np.real(gradients.get("eigenvalues", np.zeros(spectrum.size)))
+    if "eigenvectors" not in gradients:
+        return _of_values(spectrum, by_values)
+    V = _aligned(spectrum.vectors, given_outputs(spectrum)["eigenvectors"], spectrum.clusters)
+    A = V.conj().T @ gradients["eigenvectors"]
+    found = _channel(spectrum, A, by_values)
+    if isinstance(found, LossView):
+        return found
+    core, kind, indices, function = found
+    gradient = in_float64(lambda: V @ core @ V.conj().T)
+    return LossView(kind, gradient, indices, function=function)
+
+
+def _of_values(spectrum: Spectrum, by_values: Numbers) -> LossView:
+    """A loss of eigenvalues alone: of tied ones only what treats them alike has a derivative."""
+    large = np.abs(by_values).max(initial=0)
+    for tie in spectrum.ties:
+        own = by_values[tie]
+        if np.ptp(own) > ROUNDING * unit(spectrum.precision) * large:
+            return LossView("values", None, tuple(tie), float(np.ptp(own) / large), vectors=False)
+    V = spectrum.vectors
+    gradient = (V * by_values) @ (spectrum.right if spectrum.svd else V).conj().T
+    kind: Kind = "blind" if spectrum.ties else "separated"
+    return LossView(kind, gradient, _tied(spectrum), vectors=False)
+
+
+def _tied(spectrum: Spectrum) -> tuple[int, ...]:
+    return tuple(i for tie in spectrum.ties for i in tie)
+
+
+def _channel(
+    spectrum: Spectrum, A: Numbers, by_values: Numbers
+) -> LossView | tuple[Numbers, Kind, tuple[int, ...], str]:
+    """The gradient in the basis of eigenvectors, and of which kind it is; or why there is none."""
+    values, same = spectrum.values, _same(spectrum)
+    largest = float(np.abs(A).max(initial=0)) or 1.0
+    tolerance = ROUNDING * unit(spectrum.precision)
+    skew = A - A.conj().T
+    phase = float(np.abs(np.diagonal(A).imag).max(initial=0)) / largest
+    if phase > tolerance:
+        where = tuple(map(int, np.flatnonzero(np.abs(np.diagonal(A).imag) > tolerance * largest)))
+        return LossView("phase", None, where, phase)
+    inside = np.abs(np.where(same, skew, 0))
+    residual = float(inside.max(initial=0)) / largest
+    if residual > tolerance:
+        where = tuple(map(int, np.flatnonzero(inside.max(axis=0) > tolerance * largest)))
+        return LossView("basis", None, where, residual)
+    gap = np.where(same, 1.0, values[None, :] - values[:, None])
+    core = np.where(same, 0, skew / (2 * gap)) + np.diag(by_values)
+    if not spectrum.ties:
+        return core, "separated", (), _fitting(spectrum, A, by_values)
+    kind: Kind = "blind"
+    function = _fitting(spectrum, A, by_values)
+    if function:
+        weight = A / (2 * NAMED[function].values(values))
+        core = NAMED[function].divided_differences(values) * (weight + weight.conj().T) / 2
+        return core, "function", _tied(spectrum), function
+    for tie in spectrum.ties:
+        at = np.ix_(tie, tie)
+        block = (A[at] + A[at].conj().T) / 2
+        own, diagonal = by_values[tie], np.real(np.diagonal(block))
+        seen = np.abs(block).max() > tolerance * largest
+        if not seen:
+            if np.ptp(own) > tolerance * (np.abs(by_values).max() or 1):
+                spread = float(np.ptp(own) / np.abs(by_values).max())
+                return LossView("values", None, tuple(tie), spread)
+            continue
+        kind = "function"
+        # Of a function of M both are W's diagonal, by f′ and by 2f: one ratio for all of a tie.
+        ratio = float(own @ diagonal / (diagonal @ diagonal)) if diagonal.any() else 0.0
+        if np.abs(own - ratio * diagonal).max() > FITS * (np.abs(own).max() or 1):
+            return LossView("free", None, tuple(tie))
+        core[at] = ratio * block
+    return core, kind, _tied(spectrum), function
+
+
+def _fitting(spectrum: Spectrum, A: Numbers, by_values: Numbers) -> str:
+    """The function f for which the loss may be one of `V f(λ) Vᴴ`; empty if none fits.
+
+    Then `A[i,j] = 2 W[i,j] f(λj)` with a Hermitian W, and `∂L/∂λi = W[i,i] f′(λi)`.
+    """
+    values = spectrum.values
+    if values[0] <= 0 or not by_values.any() or spectrum.size < 2:
+        return ""
+    for name, function in NAMED.items():
+        f = function.values(values)
+        if not f.all() or not np.isfinite(f).all():
+            continue
+        weight = A / (2 * f)
+        slope = np.diagonal(function.divided_differences(values))
+        of_values = np.real(np.diagonal(weight)) * slope
+        apart = np.abs(weight - weight.conj().T).max() / (np.abs(weight).max() or 1)
+        off = np.abs(of_values - by_values).max() / np.abs(by_values).max()
+        if max(apart, off) <= FITS:
+            return name
+    return ""
+
+
+def _svd(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
+    """The gradient by singular triples: two channels.
+
+    With `A = Uᴴ∂L/∂U + Vᴴ∂L/∂V` and `B` their difference, the Hermitian part of UᴴdMV rotates U and
+    V alike, by 1/(σj − σi): as eigenvectors. Its skew part rotates them against each other, by
+    1/(σi + σj): there ties do no harm. What lies outside is divided by σ.
+    """
+    by_values = np.real(gradients.get("singular values", np.zeros(spectrum.size)))[::-1]
+    zeros, k = spectrum.zeros, spectrum.size
+    if not {"left", "right"} & gradients.keys():
+        if zeros and np.abs(by_values[:zeros]).max() > 0:
+            return LossView("zeros", None, tuple(range(zeros)), vectors=False)
+        return _of_values(spectrum, by_values)
+    given = given_outputs(spectrum)
+    left = given["left"][:, :k][:, ::-1]
+    right = given["right"].conj().T[:, :k][:, ::-1]
+    U, V = spectrum.vectors, spectrum.right
+    both = _aligned(np.vstack([U, V]), np.vstack([left, right]), spectrum.clusters)
+    U, V = both[: len(U)], both[len(U) :]
+    by_left, by_right = (np.zeros_like(one) for one in (U, V))
+    if "left" in gradients:
+        by_left = gradients["left"][:, :k][:, ::-1]
+    if "right" in gradients:
+        by_right = gradients["right"].conj().T[:, :k][:, ::-1]
+    A_left, A_right = U.conj().T @ by_left, V.conj().T @ by_right
+    if zeros:
+        at_zero = max(
+            np.abs(part[:, :zeros]).max(initial=0) for part in (by_left, by_right, by_values[None])
+        )
+        largest = max(np.abs(by_left).max(), np.abs(by_right).max(), np.abs(by_values).max())
+        if at_zero > ROUNDING * unit(spectrum.precision) * largest:
+            return LossView("zeros", None, tuple(range(zeros)), float(at_zero / largest))
+    found = _channel(spectrum, A_left + A_right, by_values)
+    if isinstance(found, LossView):
+        return found
+    core, kind, indices, function = found
+    difference = A_left - A_right
+    values = spectrum.values
+    both_zero = np.arange(k) < zeros
+    total = np.where(both_zero[:, None] & both_zero, np.inf, values[:, None] + values)
+    core = core + (difference - difference.conj().T) / (2 * total)
+    inverse = np.where(both_zero, 0, 1 / np.where(both_zero, 1, values))
+    beyond_left = by_left - U @ (U.conj().T @ by_left)
+    beyond_right = by_right - V @ (V.conj().T @ by_right)
+    gradient = in_float64(
+        lambda: U @ core @ V.conj().T
+        + (beyond_left * inverse) @ V.conj().T
+        + (U * inverse) @ beyond_right.conj().T
+    )
+    return LossView(kind, gradient, indices, function=function)
