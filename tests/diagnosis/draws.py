@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ RECORDS, SUMMARY = "draws.jsonl", "report.md"
 
 def record_of(seed: int) -> Record:
     """What became of one question, as a line of JSON; of a failure with what was advised."""
+    torch.set_num_threads(1)
     question = draw(seed)
     found = asked(question)
     record: Record = {
@@ -122,7 +125,7 @@ def _failure(record: Record) -> str:
 def show(seed: int) -> None:
     """Print one question, what was recommended and what became of it."""
     question = draw(seed)
-    torch.set_printoptions(precision=17, linewidth=140)
+    torch.set_printoptions(precision=17, linewidth=140)  # type: ignore[no-untyped-call]
     advised = [one for one in diagnosed(question).recommendations if one.use == question.use]
     lines = [question, *(f"{one.why}\n{one.code}" for one in advised), asked(question)]
     sys.stdout.write("\n".join(map(str, lines)) + "\n")
@@ -148,14 +151,15 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=2000, help="how many questions")
     parser.add_argument("--first", type=int, default=0, help="the number of the first question")
     parser.add_argument("--out", type=Path, default=Path("reports/diagnose-draws"))
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, help="show this question alone")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     if options.seed is not None:
         show(options.seed)
         return
     seeds = range(options.first, options.first + options.draws)
-    write(map(record_of, seeds), options.out, len(seeds))
+    with get_context("spawn").Pool(options.processes) as pool:
+        write(pool.imap(record_of, seeds), options.out, len(seeds))
 
 
 if __name__ == "__main__":

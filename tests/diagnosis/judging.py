@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from mpmath import mp
 from torch import Tensor
 
 import eigbench
+from eigbench.diagnosis.diagnose import Diagnosis, Recommendation
 from tests.diagnosis.exact import DIGITS, Eigenpairs, Function, Gradient, exact
 from tests.diagnosis.questions import HALF, ROOTS, VALUES, Numbers, Question
 
@@ -31,18 +32,6 @@ FAILURES = {
     "refused": "nothing was recommended, and the digits of M determine the gradient",
     "promised": "lines were given for what has no derivative",
 }
-
-
-class Advice(Protocol):
-    """What is read of a recommendation of `eigbench.diagnose`."""
-
-    use: str
-    method: str
-    code: str
-    result: str
-    regularised: float
-    kept: int
-    chosen: tuple[int, ...]
 
 
 class Target(NamedTuple):
@@ -136,32 +125,36 @@ def loss_of(question: Question, results: Sequence[Tensor]) -> Tensor:
     return products.real.sum()
 
 
-def diagnosed(question: Question) -> Any:
+def diagnosed(question: Question) -> Diagnosis:
     """What `eigbench.diagnose` finds, with the loss's gradients for "yours"."""
     M = question.M
     if question.use != "yours":
         return eigbench.diagnose(M.clone())
     called = M.float() if M.dtype in HALF else M
+    names: tuple[str, ...] = ("left", "singular values", "right")
+    outputs: Sequence[Tensor]
     if question.svd:
-        names = ("left", "singular values", "right")
         outputs = torch.linalg.svd(called, full_matrices=False)
     else:
-        names = ("eigenvalues", "eigenvectors")
-        outputs = torch.linalg.eigh(called)
+        names, outputs = ("eigenvalues", "eigenvectors"), torch.linalg.eigh(called)
     leaves = [one.detach().clone().requires_grad_() for one in outputs]
-    loss_of(question, leaves).backward()
-    gradients = [torch.zeros_like(one) if one.grad is None else one.grad for one in leaves]
-    return eigbench.diagnose(M.clone(), gradients=dict(zip(names, gradients, strict=True)))
+    found: Sequence[Tensor | None] = torch.autograd.grad(
+        loss_of(question, leaves), leaves, allow_unused=True
+    )
+    given = [
+        torch.zeros_like(leaf) if one is None else one
+        for leaf, one in zip(leaves, found, strict=True)
+    ]
+    return eigbench.diagnose(M.clone(), gradients=dict(zip(names, given, strict=True)))
 
 
-def followed(question: Question, advice: Advice) -> Numbers:
+def followed(question: Question, advice: Recommendation) -> Numbers:
     """The gradient by M that the pasted lines and the drawn loss give."""
     M = question.M.clone().requires_grad_()
     names: dict[str, Any] = {"M": M, "torch": torch, "eigbench": eigbench}
     exec(compile(advice.code, "advice", "exec", dont_inherit=True), names)  # noqa: S102
-    loss_of(question, [names[name.strip()] for name in advice.result.split(",")]).backward()
-    assert M.grad is not None, "no gradient reached M"
-    G = numbers(M.grad)
+    results = [names[name.strip()] for name in advice.result.split(",")]
+    G = numbers(torch.autograd.grad(loss_of(question, results), [M])[0])
     if question.svd or not np.isfinite(G).all():
         return G
     return (G + G.conj().T) / 2  # what changes of a Hermitian matrix can see of it
@@ -322,8 +315,8 @@ class Truth:
 
 
 def _answering(
-    question: Question, recommendations: Sequence[Advice], usual: Target
-) -> Advice | None:
+    question: Question, recommendations: Sequence[Recommendation], usual: Target
+) -> Recommendation | None:
     """The recommendation for the use of the question; each eigenvector is answered once."""
     mine = [one for one in recommendations if one.use == question.use]
     if not mine and question.use.endswith("vector"):
@@ -336,7 +329,7 @@ def _answering(
     return mine[0] if mine else None
 
 
-def judged(question: Question, recommendations: Sequence[Advice]) -> Outcome:
+def judged(question: Question, recommendations: Sequence[Recommendation]) -> Outcome:
     """What becomes of the recommendation for the question's use."""
     truth = Truth(question)
     usual = truth.of(truth.usual())
@@ -347,7 +340,7 @@ def judged(question: Question, recommendations: Sequence[Advice]) -> Outcome:
         )
         if outcome == "refused" and truth.needs_function:
             outcome = "rightly refused"
-        note = "" if advice else "this use was not answered"
+        note = advice.why if advice else "this use was not answered"
         return Outcome(outcome, usual.status, spread=usual.spread, note=note)
     target = Target(advice.regularised, advice.kept, tuple(advice.chosen))
     # Where M^(±1/2) itself is determined, there is nothing to regularise.

@@ -83,8 +83,9 @@ class Question:
 
 
 def _open(rng: np.random.Generator, n: int) -> Numbers:
-    values: Numbers = np.cumsum(rng.uniform(0.1, 1, n))
-    return values / values[-1]
+    sums = np.cumsum(rng.uniform(0.1, 1, n))
+    values: Numbers = sums / sums[-1]
+    return values
 
 
 def _near_tie(rng: np.random.Generator, n: int) -> Numbers:

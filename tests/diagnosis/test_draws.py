@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from eigbench.diagnosis.diagnose import Recommendation
 from tests.diagnosis.draws import GOOD, record_of
 from tests.diagnosis.judging import FAILURES, Target, Truth, judged, loss_of
 from tests.diagnosis.questions import (
@@ -24,46 +25,35 @@ from tests.diagnosis.questions import (
 )
 
 
-@dataclass(frozen=True)
-class Naive:
+def naive(question: Question) -> Recommendation:
     """What everybody writes, as advice: eigenpairs in double precision."""
-
-    use: str
-    code: str
-    result: str
-    chosen: tuple[int, ...] = ()
-    kept: int = 0
-    regularised: float = 0.0
-    method: str = "eigh"
-
-
-def naive(question: Question) -> Naive:
-    """The advice of one who trusts torch."""
-    small = min(question.M.shape)
-    use, wide = question.use, "M.to(torch.complex128)" if question.M.is_complex() else "M.double()"
+    small, use = min(question.M.shape), question.use
+    wide = "M.to(torch.complex128)" if question.M.is_complex() else "M.double()"
+    places = {"leading-vector": small - 1, "second-smallest-vector": 1}
+    chosen: tuple[int, ...] = (places.get(use, 0),) if use.endswith("vector") else ()
+    if use == "leading-subspace":
+        chosen = tuple(range(1, small))
+    if use == "negative-subspace":
+        chosen = tuple(
+            range(int((torch.linalg.eigvalsh(question.M.to(torch.complex128)) < 0).sum()))
+        )
+    last, result = {
+        "inverse-square-root": ("S = (V * values ** -0.5) @ V.mH", "S"),
+        "square-root": ("S = (V * values ** 0.5) @ V.mH", "S"),
+        "leading-subspace": (f"P = V[:, {chosen}] @ V[:, {chosen}].mH", "P"),
+        "negative-subspace": (f"P = V[:, {chosen}] @ V[:, {chosen}].mH", "P"),
+        "eigenvalues": ("", "values"),
+        "low-rank": ("L = (U[:, :1] * s[:1]) @ Vh[:1]", "L"),
+        "polar": ("Q = U @ Vh", "Q"),
+        "singular-values": ("", "s"),
+        "leading-singular-vectors": ("u, v = U[:, 0], Vh[0].conj()", "u, v"),
+        "yours": ("", "U, s, Vh" if question.svd else "values, V"),
+    }.get(use, (f"v = V[:, {sum(chosen)}]", "v"))
+    first = f"values, V = torch.linalg.eigh({wide})"
     if question.svd:
-        code = f"U, s, Vh = torch.linalg.svd({wide}, full_matrices=False)\n"
-        more = {
-            "low-rank": ("L = (U[:, :1] * s[:1]) @ Vh[:1]", "L"),
-            "polar": ("Q = U @ Vh", "Q"),
-            "singular-values": ("", "s"),
-            "leading-singular-vectors": ("u, v = U[:, 0], Vh[0].conj()", "u, v"),
-            "yours": ("", "U, s, Vh"),
-        }
-        return Naive(use, code + more[use][0], more[use][1], kept=1 if use == "low-rank" else 0)
-    code = f"values, V = torch.linalg.eigh({wide})\n"
-    places = {"leading-vector": small - 1, "smallest-vector": 0, "second-smallest-vector": 1}
-    if use.endswith("vector"):
-        at = places.get(use, 0)
-        return Naive(use, f"{code}v = V[:, {at}]", "v", (at,))
-    if use.endswith("root"):
-        power = -0.5 if use.startswith("inverse") else 0.5
-        return Naive(use, f"{code}S = (V * values ** {power}) @ V.mH", "S")
-    if use.endswith("subspace"):
-        negative = range(int((torch.linalg.eigvalsh(question.M.to(torch.complex128)) < 0).sum()))
-        chosen = tuple(negative if use.startswith("negative") else range(1, small))
-        return Naive(use, f"{code}P = V[:, {list(chosen)}] @ V[:, {list(chosen)}].mH", "P", chosen)
-    return Naive(use, code, "values" if use == "eigenvalues" else "values, V")
+        first = f"U, s, Vh = torch.linalg.svd({wide}, full_matrices=False)"
+    kept = 1 if use == "low-rank" else 0
+    return Recommendation(use, "eigh", "", "", f"{first}\n{last}", result, chosen, kept=kept)
 
 
 OPEN = ("open gaps", "indefinite", "not square, open gaps")
@@ -71,20 +61,18 @@ OPEN = ("open gaps", "indefinite", "not square, open gaps")
 
 @functools.cache
 def drawn() -> list[Question]:
-    return [draw(seed) for seed in range(3000)]
+    return [draw(seed) for seed in range(2500)]
 
 
 def of_use(use: str, loss: str, kinds: tuple[str, ...] = OPEN) -> list[Question]:
-    """Three questions of one use, whose gradients are determined and of no extreme size."""
+    """Two questions of one use, whose gradients are determined and of no extreme size."""
     some = (
         one
         for one in drawn()
         if (one.use, one.loss) == (use, loss) and one.kind in kinds and one.M.dtype not in HALF
         and 1e-3 < one.M.abs().max() < 1e3
     )  # fmt: skip
-    found = list(itertools.islice(some, 3))
-    assert len(found) == 3
-    return found
+    return list(itertools.islice(some, 2))
 
 
 USES = [
@@ -95,12 +83,14 @@ USES = [
 
 @pytest.mark.parametrize(("use", "loss"), USES)
 def test_the_truth_is_what_central_differences_and_autograd_say(use: str, loss: str) -> None:
-    for question in of_use(use, loss):
+    questions = of_use(use, loss)
+    assert len(questions) == 2
+    for question in questions:
         advice = naive(question)
         G = Truth(question).of(Target(kept=advice.kept, chosen=advice.chosen)).G
         rng = np.random.default_rng(question.seed)
         wide = question.M.to(torch.complex128 if question.M.is_complex() else torch.float64)
-        for _ in range(3):
+        for _ in range(2):
             E = rng.standard_normal(G.shape) + 1j * rng.standard_normal(G.shape)
             E = E if question.M.is_complex() else E.real
             E = E if question.svd else (E + E.conj().T) / 2
@@ -111,7 +101,7 @@ def test_the_truth_is_what_central_differences_and_autograd_say(use: str, loss: 
         assert judged(question, [advice]).outcome == "right"
 
 
-def _value(question: Question, advice: Naive, M: torch.Tensor) -> float:
+def _value(question: Question, advice: Recommendation, M: torch.Tensor) -> float:
     names: dict[str, Any] = {"M": M, "torch": torch}
     exec(advice.code, names)  # noqa: S102
     return float(loss_of(question, [names[name.strip()] for name in advice.result.split(",")]))
