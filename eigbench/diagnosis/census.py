@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -99,7 +100,7 @@ def _add(group: Group, badness: Floats, start: int) -> None:
 
 
 def _keep(best: list[tuple[float, int]], values: Floats, start: int) -> None:
-    """Keep the `WORST` smallest values, each with its index; NaN is of a matrix without spectrum."""
+    """Keep the `WORST` smallest values, with their indices; NaN: a matrix without spectrum."""
     usable = np.flatnonzero(~np.isnan(values))
     smallest = usable[np.argsort(values[usable], kind="stable")[:WORST]]
     found = [*best, *((float(values[i]), start + int(i)) for i in smallest)]
@@ -110,7 +111,7 @@ def _facts(stack: Stack, entries: Numbers) -> tuple[dict[str, Floats], Floats, F
     """How bad each matrix is in each respect, its smallest gap by ‖M‖, its condition number."""
     count = len(entries)
     magnitudes = np.abs(entries).reshape(count, -1)
-    finite = np.isfinite(magnitudes).all(axis=1)
+    finite: Any = np.isfinite(magnitudes).all(axis=1)
     largest = np.where(finite, magnitudes.max(axis=1), np.nan)
     scale = np.where(finite & (largest > 0), largest, 1)[:, None, None]
     scaled = np.where(finite[:, None, None], entries, 0) / scale
@@ -119,7 +120,7 @@ def _facts(stack: Stack, entries: Numbers) -> tuple[dict[str, Floats], Floats, F
     if square:
         difference = np.abs(scaled - scaled.conj().swapaxes(-1, -2))
         asymmetry = difference.reshape(count, -1).max(axis=1)
-        values = np.linalg.eigvalsh(hermitian_part(scaled))
+        values: Any = np.linalg.eigvalsh(hermitian_part(scaled))
     else:
         values = np.linalg.svd(scaled, compute_uv=False)[:, ::-1]
     unit = unit_of(stack.matrix(0))
@@ -148,5 +149,3 @@ def _facts(stack: Stack, entries: Numbers) -> tuple[dict[str, Floats], Floats, F
     gaps = np.diff(values, axis=1)
     share = gaps.min(axis=1, initial=np.inf) / norm
     return badness, np.where(finite, share, np.nan), np.where(finite, condition, np.nan)
-
-

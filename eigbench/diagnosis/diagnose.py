@@ -141,8 +141,7 @@ class Diagnosis:
             source=self.source,
             findings=self.findings,
             marks=MARKS,
-            advice=_without_twins(self.recommendations),
-            uses=USES,
+            advice=_grouped(self.recommendations),
             spectrum=_facts_table(self.facts),
             total=len(self.evidence.matrices),
             measured=[page.code(one.label) for one in self.facts],
@@ -205,7 +204,7 @@ def _recommended(use: str, evidence: Evidence) -> Recommendation:
         return Recommendation(use, "", precision, refused, chosen=question.chosen)
     chosen = max(answers, key=_caution)
     question, best = chosen.question, chosen.best
-    where = _where(measured)
+    where = page.code(measured[0].spectrum.label) if use == YOURS else _where(measured)
     if best is None or any(one.best is None for one in answers):
         most = max((trial.right for trial in answers[0].trials), default=0)
         why = page.render("answers", "none_right", where=where, most=most)
@@ -248,17 +247,19 @@ def _where(measured: Sequence[MatrixMeasurement]) -> str:
     return f"{named} and {copies} copies" if copies else named
 
 
-def _without_twins(advice: Sequence[Recommendation]) -> list[Recommendation]:
-    """Without what is the same as the one before: M^(1/2) where M^(−1/2) has the same answer."""
-    shown: list[Recommendation] = []
+def _grouped(advice: Sequence[Recommendation]) -> list[tuple[str, Recommendation]]:
+    """What each advice is for, in words; those that have the same reason are one.
+
+    Without M^(1/2) where M^(−1/2) has the same answer.
+    """
+    shown: dict[str, tuple[list[str], Recommendation]] = {}
     for one in advice:
-        twin = "inverse-square-root" if one.use == "square-root" else ""
-        same = [
-            (a.method, a.precision, a.regularised) for a in shown if a.use == twin and a.method
-        ]
-        if (one.method, one.precision, one.regularised) not in same:
-            shown.append(one)
-    return shown
+        key = one.code or one.why
+        if one.use == "square-root" and one.method:
+            first = next(a for a in advice if a.use == "inverse-square-root")
+            key = first.code if first.precision == one.precision else key
+        shown.setdefault(key, ([], one))[0].append(USES[one.use])
+    return [(both(uses), one) for uses, one in shown.values()]
 
 
 def _narrowest(one: Spectrum) -> str:
@@ -334,5 +335,3 @@ def _cell(attempt: Attempt) -> str:
         case GradientOutcome.UNKNOWN:
             return str(attempt.outcome.value)
     return f"**{attempt.outcome.value}**"
-
-

@@ -22,7 +22,7 @@ from eigbench.diagnosis.trials import Answer, GradientOutcome, MatrixMeasurement
 PRINTED = 4
 """A gradient of at most this size is printed whole."""
 COARSE = 2.0**-16
-"""Entries that are multiples of more than this, by the largest, are a difference of larger numbers."""
+"""Entries that are multiples of more than this, by ‖M‖, are a difference of larger numbers."""
 FAILED = (GradientOutcome.NAN, GradientOutcome.INFINITE, GradientOutcome.RAISED)
 
 
@@ -44,14 +44,15 @@ _KINDS = {
         "upstream_not_finite",
         "not_finite",
         "no_derivative",
+        "undetermined",
         "own_fails",
         "zero_under_root",
         "tie",
         "raises",
         "out_of_range",
     ),
-    Severity.WRONG: ("asymmetric", "own_wrong", "wrong"),
-    Severity.BEWARE: ("undetermined", "half", "singular", "ill_conditioned", "by_chance"),
+    Severity.WRONG: ("cancellation", "asymmetric", "own_wrong", "wrong"),
+    Severity.BEWARE: ("half", "singular", "ill_conditioned", "by_chance"),
     Severity.NOTE: ("upstream_zero", "saved", "one_by_one", "indefinite", "finite_is_not_right"),
     Severity.WELL: ("own_right", "right"),
 }
@@ -188,6 +189,7 @@ def _about(evidence: Evidence, group: Group) -> dict[str, Any]:
 
 def _all(evidence: Evidence) -> Iterator[MatrixFinding]:
     """What the matrices are, before anything is differentiated."""
+    cancelled = False
     for kind, group in evidence.census.groups.items():
         about = _about(evidence, group)
         entries = about["worst"].entries
@@ -195,18 +197,25 @@ def _all(evidence: Evidence) -> Iterator[MatrixFinding]:
             broken = np.argwhere(~np.isfinite(entries))
             yield finding(kind, **about, count=len(broken), first=broken[0])
             continue
-        if kind == "asymmetric":
-            yield finding(kind, **about, asymmetry=group.badness)
-            continue
         spectrum = _spectrum(evidence, group.worst)
-        about |= {"spectrum": spectrum, "coarse": _coarse(spectrum)}
+        about |= {"spectrum": spectrum, "asymmetry": group.badness}
+        if (
+            kind in {"asymmetric", "indefinite"}
+            and spectrum.negative
+            and (grain := _grain(spectrum))
+        ):
+            if not cancelled:
+                cancelled = True
+                yield finding("cancellation", **about, grain=grain)
+            continue
         if kind == "singular":
             answer = _answer_of(evidence, group.worst, "inverse-square-root")
             cures = [] if answer is None else [one for one in answer.trials if one.always_right]
             failed = answer is not None and _fails(answer.torch)
-            kind = "zero_under_root" if failed else "singular"
             about |= {"cures": cures, "tied": bool(spectrum.ties)}
-        yield finding(kind, **about)
+            yield finding("zero_under_root" if failed else "singular", **about)
+        else:
+            yield finding(kind, **about)
 
 
 def _spectrum(evidence: Evidence, index: int) -> Spectrum:
@@ -220,18 +229,21 @@ def _measured(evidence: Evidence, index: int) -> MatrixMeasurement | None:
 
 
 def _answer_of(evidence: Evidence, index: int, use: str) -> Answer | None:
-    """The answer for a matrix, or for one like it: another one of the same kind that was measured."""
+    """The answer for a matrix, or that for another one that was measured and is like it."""
     first = _measured(evidence, index)
     some = [*([first] if first else []), *evidence.measured]
     answers = [a for one in some for a in one.answers if a.question.use == use]
     return next((a for a in answers if any(trial.cure.regularised for trial in a.trials)), None)
 
 
-def _coarse(spectrum: Spectrum) -> float:
-    """What all entries are multiples of, where that says that larger numbers were subtracted."""
+def _grain(spectrum: Spectrum) -> float:
+    """What all entries are multiples of, where that says that larger numbers were subtracted.
+
+    Whole numbers alone say nothing: a Laplacian of a graph has them.
+    """
     grain = spectrum.granularity
-    whole = float(grain).is_integer() and spectrum.norm < 1 / COARSE
-    return grain if grain > COARSE * spectrum.norm and not whole and spectrum.negative else 0.0
+    coarse = grain > COARSE * spectrum.norm and grain / spectrum.unit > spectrum.norm
+    return grain if coarse and grain != 1 else 0.0
 
 
 def _fails(trial: Trial | None) -> bool:
@@ -346,4 +358,3 @@ def _others(evidence: Evidence) -> Iterator[MatrixFinding]:
             most=max(errors, key=errors.__getitem__),
             methods=len(worst.methods),
         )
-

@@ -151,9 +151,7 @@ def _values(spectrum: Spectrum, use: str, function: str) -> Question:
     return Question(use, cures=cures)
 
 
-def _function(
-    spectrum: Spectrum, use: str, name: str, function: SpectralFunction
-) -> Question:
+def _function(spectrum: Spectrum, use: str, name: str, function: SpectralFunction) -> Question:
     """A function of M; of a singular one that has none there, of M + εI or on its range."""
     name = name or use
     singular = bool(spectrum.zeros) and use != "function"
@@ -214,9 +212,7 @@ def _on_range(spectrum: Spectrum, function: SpectralFunction, precision: str, M:
 def _projector(spectrum: Spectrum, use: str, chosen: range, words: str) -> Question:
     """The projector on consecutive eigenvectors, whose own basis does not matter."""
     n = spectrum.size
-    condition = (
-        f">= {chosen.start}" if chosen.stop == n and chosen.start else f"< {chosen.stop}"
-    )
+    condition = f">= {chosen.start}" if chosen.stop == n and chosen.start else f"< {chosen.stop}"
     target = Target(Projector(np.isin(np.arange(n), chosen).astype(float)))
     cures = tuple(
         Cure(
@@ -301,9 +297,10 @@ _DILATED = """\
 from eigbench.methods.functions import Projector
 X = {M}
 m, n = X.shape
-rows = torch.cat([X.new_zeros(m, m), X], 1), torch.cat([X.mH, X.new_zeros(n, n)], 1)
+above = torch.cat([X.new_zeros(m, m), X], 1)
+below = torch.cat([X.mH, X.new_zeros(n, n)], 1)
 chosen = (torch.arange(m + n) >= m + n - {kept}).float()
-P = eigbench.matrix_function(torch.cat(rows), Projector(chosen))
+P = eigbench.matrix_function(torch.cat([above, below]), Projector(chosen))
 """
 """The dilation [[0, M], [Mᴴ, 0]] has the eigenvalues ±σ: its projector holds ½ U Uᴴ and ½ U Vᴴ."""
 
@@ -313,30 +310,38 @@ def _singular(spectrum: Spectrum) -> Iterator[Question]:
     if cut in {0, k}:
         yield Question("low-rank", reason=_because("no_cut"))
     else:
-        yield _dilated(spectrum, "low-rank", "L", "L = 2 * P[:m, :m] @ X", cut, "power")
+        yield _dilated(spectrum, "low-rank", "L = 2 * P[:m, :m] @ X", Target(odd="power", kept=cut))
     if spectrum.zeros:
         yield Question("polar", reason=_because("no_polar", zeros=spectrum.zeros))
     else:
-        yield _dilated(spectrum, "polar", "Q", "Q = 2 * P[:m, m:]", k, "sign")
+        yield _dilated(spectrum, "polar", "Q = 2 * P[:m, m:]", Target(odd="sign", kept=k))
     yield _values(spectrum, "singular-values", "torch.linalg.svdvals")
     yield _leading_triple(spectrum)
 
 
-def _dilated(
-    spectrum: Spectrum, use: str, result: str, last: str, kept: int, odd: str
-) -> Question:
-    target = Target(odd=odd, kept=kept)
+def _dilated(spectrum: Spectrum, use: str, last: str, target: Target) -> Question:
+    """An odd function of M, by the projector on the leading eigenvectors of the dilation."""
+    kept, result = target.kept, last.partition(" ")[0]
     cures = tuple(
-        Cure("spectral", precision, _DILATED.format(M=M, kept=kept) + last, result, target,
-             kept=kept if use == "low-rank" else 0)
+        Cure(
+            "spectral",
+            precision,
+            _DILATED.format(M=M, kept=kept) + last,
+            result,
+            target,
+            kept=kept if use == "low-rank" else 0,
+        )
         for precision, M in _casts(spectrum)
     )
-    M = next(_casts(spectrum))[1]
-    middle = f"(U[:, :{kept}] * s[:{kept}])" if odd == "power" else f"U[:, :{kept}]"
-    naive = f"U, s, Vh = torch.linalg.svd({M}, full_matrices=False)\n{result} = {middle} @ Vh[:{kept}]"
+    middle = f"(U[:, :{kept}] * s[:{kept}])" if target.odd == "power" else f"U[:, :{kept}]"
+    naive = (
+        f"U, s, Vh = torch.linalg.svd({next(_casts(spectrum))[1]}, full_matrices=False)\n"
+        f"{result} = {middle} @ Vh[:{kept}]"
+    )
     chosen = tuple(range(spectrum.size - kept, spectrum.size))
-    torch = Cure(TORCH, spectrum.precision, naive, result, target)
-    return Question(use, chosen, cures, torch=torch)
+    return Question(
+        use, chosen, cures, torch=Cure(TORCH, spectrum.precision, naive, result, target)
+    )
 
 
 def _leading_triple(spectrum: Spectrum) -> Question:
@@ -350,8 +355,7 @@ def _leading_triple(spectrum: Spectrum) -> Question:
     plain, exact = [], []
     for precision, M in _casts(spectrum):
         lines = (
-            f"U, s, Vh = torch.linalg.svd({M}, full_matrices=False)\n"
-            "u, v = U[:, 0], Vh[0].conj()"
+            f"U, s, Vh = torch.linalg.svd({M}, full_matrices=False)\nu, v = U[:, 0], Vh[0].conj()"
         )
         plain.append(Cure(TORCH, precision, lines, "u, v", target))
         lines = (

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from eigbench.diagnosis.matrices import FUNCTION, Numbers
+from eigbench.diagnosis.matrices import FUNCTION, OUTPUTS, Numbers
 from eigbench.diagnosis.spectrum import COMPLEX, Spectrum, unit
 from eigbench.diagnosis.truth import in_float64
 from eigbench.methods.functions import (
@@ -81,11 +81,8 @@ def given_outputs(spectrum: Spectrum) -> dict[str, Numbers]:
     precision = spectrum.precision
     dtype = getattr(torch, COMPLEX[precision] if spectrum.complex else precision)
     M = torch.as_tensor(spectrum.matrix.entries).to(dtype)
-    if spectrum.svd:
-        parts = torch.linalg.svd(M, full_matrices=False)
-        names = ("left", "singular values", "right")
-    else:
-        parts, names = torch.linalg.eigh(M), ("eigenvalues", "eigenvectors")
+    names = OUTPUTS[spectrum.matrix.decomposition]
+    parts = torch.linalg.svd(M, full_matrices=False) if spectrum.svd else torch.linalg.eigh(M)
     wide = torch.complex128 if spectrum.complex else torch.float64
     return {
         name: part.to(wide if part.is_complex() else torch.float64).numpy()
@@ -106,7 +103,8 @@ def _aligned(own: Numbers, given: Numbers, clusters: tuple[range, ...]) -> Numbe
 def _same(spectrum: Spectrum) -> Numbers:
     """Whether two values are of one cluster, `(k, k)`."""
     labels = np.concatenate([[i] * len(c) for i, c in enumerate(spectrum.clusters)])
-    return labels[:, None] == labels[None, :]
+    same: Numbers = labels[:, None] == labels[None, :]
+    return same
 
 
 def _eigh(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
@@ -159,23 +157,31 @@ def _channel(
         return LossView("basis", None, where, residual)
     gap = np.where(same, 1.0, values[None, :] - values[:, None])
     core = np.where(same, 0, skew / (2 * gap)) + np.diag(by_values)
-    if not spectrum.ties:
-        return core, "separated", (), _fitting(spectrum, A, by_values)
-    kind: Kind = "blind"
     function = _fitting(spectrum, A, by_values)
+    if not spectrum.ties:
+        return core, "separated", (), function
     if function:
         weight = A / (2 * NAMED[function].values(values))
         core = NAMED[function].divided_differences(values) * (weight + weight.conj().T) / 2
         return core, "function", _tied(spectrum), function
+    return _inside_ties(spectrum, A, by_values, core)
+
+
+def _inside_ties(
+    spectrum: Spectrum, A: Numbers, by_values: Numbers, core: Numbers
+) -> LossView | tuple[Numbers, Kind, tuple[int, ...], str]:
+    """What tied vectors add to the gradient of a loss that depends on no basis of theirs."""
+    largest = float(np.abs(A).max(initial=0)) or 1.0
+    tolerance = ROUNDING * unit(spectrum.precision)
+    most = float(np.abs(by_values).max()) or 1.0
+    kind: Kind = "blind"
     for tie in spectrum.ties:
         at = np.ix_(tie, tie)
         block = (A[at] + A[at].conj().T) / 2
         own, diagonal = by_values[tie], np.real(np.diagonal(block))
-        seen = np.abs(block).max() > tolerance * largest
-        if not seen:
-            if np.ptp(own) > tolerance * (np.abs(by_values).max() or 1):
-                spread = float(np.ptp(own) / np.abs(by_values).max())
-                return LossView("values", None, tuple(tie), spread)
+        if np.abs(block).max() <= tolerance * largest:
+            if np.ptp(own) > tolerance * most:
+                return LossView("values", None, tuple(tie), float(np.ptp(own) / most))
             continue
         kind = "function"
         # Of a function of M both are W's diagonal, by f′ and by 2f: one ratio for all of a tie.
@@ -183,7 +189,7 @@ def _channel(
         if np.abs(own - ratio * diagonal).max() > FITS * (np.abs(own).max() or 1):
             return LossView("free", None, tuple(tie))
         core[at] = ratio * block
-    return core, kind, _tied(spectrum), function
+    return core, kind, _tied(spectrum), ""
 
 
 def _fitting(spectrum: Spectrum, A: Numbers, by_values: Numbers) -> str:
@@ -206,6 +212,21 @@ def _fitting(spectrum: Spectrum, A: Numbers, by_values: Numbers) -> str:
         if max(apart, off) <= FITS:
             return name
     return ""
+
+
+def _product(
+    values: Numbers, A_left: Numbers, A_right: Numbers, by_values: Numbers, zeros: int
+) -> bool:
+    """Whether the gradients fit a loss of the product U Σ Vᴴ, which is M.
+
+    Then `Uᴴ∂L/∂U = W Σ` and `Vᴴ∂L/∂V = Wᴴ Σ` with one W, and `∂L/∂σi = W[i,i]`.
+    """
+    rest = slice(zeros, None)
+    W, mirrored = A_left[rest, rest] / values, A_right[rest, rest] / values
+    size = np.abs(W).max(initial=0)
+    apart = np.abs(W - mirrored.conj().T).max(initial=0)
+    off = np.abs(np.real(np.diagonal(W)) - by_values[rest]).max(initial=0)
+    return bool(size > 0 and max(apart, off) <= FITS * size)
 
 
 def _svd(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
@@ -239,7 +260,10 @@ def _svd(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
         )
         largest = max(np.abs(by_left).max(), np.abs(by_right).max(), np.abs(by_values).max())
         if at_zero > ROUNDING * unit(spectrum.precision) * largest:
-            return LossView("zeros", None, tuple(range(zeros)), float(at_zero / largest))
+            fits = _product(values := spectrum.values[zeros:], A_left, A_right, by_values, zeros)
+            function = "product" if fits and len(values) else ""
+            residual = float(at_zero / largest)
+            return LossView("zeros", None, tuple(range(zeros)), residual, function)
     found = _channel(spectrum, A_left + A_right, by_values)
     if isinstance(found, LossView):
         return found
@@ -253,8 +277,10 @@ def _svd(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
     beyond_left = by_left - U @ (U.conj().T @ by_left)
     beyond_right = by_right - V @ (V.conj().T @ by_right)
     gradient = in_float64(
-        lambda: U @ core @ V.conj().T
-        + (beyond_left * inverse) @ V.conj().T
-        + (U * inverse) @ beyond_right.conj().T
+        lambda: (
+            U @ core @ V.conj().T
+            + (beyond_left * inverse) @ V.conj().T
+            + (U * inverse) @ beyond_right.conj().T
+        )
     )
     return LossView(kind, gradient, indices, function=function)

@@ -7,7 +7,9 @@ which the entries were computed: digits that are not in M cannot be had by conve
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+import itertools
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -123,9 +125,7 @@ class Spectrum:
     def clusters(self) -> tuple[range, ...]:
         """Consecutive values whose neighbours tie: no further apart than rounding."""
         starts = [0, *(np.flatnonzero(np.diff(self.values) > self.floor) + 1), self.size]
-        return tuple(
-            range(int(a), int(b)) for a, b in zip(starts[:-1], starts[1:], strict=True) if b > a
-        )
+        return tuple(range(int(a), int(b)) for a, b in itertools.pairwise(starts) if b > a)
 
     @property
     def ties(self) -> tuple[range, ...]:
@@ -173,7 +173,8 @@ class Spectrum:
         fraction, exponent = np.frexp(parts)
         bits = (fraction * 2.0**53).astype(np.int64)
         trailing = np.log2((bits & -bits).astype(np.float64))
-        return float(2.0 ** np.min(exponent - 53 + trailing))
+        lowest: int = np.min(exponent - 53 + trailing).astype(int).item()
+        return math.ldexp(1.0, lowest)
 
 
 def unit_of(matrix: GivenMatrix) -> float:
@@ -204,8 +205,25 @@ def hermitian_part(entries: Numbers) -> Numbers:
     return np.where(entries == mirrored, entries, entries / 2 + mirrored / 2)
 
 
+def decomposed(matrix: GivenMatrix) -> GivenMatrix:
+    """The Hermitian matrix that is diagnosed in the place of a square one that is not Hermitian.
+
+    With gradients of a decomposition that of the lower triangle, which is what torch decomposed;
+    else `(M + Mᴴ)/2`.
+    """
+    if matrix.decomposition == "svd":
+        return matrix
+    entries = matrix.entries
+    if matrix.upstream.of_outputs:
+        lower = np.tril(entries, -1)
+        diagonal = np.diag(np.diagonal(entries).real)
+        return replace(matrix, entries=lower + lower.conj().T + diagonal)
+    return replace(matrix, entries=hermitian_part(entries))
+
+
 def spectrum_of(matrix: GivenMatrix) -> Spectrum:
     """The spectrum of one finite matrix."""
+    matrix = decomposed(matrix)
     entries = matrix.entries
     # Scaled, so that nothing overflows on the way.
     scale = float(np.abs(entries).max(initial=0)) or 1.0
@@ -214,6 +232,6 @@ def spectrum_of(matrix: GivenMatrix) -> Spectrum:
         left, values, right = np.linalg.svd(entries / scale, full_matrices=False)
         values, left, right = values[::-1], left[:, ::-1], right.conj().T[:, ::-1]
     else:
-        values, left = np.linalg.eigh(hermitian_part(entries / scale))
+        values, left = np.linalg.eigh(entries / scale)
         right = none
     return Spectrum(matrix, unit_of(matrix), values * scale, left, right)

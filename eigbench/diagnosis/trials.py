@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import eigbench
-from eigbench.diagnosis.matrices import GivenMatrix, Numbers
+from eigbench.diagnosis.matrices import OUTPUTS, GivenMatrix, Numbers
 from eigbench.diagnosis.page import first_line
 from eigbench.diagnosis.questions import YOURS, Cure, Question, questions_of
 from eigbench.diagnosis.sees import LossView, given_outputs, view
@@ -45,7 +45,7 @@ EVERY_METHOD = 160
 """Up to this size every method runs on the worst matrix."""
 PRECISIONS = ("float32", "float64")
 PROBE_SIZE = 64
-PATIENCE_SECONDS = 0.5
+PATIENCE_SECONDS = 0.05
 """A pass that would take longer, judging by its time at `PROBE_SIZE`, is not made."""
 
 
@@ -284,9 +284,9 @@ def _own_loss(cure: Cure, bench: _Bench, M: Tensor) -> tuple[Tensor, ...]:
         return ((weight.conj() * results[0]).sum().real, *results)
     spectrum = bench.spectrum
     gradients = dict(spectrum.matrix.upstream.gradients)
-    names = ("left", "singular values", "right") if spectrum.svd else ("eigenvalues", "eigenvectors")
+    names: tuple[str, ...] = OUTPUTS[spectrum.matrix.decomposition]
     if len(results) == 1:
-        names = (names[1],) if spectrum.svd else (names[0],)
+        names = (names[1] if spectrum.svd else names[0],)
     given = given_outputs(spectrum) if set(names) & {"left", "right", "eigenvectors"} else {}
     total = torch.zeros((), dtype=torch.float64)
     for name, result in zip(names, results, strict=True):
@@ -365,13 +365,7 @@ def _tabled(questions: Sequence[Question]) -> Iterator[tuple[str, Cure]]:
             yield question.use, question.cures[0]
 
 
-_TABLED = (
-    "inverse-square-root",
-    "negative-subspace",
-    "leading-subspace",
-    "leading-vector",
-    "closest-vector",
-)
+_TABLED = ("inverse-square-root", "negative-subspace", "leading-subspace", "leading-vector")
 
 
 def _method_attempt(method: Method, cure: Cure, bench: _Bench, dtype: torch.dtype) -> Attempt:
@@ -385,8 +379,8 @@ def _method_attempt(method: Method, cure: Cure, bench: _Bench, dtype: torch.dtyp
     try:
         W = torch.as_tensor(weight).to(X)[None]
         gradient = differentiate(method, X[None], target.function, W).gradient[0]
-    except NotApplicable as reason:
-        return Attempt(GradientOutcome.REFUSED, reason=str(reason))
+    except NotApplicable as refusal:
+        return Attempt(GradientOutcome.REFUSED, reason=str(refusal))
     # Whatever a method raises is a row of the table.
     except Exception as error:  # noqa: BLE001
         reason = f"{type(error).__name__}: {first_line(error)}"
@@ -417,5 +411,3 @@ def _probe_seconds(method: Method) -> float:
         return once()
     except Exception:  # noqa: BLE001 - what it raises on the matrix itself is a row there
         return 0.0
-
-

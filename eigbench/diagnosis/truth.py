@@ -1,8 +1,8 @@
 """Exact gradients, from eigenpairs in float64 or, where that is in doubt, in 50 digits.
 
 The route is another one than that of any method: NumPy's or mpmath's decomposition, and the
-formulas of Daleckii and Krein (Higham, Functions of Matrices, 2008, Theorem 3.11). Complex gradients
-follow torch's convention: `dL = Re ⟨gradient, dM⟩`.
+formulas of Daleckii and Krein (Higham, Functions of Matrices, 2008, Theorem 3.11). Complex
+gradients follow torch's convention: `dL = Re ⟨gradient, dM⟩`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def of_function(pairs: Pairs, target: Target, W: Numbers) -> Numbers | None:
 
     def composed() -> Numbers:
         core = function.divided_differences(pairs.values + target.shift)
-        return V @ (core * (V.conj().T @ hermitian_part(W) @ V)) @ V.conj().T
+        product: Numbers = V @ (core * (V.conj().T @ hermitian_part(W) @ V)) @ V.conj().T
+        return product
 
     return in_float64(composed)
 
@@ -134,11 +135,11 @@ def in_float64(compute: Callable[[], Any]) -> Numbers | None:
     return found if np.isfinite(found).all() else None
 
 
-def _narrowed(found: Any) -> Numbers:
+def _narrowed(found: Numbers) -> Numbers:
     """An array of mpmath's numbers as one of float64, or of complex128."""
     if found.dtype != object:
         return found
-    numbers = np.vectorize(complex, otypes=[np.complex128])(found)
+    numbers: Numbers = np.vectorize(complex, otypes=[np.complex128])(found)
     return numbers if np.abs(numbers.imag).max(initial=0) > 0 else numbers.real
 
 
@@ -150,4 +151,3 @@ def relative_error(gradient: Numbers, exact: Numbers) -> float:
     # Scaled, so that squares do not overflow.
     distance, norm = np.linalg.norm((gradient - exact) / scale), np.linalg.norm(exact / scale)
     return float(distance / norm) if norm > 0 else np.inf
-

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eigbench.diagnosis.diagnose import Diagnosis
+import eigbench
+from eigbench.diagnosis.diagnose import Diagnosis, Recommendation
 from eigbench.diagnosis.findings import MatrixFinding, Severity
 from eigbench.spectra import Floats, random_orthogonal
 
@@ -32,10 +34,45 @@ def severities(found: Diagnosis) -> set[Severity]:
     return {finding.severity for finding in found.findings}
 
 
+def kinds(found: Diagnosis) -> list[str]:
+    """The kinds of the findings, the worst first."""
+    return [finding.kind for finding in found.findings]
+
+
+def advice(found: Diagnosis, use: str) -> Recommendation:
+    """What is recommended for a use."""
+    (one,) = [advice for advice in found.recommendations if advice.use == use]
+    return one
+
+
 def advised(found: Diagnosis, use: str) -> str:
     """The method that is recommended for a use; empty if there is none."""
-    (method,) = [advice.method for advice in found.recommendations if advice.use == use]
-    return method
+    return advice(found, use).method
+
+
+def gradient_of(one: Recommendation, M: Tensor, loss: Callable[..., Tensor]) -> Tensor:
+    """The gradient by M `(n, n)`, of a loss of what the lines of an advice compute."""
+    X = M.clone().requires_grad_()
+    names: dict[str, Any] = {"M": X, "torch": torch, "eigbench": eigbench}
+    exec(one.code, names)  # noqa: S102 - as a user would paste it
+    loss(*(names[name] for name in one.result.split(", "))).backward()
+    assert X.grad is not None
+    return X.grad
+
+
+def covariance(samples: int, channels: int, seed: int, mean: float = 0.0) -> Tensor:
+    """Of centred normal data, in float32."""
+    x = torch.randn(samples, channels, generator=torch.Generator().manual_seed(seed)) + mean
+    x = x - x.mean(0)
+    return x.T @ x / (samples - 1)
+
+
+def upstream(M: Tensor, loss: Callable[..., Tensor]) -> dict[str, Tensor]:
+    """The gradients of a loss of torch's eigenpairs of M, as they reach the decomposition."""
+    pairs = [one.requires_grad_() for one in torch.linalg.eigh(M.detach())]
+    gradients = torch.autograd.grad(loss(*pairs), pairs, allow_unused=True)
+    names = ("eigenvalues", "eigenvectors")
+    return {name: g for name, g in zip(names, gradients, strict=True) if g is not None}
 
 
 class Whitening(nn.Module):

@@ -1,4 +1,4 @@
-"""What is said of a matrix: of each kind that users have, the right thing."""
+"""What is said of matrices, alone and in batches, and of what is none."""
 
 from __future__ import annotations
 
@@ -13,112 +13,46 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eigbench
-from eigbench.diagnosis import findings
-from eigbench.diagnosis.findings import Severity, severity_of_torch
-from eigbench.diagnosis.trials import GradientOutcome
+from eigbench.diagnosis import findings, questions, trials
+from eigbench.diagnosis.findings import Severity
+from eigbench.diagnosis.sees import EXISTS, NO_DERIVATIVE
 from eigbench.errors import InputError
 from eigbench.methods.registry import available
 from eigbench.spectra import Floats
-from tests.diagnosis.making import advised, finding, severities, with_spectrum
+from tests.diagnosis.making import advised, finding, kinds, severities, with_spectrum
 
 
 def test_the_identity_is_nan_and_spectral_is_advised() -> None:
     found = eigbench.diagnose(torch.eye(4))
     assert found.findings[0].severity is Severity.FAILS
     assert "NaN" in found.verdict
-    assert "λ[0] and λ[1] are equal" in found.findings[0].text
+    assert "λ[0] and λ[1] are equal" in " ".join(found.findings[0].text.split())
     assert "matrix_function" in found.findings[0].text
-    assert advised(found, "whitening") == "spectral"
-    assert advised(found, "eigenvector") == advised(found, "closing-eigenvector") == ""
-    (measured,) = found.measured
-    for precision in ("float32", "float64"):
-        assert measured.attempt("eigh", "whitening", precision).outcome is GradientOutcome.NAN
-        assert measured.attempt("spectral", "whitening", precision).outcome is GradientOutcome.RIGHT
-
-
-def test_every_method_that_there_is_has_its_row() -> None:
-    found = eigbench.diagnose(with_spectrum(1, 2, 3))
-    assert found.measured[0].methods == available()
+    assert advised(found, "inverse-square-root") == "spectral"
+    assert advised(found, "leading-vector") == advised(found, "smallest-vector") == ""
 
 
 def test_a_well_separated_matrix_is_well() -> None:
     found = eigbench.diagnose(with_spectrum(1, 2, 3, 4))
     assert severities(found) == {Severity.WELL}
-    assert advised(found, "eigenvector") == advised(found, "closing-eigenvector") == "eigh"
-    assert advised(found, "whitening") == "spectral"
+    assert advised(found, "leading-vector") == advised(found, "smallest-vector") == "eigh"
     assert found.facts[0].condition == pytest.approx(4)
-    pair = found.facts[0].closest
-    assert pair is not None
-    assert pair.lower == 2
-    assert pair.relative == pytest.approx(0.25)
 
 
-def test_a_small_gap_is_finite_and_wrong_in_float32() -> None:
-    found = eigbench.diagnose(with_spectrum(1, 1 + 1e-6, 2, 3, 4).astype(np.float32))
-    wrong = finding(found, "finite but wrong")
-    assert wrong.severity is Severity.WRONG
-    assert "λ[0] and λ[1]" in wrong.text
-    (measured,) = found.measured
-    attempt = measured.attempt("eigh", "closing-eigenvector", "float32")
-    assert attempt.outcome is GradientOutcome.WRONG
-    # What was measured is within an order of what was estimated: ε·‖M‖/gap.
-    use = next(use for use in measured.uses if use.name == "closing-eigenvector")
-    assert 0.1 < attempt.error / use.estimate(measured.facts, "float32") < 10
-    assert severity_of_torch(measured, "float64") is Severity.WELL
-    assert advised(found, "whitening") == "spectral"
-    advice = next(one for one in found.recommendations if one.use == "closing-eigenvector")
-    assert advice.precision == "float64"
-    assert "M.double()" in advice.code
+def test_every_method_that_there_is_has_its_row() -> None:
+    found = eigbench.diagnose(with_spectrum(1, 2, 3))
+    assert tuple(found.measured[0].methods) == available()
+    text = found.to_markdown()
+    for name in available():
+        assert re.search(rf"^(\| `{name}` |Not measured: .*`{name}`)", text, re.MULTILINE), name
 
 
 def test_where_float64_is_in_doubt_mpmath_is_the_truth() -> None:
     found = eigbench.diagnose(with_spectrum(1, 1 + 1e-13, 2, 3))
     (measured,) = found.measured
-    assert measured.arithmetic.startswith("mpmath")
-    error = measured.attempt("eigh", "closing-eigenvector", "float64").error
+    assert measured.digits == 50
+    error = measured.answer("smallest-vector").trials[0].attempts[0].error
     assert 1e-5 < error < 0.1  # a few of ε·‖M‖/gap = 7e-3
-    assert measured.attempt("spectral", "whitening", "float64").error < 1e-14
-
-
-def test_a_well_separated_vector_beside_a_tie_is_for_implicit() -> None:
-    found = eigbench.diagnose(np.diag([1.0, 1.0, 1.0, 5.0]))
-    assert advised(found, "eigenvector") == "implicit"
-    assert advised(found, "subspace") == "spectral"
-    assert (
-        found.measured[0].attempt("eigh", "eigenvector", "float64").outcome is GradientOutcome.NAN
-    )
-
-
-def test_dead_channels_have_no_full_rank() -> None:
-    M = np.diag([0.0, 0.0, 1.0, 2.0]).astype(np.float32)
-    found = eigbench.diagnose(M)
-    rank = finding(found, "full rank")
-    assert "rank 2 of 4" in rank.text
-    assert "2 eigenvalues are zero to rounding" in rank.text
-    assert finding(found, "NaN").severity is Severity.FAILS
-    assert found.facts[0].rank("float32") == found.facts[0].rank("float64") == 2
-
-
-def test_a_covariance_of_few_samples_is_not_called_well() -> None:
-    X = np.random.default_rng(0).standard_normal((3, 6))
-    for dtype in (np.float32, np.float64):
-        found = eigbench.diagnose((X.T @ X).astype(dtype))
-        finding(found, "full rank")
-        assert Severity.WELL not in severities(found)
-
-
-def test_an_ill_conditioned_matrix_loses_its_smallest_eigenvalue() -> None:
-    found = eigbench.diagnose(np.diag([1e-6, 1.0, 2.0]).astype(np.float32))
-    assert "2.0e+06" in finding(found, "few digits").text
-
-
-def test_not_symmetric_is_a_finding_and_the_symmetric_part_is_diagnosed() -> None:
-    M = with_spectrum(1, 2, 3)
-    M[0, 1] += 1
-    found = eigbench.diagnose(M)
-    assert finding(found, "not symmetric").severity is Severity.WRONG
-    symmetric = eigbench.diagnose((M + M.T) / 2)
-    assert np.allclose(found.facts[0].eigenvalues, symmetric.facts[0].eigenvalues, rtol=1e-14)
 
 
 def test_nan_is_a_finding_with_its_place() -> None:
@@ -126,28 +60,8 @@ def test_nan_is_a_finding_with_its_place() -> None:
     M[1, 2] = np.nan
     found = eigbench.diagnose(M)
     assert "1 of 9 entries" in finding(found, "not finite").text
-    assert "row 1, column 2" in finding(found, "not finite").text
+    assert "row 1, column 2" in " ".join(finding(found, "not finite").text.split())
     assert found.measured == ()
-
-
-def test_one_by_one() -> None:
-    found = eigbench.diagnose(torch.tensor([[2.0]]))
-    finding(found, "1×1")
-    assert found.facts[0].closest is None
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_named(dtype: torch.dtype) -> None:
-    found = eigbench.diagnose(torch.diag(torch.tensor([1.0, 2.0, 3.0])).to(dtype))
-    name = str(dtype).removeprefix("torch.")
-    assert name in finding(found, "few digits").title
-    assert found.facts[0].dtype == name
-
-
-def test_beyond_float32_is_named() -> None:
-    for size in (1e200, 1e-200):
-        found = eigbench.diagnose(np.diag([1.0, 2.0]) * size)
-        assert finding(found, "does not fit into float32").severity is Severity.FAILS
 
 
 def test_a_batch_of_all_kinds() -> None:
@@ -155,83 +69,123 @@ def test_a_batch_of_all_kinds() -> None:
         [np.eye(3), np.diag([1.0, 2, 3]), np.full((3, 3), np.inf), np.array([[0, 1, 0]] * 3)]
     )
     found = eigbench.diagnose(batch)
-    assert [facts.label for facts in found.facts] == ["M[0]", "M[1]", "M[2]", "M[3]"]
     assert finding(found, "not finite").text.startswith("`M[2]")
     assert finding(found, "not symmetric").text.startswith("`M[3]")
-    assert finding(found, "NaN").text.startswith("`M[0]")
+    assert "`M[0]`" in finding(found, "NaN").text
 
 
 def test_of_a_large_batch_the_worst_are_measured_and_that_is_said() -> None:
     batch = np.stack([with_spectrum(1, 2 + i, 9) for i in range(6)])
     batch[4] = np.eye(3)
     found = eigbench.diagnose(batch)
-    labels = [one.facts.label for one in found.measured]
+    labels = [one.label for one in found.facts]
     assert labels[0] == "M[4]"
     assert len(labels) == 4
-    assert "Of 6 matrices only M[4], " in " ".join(str(found).split())
+    assert "All 6 matrices were looked at" in " ".join(str(found).split())
 
 
-def test_a_large_matrix_does_not_take_forever(monkeypatch: pytest.MonkeyPatch) -> None:
-    from eigbench.diagnosis import trials
+def test_advice_for_a_batch_is_right_on_every_measured_matrix() -> None:
+    batch = torch.stack([torch.eye(3), torch.diag(torch.tensor([1.0, 2, 3]))])
+    found = eigbench.diagnose(batch)
+    assert advised(found, "leading-vector") == ""  # the identity has none
+    assert advised(found, "inverse-square-root") == "spectral"
 
+
+def test_a_hundred_thousand_matrices_are_looked_at_in_parts() -> None:
+    batch = np.broadcast_to(np.diag([1.0, 2.0]), (100_000, 2, 2)).copy()
+    batch[77_777] = np.eye(2)
+    said: list[str] = []
+    found = eigbench.diagnose(batch, say=said.append)
+    assert found.facts[0].label == "M[77777]"
+    assert any("%" in words for words in said)
+
+
+def test_methods_that_would_take_long_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials, "PATIENCE_SECONDS", 0.0)
     found = eigbench.diagnose(np.diag(np.arange(1.0, 66)))
-    assert all(attempt.outcome is GradientOutcome.REFUSED for attempt in found.measured[0].attempts)
-    assert "would take about" in str(found)
+    assert "would take about" in found.to_markdown()
+    assert advised(found, "inverse-square-root") == "spectral"
 
 
 @pytest.mark.parametrize(
     ("M", "words"),
     [
-        (np.zeros((2, 3)), r"shape \(2, 3\)"),
-        (np.zeros((0, 0)), "square"),
-        (np.zeros((0, 3, 3)), "square"),
-        (np.zeros(4), "square"),
-        (np.eye(2) * 1j, "real numbers"),
-        (np.array([["a", "b"], ["c", "d"]]), "real numbers"),
+        (np.zeros((0, 0)), "matri"),
+        (np.zeros((0, 3, 3)), "matri"),
+        (np.zeros(4), "matri"),
+        (np.array([["a", "b"], ["c", "d"]]), "numbers"),
         ([[1, 2], [3]], "not an array"),
     ],
 )
-def test_what_is_no_square_matrix_is_refused_in_a_line(M: Any, words: str) -> None:
+def test_what_is_no_matrix_is_refused_in_a_line(M: Any, words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         eigbench.diagnose(M)
     assert "\n" not in str(caught.value)
 
 
+_X = np.random.default_rng(0).standard_normal((6, 3))
 EVERY_KIND: dict[str, tuple[Any, ...]] = {
     "not_finite": (np.full((2, 2), np.nan),),
     "asymmetric": (np.array([[1.0, 2.0], [0.0, 1.0]]),),
     "half": (torch.diag(torch.tensor([1.0, 2.0])).half(),),
     "out_of_range": (np.diag([1.0, 2.0]) * 1e200,),
     "upstream_not_finite": (np.diag([1.0, 2.0]), np.full((2, 2), np.inf)),
-    "basis_matters": (np.eye(2), {"eigenvectors": np.arange(4.0).reshape(2, 2)}),
-    "basis_irrelevant": (np.eye(2), {"eigenvectors": np.eye(2)}),
-    "fails": (np.eye(2),),
+    "upstream_zero": (np.diag([1.0, 2.0]), np.zeros((2, 2))),
+    "no_derivative": (np.eye(2), {"eigenvectors": np.arange(4.0).reshape(2, 2)}),
+    "undetermined": (np.diag([0.0, 2.0])[:, :1], {"singular values": np.ones(1)}),
+    "own_fails": (np.diag([1.0, 1.0, 2.0]), {"eigenvectors": np.diag([0.0, 0.0, 1.0])[::-1]}),
+    "own_wrong": (
+        with_spectrum(1, 1 + 1e-6, 2, 3).astype(np.float32),
+        {"eigenvectors": np.arange(16.0).reshape(4, 4)},
+    ),
+    "own_right": (np.diag([1.0, 2.0]), {"eigenvalues": np.ones(2)}),
+    "tie": (np.eye(2),),
     "finite_is_not_right": (np.eye(2),),
     "wrong": (with_spectrum(1, 1 + 1e-6, 2, 3).astype(np.float32),),
     "right": (np.diag([1.0, 2.0]),),
-    "right_by_chance": (np.cov(np.random.default_rng(0).standard_normal((6, 3))),),
+    "by_chance": (np.cov(np.random.default_rng(0).standard_normal((30, 3))),),
     "one_by_one": (np.ones((1, 1)),),
     "indefinite": (np.diag([-1.0, 2.0]),),
+    "cancellation": ((_X + 3e4).astype(np.float32),),
     "singular": (np.diag([0.0, 2.0]),),
+    "zero_under_root": (np.diag([0.0, 2.0]),),
     "ill_conditioned": (np.diag([1e-6, 2.0]).astype(np.float32),),
 }
+_X32 = EVERY_KIND["cancellation"][0]
+EVERY_KIND["cancellation"] = (_X32.T @ _X32 / 6 - np.outer(_X32.mean(0), _X32.mean(0)),)
+ELSEWHERE = {"saved", "raises", "singular"}
+"""Of a file of `watch`; where torch raises; where torch does not fail at a zero."""
 
 
-@pytest.mark.parametrize("kind", EVERY_KIND)
+@pytest.mark.parametrize("kind", sorted(EVERY_KIND.keys() - ELSEWHERE))
 def test_every_finding_has_its_words(kind: str) -> None:
     found = eigbench.diagnose(*EVERY_KIND[kind])
-    (one,) = [finding for finding in found.findings if finding.kind == kind]
-    # A piece of a template that met nothing, or an empty value.
-    prose = re.sub(r"```.*?```", "", f"{one.title} {one.text}", flags=re.DOTALL)
-    assert not re.search(r"None|\bnan\b|[{}]|  |\(\)|: \.", prose), prose
+    assert kind in kinds(found), kinds(found)
+    for one in found.findings:
+        # A piece of a template that met nothing, or an empty value.
+        prose = re.sub(r"```.*?```", "", f"{one.title} {one.text}", flags=re.DOTALL)
+        assert not re.search(r"None|\bnan\b|[{}]|  |\(\)|: \.", prose), prose
+
+
+def blocks(template: str) -> set[str]:
+    """The names of the blocks of a template."""
+    path = Path(findings.__file__).with_name("templates") / f"{template}.md.j2"
+    return set(re.findall(r"{% block (\w+) %}", path.read_text("utf-8")))
 
 
 def test_no_words_belong_to_no_finding() -> None:
-    template = Path(findings.__file__).with_name("templates") / "findings.md.j2"
-    blocks = set(re.findall(r"{% block (\w+) %}", template.read_text("utf-8")))
-    assert findings.SEVERITY.keys() == {*EVERY_KIND, "saved"}
-    assert blocks == {*EVERY_KIND, "saved", "measured", "instead", "rotation"}
+    parts = {"measured", "paste", "rank", "cure_zeros", "own_why", "own_gradient"}
+    assert findings.SEVERITY.keys() == EVERY_KIND.keys() | ELSEWHERE
+    assert blocks("findings") == findings.SEVERITY.keys() | parts
+
+
+def test_no_reason_is_without_words() -> None:
+    source = Path(questions.__file__).read_text("utf-8")
+    said = set(re.findall(r'_because\("(\w+)"', source))
+    all_kinds = {"separated", "blind", "function", "free", "zeros", "basis", "values", "phase"}
+    said |= {f"seen_{kind}" for kind in all_kinds - EXISTS}
+    assert all_kinds >= EXISTS | NO_DERIVATIVE
+    assert said <= blocks("answers")
 
 
 @st.composite
@@ -245,26 +199,9 @@ def matrices(draw: st.DrawFn) -> Floats:
     return np.triu(M) + np.triu(M, 1).T
 
 
-@settings(max_examples=25)
+@settings(max_examples=20, deadline=None)
 @given(M=matrices())
 def test_no_finite_symmetric_matrix_crashes_it(M: Floats) -> None:
     found = eigbench.diagnose(M)
-    assert found.findings
-    assert found.facts[0].asymmetry == 0
-    assert found.verdict in str(found)
-
-
-def test_the_code_that_is_advised_runs() -> None:
-    for M in (np.eye(4), with_spectrum(1, 1 + 1e-6, 3, 4), np.diag([1.0, 1, 1, 5])):
-        found = eigbench.diagnose(M.astype(np.float32))
-        for advice in found.recommendations:
-            names: dict[str, Any] = {"M": torch.tensor(M).float(), "torch": torch}
-            names["eigbench"] = eigbench
-            exec(advice.code, names)  # noqa: S102
-        assert any(advice.code for advice in found.recommendations)
-
-
-def test_markdown_has_a_row_for_each_method() -> None:
-    text = eigbench.diagnose(np.eye(3)).to_markdown()
-    for name in available():
-        assert re.search(rf"^(\| `{name}` |Not measured: .*`{name}`)", text, re.MULTILINE), name
+    assert found.recommendations
+    assert found.verdict in " ".join(str(found).split()) or not found.findings
