@@ -203,7 +203,7 @@ SETTINGS = {
     setting.name: setting
     for setting in (
         _text(
-            "data", "--data", "mini, cifar10, cifar100, or a folder", r"(?s).+",
+            "data", "--data", "mini, cifar10, cifar100, or a folder", r"[^\0]+",
             metavar="NAME|FOLDER", label="images", help="mini, cifar10, cifar100, or a folder.",
         ),
         _whole(
@@ -240,6 +240,9 @@ SETTINGS = {
 
 SEEDS = _whole("seeds", "--seeds", 1, 10**6, help="Random matrices per case; trials per cell.")
 SEED = _whole("seed", "seed", 0, 2**31)
+MOST_CASES = _whole(
+    "most_cases", "--most-cases", 1, 10**9, help="Refuse a suite of more than N cases."
+)
 THRESHOLD = real("threshold", "threshold", "numbers t with 0 < t < 1", lambda t: 0 < t < 1)
 DEVICE = _text(
     "device", "--device", "cpu, cuda, cuda:N (N from 0) or auto", r"cpu|auto|cuda(:\d{1,4})?",
@@ -249,3 +252,19 @@ NAME = _text(
     "name", "name", "letters, digits, '.', '-' and '_', a letter or digit first",
     r"[A-Za-z0-9][\w.-]{0,99}",
 )  # fmt: skip
+
+_COUNT = _whole("parameter", "--set", -(10**6), 10**6)
+
+
+def read_parameter(name: str, value: Any, place: str) -> int | float | bool:
+    """The value of a method's own parameter; `InputError` for one without an end.
+
+    One that is an axis too, such as `iterations`, has the limits of the axis.
+    """
+    own = {"seed": AXES["start"]}.get(name, AXES.get(name))
+    if own is not None:
+        accepted: int | float | bool = own.read(value, place)
+        return accepted
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{place}: {value!r} is not valid; accepted: finite numbers")
+    return value if isinstance(value, bool | float) else _COUNT.read(value, place)

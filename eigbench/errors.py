@@ -27,8 +27,39 @@ class NotApplicable(Exception):
     """A case that this method, spectrum or loss cannot take: a skipped row, with this reason."""
 
 
+LONGEST_MESSAGE = 300
+"""Characters of what an exception says that are shown and recorded."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """The type of an exception and the first line of what it says, cut where it becomes a page.
+
+    Whatever an exception does when it is printed, this returns; Ctrl-C alone passes.
+    """
+    try:
+        lines = [line for line in str(error).splitlines() if line.strip()] or ["no message"]
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001  # the message of somebody else's program
+        lines = ["its message cannot be printed"]
+    return printable(f"{type(error).__name__}: {lines[0]}", LONGEST_MESSAGE)
+
+
+def printable(text: str, longest: int | None = None) -> str:
+    r"""The text as one line that a terminal and a file show and do not obey, cut at `longest`.
+
+    Any white space is one space. Control characters, and what UTF-8 cannot hold, appear as escapes
+    such as `\x1b`.
+    """
+    line = " ".join(text.split())
+    if longest is not None and len(line) > longest:
+        line = f"{line[: longest - 1]}…"
+    if line.isprintable():
+        return line
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in line
+    )
+
+
 EXIT_INPUT = 2
 """Exit code after wrong input."""
-
-EXIT_INTERRUPTED = 130
-"""Exit code after an interruption, 128 + SIGINT."""

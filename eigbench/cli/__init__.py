@@ -1,5 +1,18 @@
-"""The command line: one file a command. Importing this imports no torch."""
+"""The command line: one file a command. Importing this imports nothing slow."""
 
-from eigbench.cli.app import main
+from __future__ import annotations
 
-__all__ = ["main"]
+import sys
+
+from eigbench.cli.surroundings import interruption
+
+
+def main() -> None:
+    """The `eigbench` command."""
+    try:
+        interruption.receive()
+        from eigbench.cli import app  # after that, since it takes a tenth of a second
+
+        app.main()
+    except KeyboardInterrupt:
+        sys.exit(interruption.exit_code)

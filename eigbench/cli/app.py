@@ -12,7 +12,8 @@ from typer.main import get_command
 from eigbench._version import __version__
 from eigbench.cli import check, compare, diagnose, listing, profile, run, stability, train
 from eigbench.cli.axis_options import ListCommand
-from eigbench.errors import EXIT_INPUT, EXIT_INTERRUPTED, InputError
+from eigbench.cli.surroundings import interruption, prepare_streams
+from eigbench.errors import EXIT_INPUT, InputError, printable
 
 app = typer.Typer(
     name="eigbench",
@@ -52,29 +53,41 @@ def main() -> None:
     """The `eigbench` command."""
     # Of torch's own libraries only what went wrong is shown; they ask for it when they are loaded.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    prepare_streams()
     sys.exit(invoke(sys.argv[1:]))
 
 
 def invoke(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code. Wrong input is one line on standard error."""
     try:
+        _require_text(arguments)
         code = get_command(app).main(
             args=list(arguments), prog_name="eigbench", standalone_mode=False
         )
+        sys.stdout.flush()
     except InputError as error:
         return _complain(str(error))
     except (typer.Abort, KeyboardInterrupt):
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone, as `| head` does; nothing is left to say to it.
-        sys.stderr.close()
-        return 0
+        return interruption.exit_code
     except OSError as error:
         # A name that the system refuses, a full disk: it says which, and why.
         return _complain(f"{error.filename or 'input or output'}: {error.strerror or error}")
     except typer.TyperException as error:
         return _usage(error.format_message())
+    except Exception:
+        if interruption.number is None:
+            raise
+        return interruption.exit_code  # what a library made of Ctrl-C
     return code if isinstance(code, int) else 0
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    """A run remembers its command, and JSON and TOML are UTF-8."""
+    for word in arguments:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{word!r} is not UTF-8; give a file or folder that is") from None
 
 
 def _usage(message: str) -> int:
@@ -82,8 +95,9 @@ def _usage(message: str) -> int:
     return _complain(f"{message} (see eigbench --help)") if message else EXIT_INPUT
 
 
+LONGEST_LINE = 2000
+
+
 def _complain(message: str) -> int:
-    # A file's name may hold what no encoding has.
-    line = " ".join(message.split()).encode("utf-8", "backslashreplace").decode("utf-8")
-    typer.echo(f"eigbench: {line}", err=True)
+    typer.echo(f"eigbench: {printable(message, LONGEST_LINE)}", err=True)
     return EXIT_INPUT

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from eigbench.errors import InputError
-from eigbench.runs.store import require_free
+from eigbench.errors import InputError, printable
+
+PATIENCE = 1.0
+"""Seconds between two lines of progress where a terminal's line cannot be written again."""
 
 
 def diagnose(
@@ -23,7 +28,8 @@ def diagnose(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Upstream gradients: of M's shape for f(M), or keys eigenvalues, eigenvectors.",
+            help="Upstream gradients: of M's shape for f(M), or keys eigenvalues, eigenvectors; "
+            "left, singular_values, right.",
         ),
     ] = None,
     out: Annotated[
@@ -36,22 +42,47 @@ def diagnose(
 ) -> None:
     """Say why a gradient through eigenvectors is NaN or wrong, and what to change.
 
-    Every method is run on the worst matrices, forward and backward, in float32 and float64, and its
-    gradient is compared with the exact one. Findings are no error: the exit code is 0.
+    Every line that it advises was executed on the worst matrices, forward and backward, and its
+    gradient compared with the exact one. Findings are no error: the exit code is 0.
     """
     if not file.exists():
         raise InputError(f"cannot read {file}: there is no such file")
-    if out is not None:
-        require_free(out)  # before the slow imports
+    if out is not None and out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"{out} is there already; --out takes a new or empty folder")
     from rich.console import Console
 
     from eigbench.diagnosis.diagnose import diagnose as diagnosis_of
     from eigbench.diagnosis.page import show
 
-    found = diagnosis_of(file, gradients)
+    with _progress(quiet=quiet) as say:
+        found = diagnosis_of(file, gradients, say=say)
     if not quiet:
         show(found.brief(), Console())
     elif out is None:
         typer.echo(found.verdict)
     if out is not None:
         typer.echo(str(found.write(out)))
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Shows on standard error what takes long: on one line of a terminal, or a line a second."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    said = time.monotonic()
+    if quiet:
+        yield lambda _: None
+    elif console.is_terminal:
+        with console.status("") as status:
+            yield lambda words: status.update(Text(printable(words)))
+    else:
+
+        def say(words: str) -> None:
+            nonlocal said
+            if time.monotonic() > said + PATIENCE:
+                said = time.monotonic()
+                typer.echo(printable(words), err=True)
+
+        yield say

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 import time
 from collections import Counter
@@ -12,16 +13,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import typer
 
-from eigbench.cli.options import RunOptions
-from eigbench.errors import EXIT_INTERRUPTED
+from eigbench.cli.options import RunOptions, say
+from eigbench.cli.surroundings import interruption
+from eigbench.errors import InputError, printable
 from eigbench.kinds.train import TrainCase
 from eigbench.runs import store
 from eigbench.runs.environment import describe
 from eigbench.runs.record import Record
 from eigbench.runs.runner import measurer, run
-from eigbench.runs.suite import Suite, cases
+from eigbench.runs.suite import Suite, cases, programs
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -29,16 +32,25 @@ if TYPE_CHECKING:
 
 def execute(suite: Suite, options: RunOptions) -> None:
     """Measure what is missing of the suite, write the report and print its verdict."""
+    suite = msgspec.structs.replace(suite, plugins=programs(suite))
     folder = options.folder(suite)
     if not options.resume:
-        store.require_free(folder)  # before the slow imports
+        # Before the slow imports.
+        store.require_free(folder, "add --resume, or choose another --out")
     shown = not (options.quiet or options.no_progress)
-    interrupted = _measure(suite, folder, resume=options.resume, shown=shown)
-    _conclude(suite, folder, quiet=options.quiet)
+    again = f"repeat the command with --resume --out {shlex.quote(str(folder))} to go on"
+    try:
+        interrupted = _measure(suite, folder, resume=options.resume, shown=shown)
+        _conclude(suite, folder, quiet=options.quiet)
+    except OSError as error:  # a full disk, above all
+        reason = f"{error.filename or folder}: {error.strerror or error}"
+        raise InputError(f"{reason}; what was measured is kept: {again}") from error
     if interrupted:
-        _say("eigbench: interrupted; what was measured is kept, and the report is partial.")
-        _say(f"eigbench: repeat the command with --resume --out {folder} to go on.")
-        raise typer.Exit(EXIT_INTERRUPTED)
+        terminated = interruption.number == signal.SIGTERM
+        what = "ended by SIGTERM" if terminated else "interrupted"
+        say(f"{what}; what was measured is kept, and the report is partial.")
+        say(f"{again}.")
+        raise typer.Exit(interruption.exit_code)
 
 
 def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> bool:
@@ -47,11 +59,13 @@ def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> bool:
     observer = Observer()
 
     def watch(case: TrainCase, step: int, steps: int, loss: float) -> None:
+        interruption.check()
         observer.step(case, step, steps, loss)  # of the progress that is shown by then
 
     def recorded(record: Record) -> None:
         checkpoints.discard(record.id)
         observer(record)
+        interruption.check()
 
     checkpoints = store.Checkpoints(folder)
     keep_trace = partial(store.keep_trace, folder)
@@ -61,7 +75,7 @@ def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> bool:
         for case_id in writer.done:
             checkpoints.discard(case_id)  # of a case whose record was the last thing written
         if shown:
-            _say(f"eigbench: {suite.title or suite.name} → {folder}")
+            say(f"{suite.title or suite.name} → {folder}")
         with progress(len(plan), len(writer.done), show=shown) as observer:
             try:
                 run(plan, measure, writer, recorded)
@@ -77,19 +91,15 @@ def _conclude(suite: Suite, folder: Path, *, quiet: bool) -> None:
     try:
         verdict = write_report(folder)
     except KeyboardInterrupt:
-        _say(f"eigbench: interrupted; `eigbench report {folder}` writes the report.")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        say(f"interrupted; `eigbench report {shlex.quote(str(folder))}` writes the report.")
+        raise typer.Exit(interruption.exit_code) from None
     if suite.bundle:
         store.bundle(folder)
     if not quiet:
-        typer.echo(verdict)
+        typer.echo("\n".join(map(printable, verdict.splitlines())))
         if (folder / store.TRACES).is_dir():
             typer.echo(f"tensorboard --logdir {shlex.quote(str(folder / store.TRACES))}")
     typer.echo(str(folder / store.REPORT))
-
-
-def _say(line: str) -> None:
-    typer.echo(line, file=sys.stderr)
 
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -178,7 +188,7 @@ class PlainLines(Observer):
         left = each * (self._total - self._done - within)
         counts = "".join(f", {n} {status}" for status, n in sorted(self._statuses.items()))
         line = f"{self._done}/{self._total} cases{counts}, about {left:.0f} s left{more}"
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        typer.echo(line, err=True)
 
 
 def _words(case: TrainCase, loss: float) -> str:

@@ -11,14 +11,20 @@ from typing import Annotated
 import msgspec
 import typer
 
-from eigbench.axes import DEVICE, SEEDS
+from eigbench.axes import DEVICE, MOST_CASES, SEEDS, read_parameter
 from eigbench.cli.axis_options import ALL
-from eigbench.errors import InputError, at
+from eigbench.errors import InputError, at, printable
 from eigbench.kinds.profile import REFERENCES
 from eigbench.runs.store import SUITE
 from eigbench.runs.suite import Suite, to_toml
 
 RUNS = Path("reports")
+
+
+def say(line: str) -> None:
+    """One line on standard error."""
+    typer.echo(f"eigbench: {printable(line)}", err=True)
+
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the path of the report.")]
 Seeds = Annotated[str | None, typer.Option(metavar=SEEDS.metavar, help=SEEDS.help)]
@@ -54,6 +60,9 @@ class RunOptions:
     """The options of every command that runs a suite."""
 
     device: Annotated[str | None, typer.Option(metavar=DEVICE.metavar, help=DEVICE.help)] = None
+    most_cases: Annotated[
+        str | None, typer.Option(metavar=MOST_CASES.metavar, help=MOST_CASES.help)
+    ] = None
     parameters: Annotated[
         list[str] | None,
         typer.Option(
@@ -83,6 +92,9 @@ class RunOptions:
             seeds=suite.seeds if seeds is None else SEEDS.read(seeds),
             device=resolve_device(suite.device if self.device is None else self.device),
             parameters={**suite.parameters, **given},
+            most_cases=(
+                suite.most_cases if self.most_cases is None else MOST_CASES.read(self.most_cases)
+            ),
         )
 
     def folder(self, suite: Suite) -> Path:
@@ -94,10 +106,14 @@ class RunOptions:
         if not self.resume:
             stamp = datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
             return RUNS / f"{suite.name}-{stamp}"
-        text = to_toml(suite)
         for folder in sorted(RUNS.glob(f"{suite.name}-*"), reverse=True):
-            if (folder / SUITE).is_file() and (folder / SUITE).read_text(encoding="utf-8") == text:
-                return folder
+            if not (folder / SUITE).is_file():
+                continue
+            try:
+                if (folder / SUITE).read_text(encoding="utf-8") == to_toml(suite):
+                    return folder
+            except (OSError, UnicodeDecodeError):
+                say(f"{folder} is passed over: its {SUITE} cannot be read")
         raise InputError(
             f"--resume: no run of this suite under {RUNS}/; name its folder with --out"
         )
@@ -126,7 +142,8 @@ def _setting(word: str) -> tuple[str, int | float | bool]:
     if name and equals:
         for read in (int, float, {"true": True, "false": False}.__getitem__):
             try:
-                return name, read(value)
+                number = read(value)
             except (ValueError, KeyError):
                 continue
+            return name, read_parameter(name, number, f"--set {name}")
     raise InputError(f"--set: {word!r} is not NAME=VALUE with a number, true or false")

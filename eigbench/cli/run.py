@@ -11,7 +11,7 @@ import typer
 from eigbench.cli.axis_options import options_of
 from eigbench.cli.execute import execute
 from eigbench.cli.options import Quiet, RunOptions, Seeds
-from eigbench.errors import InputError, at
+from eigbench.errors import InputError, at, printable
 from eigbench.kinds.base import changed
 from eigbench.runs.store import REPORT
 from eigbench.runs.suite import at_scale, find, load
@@ -61,5 +61,5 @@ def report(
 
     verdict = write_report(folder)
     if not quiet:
-        typer.echo(verdict)
+        typer.echo("\n".join(map(printable, verdict.splitlines())))
     typer.echo(str(folder / REPORT))

@@ -12,7 +12,7 @@ import typer
 from eigbench.axes import AXES
 from eigbench.cli.axis_options import Panel, options_of
 from eigbench.cli.execute import execute
-from eigbench.cli.options import RunOptions, Seeds
+from eigbench.cli.options import RunOptions, Seeds, say
 from eigbench.errors import InputError
 from eigbench.kinds.base import Matrices
 from eigbench.runs.suite import Suite, find, kind_of, load, override
@@ -61,7 +61,7 @@ def _with_matrices(suite: Suite, file: Path, limit: int | None, *, quiet: bool) 
             f"--matrices: {str(file)!r} is not a name that a suite can hold; rename it"
         )
     for note in () if quiet else loaded.notes:
-        typer.echo(f"eigbench: {note}", err=True)
+        say(note)
     counts = {str(n): len(stack) for n, stack in loaded.by_size.items()}
     if limit is not None:
         counts = {n: min(count, limit) for n, count in counts.items()}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from eigbench.contract import declarations, forward, gradients, promises  # noqa: F401  # CHECKS
-from eigbench.contract.check import CHECKS, Finding, Log, Reading, in_one_line
+from eigbench.contract.check import CHECKS, Finding, Log, Reading
 from eigbench.contract.subject import Subject
+from eigbench.errors import in_one_line
 from eigbench.methods.base import Method
 
 __all__ = ["CHECKS", "Finding", "Reading", "findings"]
@@ -19,7 +20,9 @@ def findings(name: str, method: type[Method]) -> Iterator[Finding]:
     """
     try:
         subject = Subject.of(name, method)
-    except Exception as error:  # noqa: BLE001  # as above
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001  # as above
         log = Log()
         log.holds("constructor", condition=False, found=in_one_line(error), allowed="no error")
         first, *others = CHECKS

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from eigbench.contract.subject import Subject
-from eigbench.errors import NotApplicable
+from eigbench.errors import NotApplicable, in_one_line
 
 State = Literal["held", "violated", "not applicable"]
-LONGEST_MESSAGE = 160
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,9 @@ class Log:
             yield
         except NotApplicable:
             raise
-        except Exception as error:  # noqa: BLE001  # whatever a method raises is a finding
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever a method raises is a finding
             self.holds("outcome", condition=False, found=in_one_line(error), allowed="no error")
         finally:
             self._place = outside
@@ -83,13 +84,6 @@ class Finding:
     violations: int = 0
     reason: str = ""
     """Why the check does not apply."""
-
-
-def in_one_line(error: BaseException) -> str:
-    """The type and the first line of what an exception says, cut where it becomes a page."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 1] + "…"
 
 
 Body = Callable[[Subject, Log], None]

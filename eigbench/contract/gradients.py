@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from eigbench.contract.check import Log, check, in_one_line
+from eigbench.contract.check import Log, check
 from eigbench.contract.formulas import FORMULAS, formula_gradients
 from eigbench.contract.subject import (
     ROUNDING,
@@ -24,7 +24,7 @@ from eigbench.contract.subject import (
     separated,
     weights,
 )
-from eigbench.errors import NotApplicable
+from eigbench.errors import NotApplicable, in_one_line
 from eigbench.losses import LOSSES
 from eigbench.measure.differentiate import differentiate, symmetric_directions
 

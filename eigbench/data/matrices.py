@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import os
+import stat
+import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eigbench.errors import InputError
+from eigbench.errors import InputError, printable
 
 Floats = NDArray[np.float64]
 
 SYMMETRY_TOLERANCE = 1e-4
 """Relative asymmetry up to which a matrix counts as symmetric but for rounding: about √d float32
 rounding errors of a covariance, with room."""
+
+
+MOST_BYTES = 8 * 2**30
+"""A file whose arrays take more in float64 is refused, as one that takes half of the memory is."""
+LONGEST_NAME = 100
+"""Characters of an array's name that are shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +62,7 @@ def load_matrices(path: Path) -> LoadedMatrices:
     notes: list[str] = []
     stacks: dict[int, list[Floats]] = {}
     for array in named:
-        matrices = _checked(array.name, array.values, notes)
+        matrices = _checked(array, notes)
         stacks.setdefault(matrices.shape[-1], []).append(matrices)
     by_size = {n: np.concatenate(stack) for n, stack in sorted(stacks.items())}
     return LoadedMatrices(by_size, sha256, tuple(notes))
@@ -68,25 +78,34 @@ def read_arrays(path: Path) -> tuple[tuple[NamedArray, ...], str]:
     if reader is None:
         raise InputError(f"cannot read {path}: the ending must be {', '.join(_READERS)}")
     with reading(path):
-        content = path.read_bytes()
         arrays = tuple(
-            NamedArray(f"{path}[{key}]" if key else str(path), values, dtype, key)
-            for key, values, dtype in reader(path)
+            NamedArray(_name(path, key), values, dtype, key) for key, values, dtype in reader(path)
         )
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if not arrays:
         raise InputError(f"{path} holds no matrices")
-    return arrays, hashlib.sha256(content).hexdigest()
+    return arrays, sha256
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Inside, whatever a library raises of a damaged file is an `InputError` that names it."""
+    """Inside, whatever a library raises of a damaged file is an `InputError` that names it.
+
+    The file must be regular: others never end. What libraries warn of is not shown, since what
+    they refuse is said in one line.
+    """
     try:
-        yield
+        _require_regular(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except InputError:
         raise
+    except MemoryError as error:
+        raise InputError(f"cannot read {path}: there is not enough memory") from error
     except Exception as error:
         # Each library has errors of its own for a damaged file, or for one that wants to execute.
         kind = path.suffix.lower()
@@ -94,12 +113,36 @@ def reading(path: Path) -> Iterator[None]:
         raise InputError(f"cannot read {path}: {reason}") from error
 
 
-def _checked(name: str, array: NDArray[Any], notes: list[str]) -> Floats:
+def _require_regular(path: Path) -> None:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"cannot read {path}: it is no regular file")
+    require_room(path, [status.st_size])
+
+
+def require_room(path: Path, sizes: Sequence[int]) -> None:
+    """Refuse a file whose arrays, of these numbers of bytes, do not fit into the memory."""
+    most = MOST_BYTES
+    if hasattr(os, "sysconf"):
+        most = min(most, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
+    if sum(sizes) > most:
+        size, limit = (f"{count / 2**30:,.1f} GiB" for count in (sum(sizes), most))
+        raise InputError(
+            f"cannot read {path}: its arrays take {size}, and at most {limit} fit here"
+        )
+
+
+def _name(path: Path, key: str) -> str:
+    return f"{path}[{printable(key, LONGEST_NAME)}]" if key else str(path)
+
+
+def _checked(given: NamedArray, notes: list[str]) -> Floats:
     """The matrices of one array as `(count, n, n)` float64, exactly symmetric."""
+    name, array = given.name, given.values
     if array.ndim < 2 or array.shape[-1] != array.shape[-2] or array.size == 0:
         raise InputError(f"{name} has shape {array.shape}; matrices must be square: (..., n, n)")
     if array.dtype.kind not in "fiub":
-        raise InputError(f"{name} is of type {array.dtype}; matrices must hold real numbers")
+        raise InputError(f"{name} is of type {given.dtype}; matrices must hold real numbers")
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
         matrices = array.astype(np.float64).reshape(-1, *array.shape[-2:])
     if not np.isfinite(matrices).all():
@@ -124,15 +167,44 @@ def _checked(name: str, array: NDArray[Any], notes: list[str]) -> Floats:
 
 def _first_sentence(error: Exception) -> str:
     line = next(iter(str(error).splitlines()), "") or type(error).__name__
-    return line.split(". ")[0]
+    return printable(line.split(". ")[0], 2 * LONGEST_NAME)
 
 
 _Arrays = Iterator[tuple[str, NDArray[Any], str]]
 """The key of an array in its file, its values, and its type in the file."""
 
 
+class _Header:
+    """A file of which only the first bytes may be read: a header can be compressed, and huge."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._left = file, 2**16
+
+    def read(self, count: int) -> bytes:
+        """As a file reads."""
+        self._left -= count
+        if self._left < 0:
+            raise ValueError("its header is too long")
+        return self._file.read(count)
+
+
+def _npy_bytes(file: IO[bytes]) -> int:
+    """The bytes of the array that a `.npy` file announces, as it is and in float64."""
+    header: Any = _Header(file)
+    version = np.lib.format.read_magic(header)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    # Version 3 differs in the encoding of field names, which no matrix has.
+    shape, _, dtype = read.get(version, read[2, 0])(header)
+    return math.prod(shape) * max(dtype.itemsize, np.dtype(np.float64).itemsize)
+
+
 def _npy(path: Path) -> _Arrays:
     with path.open("rb") as file:
+        require_room(path, [_npy_bytes(file)])
+        file.seek(0)
         array = np.lib.format.read_array(file, allow_pickle=False)
     yield "", array, str(array.dtype)
 
@@ -140,46 +212,80 @@ def _npy(path: Path) -> _Arrays:
 def _npz(path: Path) -> _Arrays:
     # Not np.load: it takes any kind of file, and leaves a damaged archive open.
     with zipfile.ZipFile(path) as archive:
+        sizes = []
         for member in archive.namelist():
             if not member.endswith(".npy"):
+                what = printable(repr(member), LONGEST_NAME)
                 raise InputError(
-                    f"cannot read {path}: it holds {member!r}; an .npz holds .npy files only"
+                    f"cannot read {path}: it holds {what}; an .npz holds .npy files only"
                 )
+            with archive.open(member) as file:
+                sizes.append(_npy_bytes(file))
+        require_room(path, sizes)
+        for member in archive.namelist():
             with archive.open(member) as file:
                 array = np.lib.format.read_array(file, allow_pickle=False)
             yield member.removesuffix(".npy"), array, str(array.dtype)
 
 
+def load_pt(path: Path) -> Any:
+    """What a `.pt` file holds, on the CPU; tensors in it may be larger than the file: views."""
+    import torch
+
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:  # its parts can be compressed
+            require_room(path, [part.file_size for part in archive.infolist()])
+            if any(part.filename.endswith("/constants.pkl") for part in archive.infolist()):
+                raise InputError(f"cannot read {path}: it is a TorchScript program, not tensors")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def _pt(path: Path) -> _Arrays:
     import torch
 
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = load_pt(path)
     if isinstance(content, list | tuple):
         content = dict(enumerate(content))
     named = content if isinstance(content, dict) else {"": content}
     for key, value in named.items():
         if not isinstance(value, torch.Tensor):
-            name = f"[{key}]" if key != "" else ""
-            raise InputError(f"{path}{name} is a {type(value).__name__}, not a tensor")
+            name = _name(path, str(key))
+            raise InputError(f"{name} is a {type(value).__name__}, not a tensor")
+    require_room(path, [bytes_of(value) for value in named.values()])
+    for key, value in named.items():
         yield str(key), as_numpy(value), dtype_name(value)
 
 
 def _safetensors(path: Path) -> _Arrays:
-    from safetensors.torch import load_file
+    from safetensors import safe_open
 
-    for key, value in load_file(path).items():
-        yield key, as_numpy(value), dtype_name(value)
+    with safe_open(path, framework="pt") as file:
+        shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
+        require_room(path, [math.prod(shape) * 8 for shape in shapes])
+        for key in file.keys():  # noqa: SIM118
+            value = file.get_tensor(key)
+            yield key, as_numpy(value), dtype_name(value)
+
+
+def bytes_of(tensor: Any) -> int:
+    """What a tensor takes in float64 or complex128, dense."""
+    return math.prod(tensor.shape) * (16 if tensor.is_complex() else 8)
 
 
 def as_numpy(tensor: Any) -> NDArray[Any]:
     """A tensor of any layout as a NumPy array of float64 or complex128."""
     import torch
 
-    plain = tensor.detach().to_dense() if tensor.layout != torch.strided else tensor.detach()
+    plain = tensor.detach()
+    if plain.is_quantized:
+        plain = plain.dequantize()
+    elif plain.layout != torch.strided:
+        plain = plain.to_dense()
     # NumPy has no bfloat16; every real type fits into float64.
     plain = plain.cpu().resolve_conj().resolve_neg()
-    plain = plain.to(torch.complex128 if plain.is_complex() else torch.float64)
-    array: NDArray[Any] = plain.numpy()
+    array: NDArray[Any] = plain.to(
+        torch.complex128 if plain.is_complex() else torch.float64
+    ).numpy()
     return array
 
 

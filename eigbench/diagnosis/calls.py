@@ -1,76 +1,100 @@
-"""Calls of `torch.linalg.eigh` and `svd`: how they are seen, and the numbers of one.
+"""How the decompositions that torch computes are seen: by kernels in its dispatcher.
 
-While something observes, the names by which modules know these functions are bound to other ones;
-all else is as fast as before. A `torch.overrides.TorchFunctionMode` would see every other call of
-torch too, which costs 3 µs each: a fifth of a step of ResNet18 on a small batch. What a device
-computes is read without waiting for the device.
+While something observes, a kernel of ours stands before torch's own for `_linalg_eigh` and
+`_linalg_svd`, which `eigh`, `eigvalsh`, `svd`, `svdvals`, `pinv`, `matrix_norm`, `cond`,
+`svd_lowrank`, `lobpcg` and others compute with: one for each device, where the tensors have
+values whatever casts, transforms or compiles them, and one for their autograd, where the node is
+that gets the gradients. This is what `torch.library.get_kernel` is documented for. No name in any
+module is bound anew, and no other operation is touched; calls of all threads are seen.
+
+The others cost more, or see less. Of a step of ResNet18 (8 images of 32×32, forward and backward,
+one CPU thread): a `TorchFunctionMode` adds 2 %, on a GPU, where launching is all, a fifth; a
+`TorchDispatchMode` 50 %; both are of one thread. Names bound anew in modules miss what autocast
+and C++ call, and are found by whoever pickles or traces a function. This one adds 5 µs to a call
+of a decomposition that nobody reads, and nothing to anything else.
 """
 
 from __future__ import annotations
 
-import functools
-import sys
+import logging
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol
 
-import msgspec
 import torch
 from torch import Tensor
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
+from torch.utils._python_dispatch import _disable_current_modes
 
-from eigbench.diagnosis.matrices import OUTPUTS, Origin, write_call
-from eigbench.runs.record import number
+Decomposition = Literal["eigh", "svd"]
+_log = logging.getLogger("eigbench")
 
-MOST_PENDING = 64
-"""The largest number of readings that may be under way, and keep their matrices."""
-
-
-@dataclass(frozen=True)
-class Operation:
-    """A function of torch that decomposes matrices."""
-
-    name: str
-    """"eigh" or "svd"."""
-    function: Callable[..., Any]
-    gives_v: bool = False
-    """Whether it returns V where `torch.linalg.svd` returns Vᴴ, as the older two do."""
-
-
-OPERATIONS = (
-    Operation("eigh", torch.linalg.eigh),
-    Operation("svd", torch.linalg.svd),
-    Operation("svd", torch.svd, gives_v=True),
+CORES: dict[str, Decomposition] = {"_linalg_eigh": "eigh", "_linalg_svd": "svd"}
+"""The operators that compute, by torch's names."""
+DIFFERENTIATED = (*CORES, "linalg_pinv.atol_rtol_tensor")
+"""Those with a backward formula of their own."""
+COMPOSED = (
+    "svd",
+    "linalg_svdvals",
+    "linalg_eigvalsh",
+    "linalg_cond",
+    "linalg_cond.p_str",
+    "linalg_norm",
+    "linalg_norm.ord_str",
+    "linalg_matrix_norm",
+    "linalg_matrix_norm.str_ord",
+    "nuclear_norm",
+    "nuclear_norm.dim",
 )
-METHOD = Operation("svd", torch.Tensor.svd, gives_v=True)
-"""The method of a tensor."""
+"""Those that call one of these, and give the call its name."""
+DEVICES = ("CPU", "CUDA")
 
-Observer = Callable[..., Any]
-"""Called as `observer(operation, function, *args, **kwargs)` in place of a watched function.
 
-It calls `function`, that of `operation` or another observer's, once, and returns its result.
-"""
+class Seen(Protocol):
+    """A call as an observer keeps it."""
+
+    def follow(self, node: Any, M: Tensor, results: Sequence[Tensor]) -> None:
+        """Look at what comes through `node` of the graph, which made `results` of `M`."""
+
+
+class Observer(Protocol):
+    """Is told of every decomposition, in the thread that made it, where nothing is recorded."""
+
+    def returned(
+        self, kind: Decomposition, name: str, M: Tensor, results: Sequence[Tensor]
+    ) -> Seen:
+        """Of `M` `(..., m, n)`; `name` is the function that was called, such as "svdvals"."""
+
+    def raised(self, kind: Decomposition, name: str, M: Tensor, error: Exception) -> None:
+        """It did not converge."""
 
 
 class _Local(threading.local):
     unobserved = False
+    name = ""
+    """The function that is at work; the outermost one."""
+    seen: tuple[Seen, ...] = ()
+    """The last call, as each observer keeps it."""
+    count = 0
+    """Of all calls."""
 
 
 _observers: list[Observer] = []
 _lock = threading.Lock()
-_bindings = ExitStack()
 _local = _Local()
+_library: Any = None
+_retired: list[Any] = []
+"""The kernels that were in place last: another thread may be inside one while it is removed."""
 
 
 @contextmanager
 def intercepted(observer: Observer) -> Iterator[None]:
-    """Inside, `observer` makes the calls of all threads; one that is added later comes first."""
+    """Inside, `observer` is told of the calls of all threads."""
     with _lock:
         if not _observers:
-            _bind()
+            _install()
         _observers.append(observer)
     try:
         yield
@@ -78,7 +102,7 @@ def intercepted(observer: Observer) -> Iterator[None]:
         with _lock:
             _observers.remove(observer)
             if not _observers:
-                _bindings.close()
+                _remove()
 
 
 @contextmanager
@@ -91,204 +115,131 @@ def unobserved() -> Iterator[None]:
         _local.unobserved = before
 
 
-def _bind() -> None:
-    """Put an observed twin in the place of each function, in every module and under every name."""
-    twins = {id(operation.function): _observed(operation) for operation in OPERATIONS}
-    for name, module in list(sys.modules.items()):
-        # Inside torch they are looked up in these two.
-        if name.startswith("torch.") and name != "torch.linalg":
-            continue
-        for key, value in list(getattr(module, "__dict__", {}).items()):
-            twin = twins.get(id(value))
-            if twin is not None:
-                setattr(module, key, twin)
-                _bindings.callback(setattr, module, key, value)
-    # The method is inherited: to delete the twin is to have it back.
-    torch.Tensor.svd = _observed(METHOD)  # type: ignore[method-assign]
-    _bindings.callback(delattr, torch.Tensor, "svd")
+class Aside:
+    """Inside, no graph and no mode of the caller sees what is computed, and an error is logged.
 
-
-def _observed(operation: Operation) -> Callable[..., Any]:
-    @functools.wraps(operation.function)
-    def observed(*args: Any, **kwargs: Any) -> Any:
-        function = operation.function
-        for observer in () if _local.unobserved else tuple(_observers):
-            function = functools.partial(observer, operation, function)
-        return function(*args, **kwargs)
-
-    return observed
-
-
-@dataclass
-class CallRecord:
-    """What is known of one call. A number that has not arrived, or never will, is None."""
-
-    step: int
-    module: str
-    operation: str
-    shape: tuple[int, ...]
-    dtype: str
-    device: str
-    smallest_relative_gap: float | None = None
-    smallest_gap_by_norm: float | None = None
-    """Divided by ‖M‖, the largest magnitude of an eigenvalue."""
-    outputs_finite: bool | None = None
-    upstream_norms: dict[str, float] = field(default_factory=dict)
-    """Of the loss's gradients by the outputs, by the names of these."""
-    gradient_norm: float | None = None
-    """Of the gradient by M that the call gave."""
-
-    def line(self) -> bytes:
-        """As a line of JSON; NaN and infinities are words, as in a run's records."""
-
-        def encoded(values: Mapping[str, object]) -> dict[str, object]:
-            return {k: number(v) if isinstance(v, float) else v for k, v in values.items()}
-
-        content = encoded(asdict(self)) | {"upstream_norms": encoded(self.upstream_norms)}
-        return msgspec.json.encode(content) + b"\n"
-
-
-class Call:
-    """The tensors of one call, detached, for as long as its graph or its reading needs them.
-
-    `outputs` and `gradients` go by the names in `OUTPUTS`.
+    A training must not end because something could not be noted. This is a class, since it is
+    entered three times a call: a generator takes 10 µs.
     """
 
-    def __init__(self, operation: Operation, M: Tensor, record: CallRecord, *, again: bool) -> None:
-        self.operation = operation
-        self.record = record
-        self.again = again
-        """Whether it repeats an earlier call for a backward pass, as a checkpoint does."""
-        # A copy: what the caller later writes into M must not change what is saved.
-        self.matrix = M.detach().clone()
-        self.outputs: dict[str, Tensor] = {}
-        self.gradients: dict[str, Tensor] = {}
+    def __enter__(self) -> None:
+        self._before = _local.unobserved, torch.is_grad_enabled()
+        _local.unobserved = True
+        torch._C._set_grad_enabled(False)
+        self._functions = torch._C.DisableTorchFunction()
+        self._functions.__enter__()
+        self._modes = _disable_current_modes() if torch._C._len_torch_dispatch_stack() else None
+        if self._modes is not None:
+            self._modes.__enter__()
 
-    def returned(self, results: Sequence[Tensor]) -> Tensor:
-        """Take over the results; gives both smallest gaps and whether all is finite, `(3,)`."""
-        for name, result in zip(OUTPUTS[self.operation.name], results, strict=True):
-            self.outputs[name] = self._as_torch_linalg(name, result)
-        finite = torch.stack([output.isfinite().all() for output in self.outputs.values()]).all()
-        return torch.stack([*self.smallest_gaps().double().amin(1).unbind(), finite.double()])
-
-    def smallest_gaps(self) -> Tensor:
-        """The smallest gap of each matrix, by the larger neighbour and by ‖M‖: `(2, batch)`.
-
-        As `eigbench.spectra.relative_gaps` and `Neighbours.share` have them; infinite at n = 1.
-        """
-        svd = self.operation.name == "svd"
-        values = self.outputs["singular values" if svd else "eigenvalues"]
-        values = values.reshape(-1, values.shape[-1])
-        if values.shape[-1] < 2:
-            return values.new_full((2, len(values)), torch.inf)
-        ascending = values.flip(-1) if svd else values
-        upper = ascending[:, 1:]
-        norms = values.abs().amax(-1, keepdim=True).expand_as(upper)
-        magnitudes = torch.stack([upper.abs(), norms])
-        gaps: Tensor = ascending.diff() / torch.where(magnitudes == 0, 1, magnitudes)
-        return gaps.amin(-1)
-
-    def watch_gradients(
-        self, seen: Tensor, results: Sequence[Tensor], then: Callable[[Tensor], None]
-    ) -> None:
-        """Call `then` in each backward pass, with the norms `(outputs + 1,)` of its gradients.
-
-        The last one is that of the gradient by M, `seen`; an output without a gradient has 0.
-        """
-        names = OUTPUTS[self.operation.name]
-        for name, result in zip(names, results, strict=True):
-            if result.requires_grad:
-                result.register_hook(functools.partial(self._arrived, name))  # type: ignore[no-untyped-call]
-
-        def passed(gradient: Tensor | None) -> None:
-            if gradient is None:
-                return
-            with torch.no_grad():
-                zero = gradient.new_zeros((), dtype=torch.float64)
-                norms = [_norm(self.gradients[n]) if n in self.gradients else zero for n in names]
-                then(torch.stack([*norms, _norm(gradient)]))
-
-        seen.register_hook(passed)  # type: ignore[no-untyped-call]
-
-    def _arrived(self, name: str, gradient: Tensor | None) -> None:
-        if gradient is not None:  # None: the loss does not depend on this output
-            self.gradients[name] = self._as_torch_linalg(name, gradient)
-
-    def save(self, path: Path, cause: str, gradients: Mapping[str, Tensor], index: int) -> None:
-        """Write one matrix of the batch, by its index in the flattened batch."""
-        batch, record = self.matrix.shape[:-2], self.record
-        place = tuple(map(int, torch.unravel_index(torch.tensor(index), batch))) if batch else ()
-        write_call(
-            path,
-            self.matrix[place],
-            {name: value[place] for name, value in self.outputs.items()},
-            {name: value[place] for name, value in gradients.items()},
-            Origin(record.operation, cause, record.step, record.module, record.shape, place),
-        )
-
-    def first_failing(self, gradients: Mapping[str, Tensor]) -> int:
-        """The index in the flattened batch of the first matrix of which something is not finite.
-
-        If all numbers are finite, then its own backward pass was not, at the closest pair.
-        """
-        count = self.matrix.shape[:-2].numel()
-        for tensor in (self.matrix, *gradients.values(), *self.outputs.values()):
-            finite = tensor.isfinite().reshape(count, -1).all(dim=-1)
-            if not finite.all():
-                return int(finite.logical_not().int().argmax())
-        return int(self.smallest_gaps()[1].argmin())
-
-    def _as_torch_linalg(self, name: str, tensor: Tensor) -> Tensor:
-        turn = self.operation.gives_v and name == "right"
-        return tensor.detach().mT if turn else tensor.detach()
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> bool:
+        if self._modes is not None:
+            self._modes.__exit__(None, None, None)
+        self._functions.__exit__(None, None, None)
+        _local.unobserved, enabled = self._before
+        torch._C._set_grad_enabled(enabled)
+        if isinstance(error, Exception):
+            _log.error("eigbench.watch could not note a call: %s", error)
+        return isinstance(error, Exception)
 
 
-def _norm(gradient: Tensor) -> Tensor:
-    """In float64, in which the squares of float32 numbers do not overflow."""
-    norm: Tensor = torch.linalg.vector_norm(gradient.detach(), dtype=torch.float64)
-    return norm
+def values_of(tensor: Tensor) -> Tensor | None:
+    """The plain tensor inside what `torch.func.grad` wraps it in; None if there is none."""
+    functorch = torch._C._functorch
+    while functorch.is_gradtrackingtensor(tensor):
+        tensor = functorch.get_unwrapped(tensor)
+    plain = type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__
+    return tensor if plain and not functorch.is_functorch_wrapped_tensor(tensor) else None
 
 
-class Reading:
-    """Numbers `(k,)` on their way to the host: on CUDA copied to pinned memory, and an event."""
-
-    def __init__(self, values: Tensor) -> None:
-        self._values = values
-        self._event = None
-        if values.is_cuda:
-            self._values = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
-            self._values.copy_(values, non_blocking=True)
-            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._event.record(torch.cuda.current_stream(values.device))
-
-    def ready(self) -> bool:
-        """Whether `numbers` would not wait."""
-        return self._event is None or bool(self._event.query())  # type: ignore[no-untyped-call]
-
-    def numbers(self) -> list[float]:
-        """The numbers, once they have arrived."""
-        if self._event is not None:
-            self._event.synchronize()
-        numbers: list[float] = self._values.tolist()
-        return numbers
+def _install() -> None:
+    global _library  # noqa: PLW0603
+    places = [(name, key, _computing(name)) for name in CORES for key in DEVICES]
+    autograd = [f"Autograd{key}" for key in DEVICES]
+    places += [(name, key, _differentiating(name)) for name in DIFFERENTIATED for key in autograd]
+    places += [(name, key, _naming(name)) for name in COMPOSED for key in autograd]
+    _library = torch.library.Library("aten", "IMPL")
+    _retired.clear()
+    with warnings.catch_warnings():  # torch says once in a process that there was a kernel before
+        warnings.filterwarnings("ignore", ".*(overrid|Overrid)", UserWarning)
+        for name, key, make in places:
+            original = torch.library.get_kernel(f"aten::{name}", key)
+            _library.impl(name, make(original.call_boxed), key, with_keyset=True)
+            _retired.append(torch.library.get_kernel(f"aten::{name}", key))
 
 
-class Queue:
-    """Readings in the order in which they were started, each with what to do with its numbers."""
+def _remove() -> None:
+    _library._destroy()
 
-    def __init__(self) -> None:
-        self._pending: deque[tuple[Reading, Callable[[list[float]], None]]] = deque()
 
-    def push(self, reading: Reading, then: Callable[[list[float]], None]) -> None:
-        """Add one, and deal with those that are ready."""
-        self._pending.append((reading, then))
-        self.drain()
+Kernel = Callable[..., Any]
+"""Called with the dispatcher's keys, and the operator's arguments."""
 
-    def drain(self, *, wait: bool = False) -> None:
-        """Deal with the first ones that are ready; with all of them if `wait`."""
-        while self._pending:
-            reading, then = self._pending[0]
-            if not (wait or len(self._pending) > MOST_PENDING or reading.ready()):
-                return
-            self._pending.popleft()
-            then(reading.numbers())
+
+def _computing(operator: str) -> Callable[[Kernel], Kernel]:
+    """Makes the kernel of a device, which tells the observers."""
+    kind = CORES[operator]
+
+    def make(original: Kernel) -> Kernel:
+        def kernel(keys: Any, M: Tensor, *args: Any, **kwargs: Any) -> Any:
+            observers = () if _local.unobserved or M.numel() == 0 else tuple(_observers)
+            name = _local.name or kind
+            try:
+                results = original(keys, M, *args, **kwargs)
+            except LinAlgError as error:
+                with Aside():
+                    for observer in observers:
+                        observer.raised(kind, name, M, error)
+                raise
+            if observers:
+                with Aside():
+                    seen = [observer.returned(kind, name, M, results) for observer in observers]
+                    _local.seen = tuple(seen)
+                    _local.count += 1
+            return results
+
+        return kernel
+
+    return make
+
+
+def _naming(operator: str) -> Callable[[Kernel], Kernel]:
+    """Makes a kernel that does no more than to give what is called inside its name."""
+    name = operator.partition(".")[0].removeprefix("_").removeprefix("linalg_")
+
+    def make(original: Kernel) -> Kernel:
+        def kernel(keys: Any, *args: Any, **kwargs: Any) -> Any:
+            before, _local.name = _local.name, _local.name or name
+            try:
+                return original(keys, *args, **kwargs)
+            finally:
+                _local.name = before
+
+        return kernel
+
+    return make
+
+
+def _differentiating(operator: str) -> Callable[[Kernel], Kernel]:
+    """Makes a kernel of autograd, which has the call of the device followed."""
+
+    def make(original: Kernel) -> Kernel:
+        named = _naming(operator)(original)
+
+        def kernel(keys: Any, M: Tensor, *args: Any, **kwargs: Any) -> Any:
+            count = _local.count
+            results = named(keys, M, *args, **kwargs)
+            # Not of what vmap makes many calls of.
+            if _local.count == count + 1:
+                some = results if isinstance(results, tuple) else (results,)
+                nodes = (result.grad_fn for result in some if result.grad_fn is not None)
+                node = next(nodes, None)
+                if node is not None:
+                    with Aside():
+                        for seen in _local.seen:
+                            seen.follow(node, M, some)
+            return results
+
+        return kernel
+
+    return make

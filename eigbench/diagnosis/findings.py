@@ -13,15 +13,15 @@ import numpy as np
 from eigbench.data.matrices import SYMMETRY_TOLERANCE
 from eigbench.diagnosis import page
 from eigbench.diagnosis.census import FLOAT32, NAMED, Census, Group
-from eigbench.diagnosis.matrices import Matrices
+from eigbench.diagnosis.matrices import Matrices, Numbers
 from eigbench.diagnosis.questions import TORCH, YOURS
 from eigbench.diagnosis.sees import EXISTS, NO_DERIVATIVE
-from eigbench.diagnosis.spectrum import Spectrum, spectrum_of, unit
+from eigbench.diagnosis.spectrum import Spectrum, granularity, spectrum_of, unit
 from eigbench.diagnosis.trials import Answer, GradientOutcome, MatrixMeasurement, Trial
 
 PRINTED = 4
 """A gradient of at most this size is printed whole."""
-COARSE = 2.0**-16
+COARSE, WRITTEN = 2.0**-16, {0.25, 0.5, 1.0}
 """Entries that are multiples of more than this, by ‖M‖, are a difference of larger numbers."""
 FAILED = (GradientOutcome.NAN, GradientOutcome.INFINITE, GradientOutcome.RAISED)
 
@@ -202,7 +202,7 @@ def _all(evidence: Evidence) -> Iterator[MatrixFinding]:
         if (
             kind in {"asymmetric", "indefinite"}
             and spectrum.negative
-            and (grain := _grain(spectrum))
+            and (grain := _grain(spectrum, entries))
         ):
             if not cancelled:
                 cancelled = True
@@ -236,14 +236,14 @@ def _answer_of(evidence: Evidence, index: int, use: str) -> Answer | None:
     return next((a for a in answers if any(trial.cure.regularised for trial in a.trials)), None)
 
 
-def _grain(spectrum: Spectrum) -> float:
+def _grain(spectrum: Spectrum, entries: Numbers) -> float:
     """What all entries are multiples of, where that says that larger numbers were subtracted.
 
-    Whole numbers alone say nothing: a Laplacian of a graph has them.
+    Halves and whole numbers say nothing: people write them.
     """
-    grain = spectrum.granularity
-    coarse = grain > COARSE * spectrum.norm and grain / spectrum.unit > spectrum.norm
-    return grain if coarse and grain != 1 else 0.0
+    grain = granularity(entries)
+    coarse = grain > COARSE * spectrum.norm
+    return grain if coarse and grain not in WRITTEN else 0.0
 
 
 def _fails(trial: Trial | None) -> bool:

@@ -16,9 +16,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eigbench.data.matrices import NamedArray, as_numpy, dtype_name, read_arrays, reading
-from eigbench.diagnosis.page import first_line, one_line
-from eigbench.errors import InputError, at
+from eigbench.data.matrices import (
+    LONGEST_NAME,
+    NamedArray,
+    as_numpy,
+    bytes_of,
+    dtype_name,
+    load_pt,
+    read_arrays,
+    reading,
+    require_room,
+)
+from eigbench.diagnosis.page import first_line
+from eigbench.errors import InputError, at, printable
 from eigbench.runs.store import write_whole
 
 FORMATS = "eigbench-watch-1", "eigbench-watch-2"
@@ -204,7 +214,8 @@ def _own(
         return {}
     outputs = " or ".join(f"({', '.join(names)})" for names in OUTPUTS.values())
     raise InputError(
-        f"no gradient for {key}: there are {', '.join(given)}; right are the same keys as the "
+        f"no gradient for {printable(key, LONGEST_NAME)}: there are "
+        f"{printable(', '.join(given), LONGEST_NAME)}; right are the same keys as the "
         f"matrices have, or for a single array some of {outputs}"
     )
 
@@ -220,7 +231,7 @@ def _stack(array: NamedArray, gradients: Mapping[str, NamedArray]) -> Stack:
     of_M = {name: _numbers(one) for name, one in gradients.items()}
     _require_fitting(f"the gradient of {array.key or 'M'}, ", of_M, entries, decomposition)
     return Stack(
-        one_line(array.key) or "M",
+        printable(array.key, LONGEST_NAME) or "M",
         entries.reshape(-1, m, n),
         array.dtype,
         decomposition,
@@ -255,6 +266,10 @@ def _require_fitting(
             raise InputError(f"{what}{name}, is complex; real numbers are right")
 
 
+def _reason(error: Exception) -> str:
+    return printable(first_line(error), 2 * LONGEST_NAME)
+
+
 def _array(key: str, value: Any) -> NamedArray:
     try:
         if isinstance(value, Tensor):
@@ -262,7 +277,7 @@ def _array(key: str, value: Any) -> NamedArray:
         array: NDArray[Any] = np.asarray(value)
     # Each kind of tensor has its own error for what has no values, such as one on meta.
     except Exception as error:
-        raise InputError(f"{key} is not an array of numbers: {first_line(error)}") from error
+        raise InputError(f"{key} is not an array of numbers: {_reason(error)}") from error
     return NamedArray(key, array, str(array.dtype), key)
 
 
@@ -285,11 +300,15 @@ def write_call(
 
     The matrix is `(m, n)`; the parts of `Upstream` go by the names in `OUTPUTS`.
     """
+
+    def kept(tensor: Tensor) -> Tensor:  # without the batch that it may be a view of
+        return tensor.cpu().resolve_conj().resolve_neg().clone()
+
     content = {
         "format": FORMATS[-1],
-        "matrix": matrix.cpu().clone(),
+        "matrix": kept(matrix),
         "decomposition": decomposition,
-        **{part: {k: v.cpu().clone() for k, v in some.items()} for part, some in parts.items()},
+        **{part: {k: kept(v) for k, v in some.items()} for part, some in parts.items()},
         **asdict(origin),
     }
     buffer = io.BytesIO()
@@ -302,8 +321,11 @@ def read_call(path: Path) -> Stack | None:
     if path.suffix.lower() != ".pt":
         return None
     with reading(path):
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    if not (isinstance(content, dict) and content.get("format") in FORMATS):
+        content = load_pt(path)
+        parts = content.values() if isinstance(content, dict) else ()
+        nested = (x for one in parts for x in (one.values() if isinstance(one, dict) else [one]))
+        require_room(path, [bytes_of(one) for one in nested if isinstance(one, Tensor)])
+    if not (isinstance(content, dict) and str(content.get("format")) in FORMATS):
         return None
     with at(f"cannot read {path}"):
         return _call_of(content)
@@ -312,7 +334,7 @@ def read_call(path: Path) -> Stack | None:
 def _call_of(content: Mapping[str, Any]) -> Stack:
     origin = _origin(content)
     decomposition = content.get("decomposition", origin.operation)
-    if decomposition not in OUTPUTS:
+    if decomposition not in [*OUTPUTS]:  # a list: it may be anything
         raise InputError(f"its decomposition is {decomposition!r}; eigh or svd is right")
     matrix = content.get("matrix")
     M = _numbers(_tensor("its matrix", matrix))
@@ -328,8 +350,7 @@ def _call_of(content: Mapping[str, Any]) -> Stack:
         named = {name: _numbers(_tensor(f"its {part}, {name},", x)) for name, x in some.items()}
         _require_fitting(f"its {part}, ", named, M, decomposition)
         parts[part] = {name: values[None] for name, values in named.items()}
-    dtype = origin.given_dtype or dtype_name(matrix)
-    return Stack("M", M[None], dtype, decomposition, **parts, origin=origin)
+    return Stack("M", M[None], dtype_name(matrix), decomposition, **parts, origin=origin)
 
 
 def _origin(content: Mapping[str, Any]) -> Origin:
@@ -338,7 +359,7 @@ def _origin(content: Mapping[str, Any]) -> Origin:
             {part.name: content.get(part.name) for part in fields(Origin)}, Origin
         )
     except msgspec.ValidationError as error:
-        raise InputError(f"a part of the saved call is not right: {first_line(error)}") from error
+        raise InputError(f"a part of the saved call is not right: {_reason(error)}") from error
 
 
 def _tensor(name: str, value: Any) -> NamedArray:

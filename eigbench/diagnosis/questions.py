@@ -444,13 +444,9 @@ def _of_triples(
         call, result = "s = torch.linalg.svdvals({M})", "s"
     plain = tuple(Cure(TORCH, p, call.format(M=M), result) for p, M in casts)
     gradients = spectrum.matrix.upstream.gradients
-    values = gradients.get("singular values", np.zeros(1))
-    if seen.kind == "separated" or not seen.vectors or np.abs(values).any() or spectrum.zeros:
+    if seen.function != "polar" or "left" not in gradients:
         return plain
-    # Nothing by the singular values, and no basis: of the leading ones alone, or the polar factor.
     (polar,) = [one for one in _singular(spectrum) if one.use == "polar"]
     outputs = given_outputs(spectrum)
-    if "left" not in gradients:
-        return plain
     weight = gradients["left"][:, : spectrum.size] @ outputs["right"][: spectrum.size]
     return tuple(replace(cure, weight=weight) for cure in polar.cures) + plain

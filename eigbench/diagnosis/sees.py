@@ -38,13 +38,16 @@ NAMED: dict[str, SpectralFunction] = {
     "identity": Identity(),
 }
 
-Kind = Literal["separated", "blind", "function", "free", "zeros", "basis", "values", "phase"]
+Kind = Literal[
+    "separated", "blind", "function", "free", "zeros", "singular", "basis", "values", "phase"
+]
 """separated: nothing ties; blind: the loss does not see the tied vectors; function: it fits a
 function of M; free: it depends on no basis, and what was saved does not determine its gradient;
-zeros: the same, at singular values of zero; basis: it depends on which basis of a tie it gets;
+zeros: the same, at singular values of zero; singular: it is one of a root or a logarithm of M,
+which is singular; basis: it depends on which basis of a tie it gets;
 values: on which of some tied eigenvalues; phase: on the phase of a complex eigenvector."""
 EXISTS = frozenset({"separated", "blind", "function"})
-NO_DERIVATIVE = frozenset({"basis", "values", "phase"})
+NO_DERIVATIVE = frozenset({"singular", "basis", "values", "phase"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,8 +159,12 @@ def _channel(
         where = tuple(map(int, np.flatnonzero(inside.max(axis=0) > tolerance * largest)))
         return LossView("basis", None, where, residual)
     gap = np.where(same, 1.0, values[None, :] - values[:, None])
+    # What is zero to rounding is zero: a narrow gap would make a gradient of it.
+    skew = np.where(np.abs(skew) <= tolerance * largest, 0, skew)
     core = np.where(same, 0, skew / (2 * gap)) + np.diag(by_values)
     function = _fitting(spectrum, A, by_values)
+    if spectrum.zeros and function not in {"", "identity"}:
+        return LossView("singular", None, tuple(range(spectrum.zeros)), function=function)
     if not spectrum.ties:
         return core, "separated", (), function
     if function:
@@ -268,6 +275,8 @@ def _svd(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
     if isinstance(found, LossView):
         return found
     core, kind, indices, function = found
+    if not by_values.any() and not core.any() and not zeros:
+        function = "polar"  # U and V turn against each other alone, as in U Vᴴ
     difference = A_left - A_right
     values = spectrum.values
     both_zero = np.arange(k) < zeros

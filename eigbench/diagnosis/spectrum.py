@@ -162,19 +162,18 @@ class Spectrum:
         relative = np.where(gaps > self.floor, gaps / np.where(size > 0, size, 1), 0)
         return 0 if not relative.any() else self.size - 1 - int(relative.argmax())
 
-    @functools.cached_property
-    def granularity(self) -> float:
-        """The largest power of two of which every entry is a multiple; 0 for a zero matrix."""
-        entries = self.matrix.entries
-        parts = np.abs(np.concatenate([entries.real.ravel(), entries.imag.ravel()]))
-        parts = parts[parts > 0]
-        if not len(parts):
-            return 0.0
-        fraction, exponent = np.frexp(parts)
-        bits = (fraction * 2.0**53).astype(np.int64)
-        trailing = np.log2((bits & -bits).astype(np.float64))
-        lowest: int = np.min(exponent - 53 + trailing).astype(int).item()
-        return math.ldexp(1.0, lowest)
+
+def granularity(entries: Numbers) -> float:
+    """The largest power of two of which every entry is a multiple; 0 if all are zero."""
+    parts = np.abs(np.concatenate([entries.real.ravel(), entries.imag.ravel()]))
+    parts = parts[parts > 0]
+    if not len(parts):
+        return 0.0
+    fraction, exponent = np.frexp(parts)
+    bits = (fraction * 2.0**53).astype(np.int64)
+    trailing = np.log2((bits & -bits).astype(np.float64))
+    lowest: int = np.min(exponent - 53 + trailing).astype(int).item()
+    return math.ldexp(1.0, lowest)
 
 
 def unit_of(matrix: GivenMatrix) -> float:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import eigbench
-from eigbench.diagnosis.matrices import OUTPUTS, GivenMatrix, Numbers
+from eigbench.diagnosis.matrices import FUNCTION, OUTPUTS, GivenMatrix, Numbers
 from eigbench.diagnosis.page import first_line
 from eigbench.diagnosis.questions import YOURS, Cure, Question, questions_of
 from eigbench.diagnosis.sees import LossView, given_outputs, view
@@ -153,13 +153,6 @@ class _Bench:
         self.spectrum = spectrum
         self.dtype = _dtype(spectrum.matrix)
         self.matrices = [spectrum.matrix.entries, *copies(spectrum, self.dtype)]
-        shape, n = spectrum.matrix.entries.shape, max(spectrum.matrix.entries.shape)
-        rng = np.random.default_rng(n)
-        self.W: Numbers = rng.standard_normal(shape)
-        self.w: Numbers = rng.standard_normal(n)
-        if spectrum.complex:
-            self.W = self.W + 1j * rng.standard_normal(shape)
-            self.w = self.w + 1j * rng.standard_normal(n)
         gaps = np.diff(spectrum.values)
         smallest = float(gaps[gaps > spectrum.floor].min(initial=spectrum.norm))
         self.pairs: list[Pairs] = []
@@ -169,6 +162,26 @@ class _Bench:
             if first.digits > 16:  # slow
                 del self.matrices[1 + FEW_COPIES :]
             self.pairs = [first, *(pairs_of(one, smallest) for one in self.matrices[1:])]
+        self._weights = [self._drawn(which) for which in range(len(self.matrices))]
+
+    def _drawn(self, which: int) -> tuple[Numbers, Numbers]:
+        """∂L/∂result of a drawn loss: `(m, n)` of matrices, `(n,)` of vectors.
+
+        It sees all pairs of vectors about alike. One that hardly sees the vectors of a narrow gap
+        would measure how rounding turns these, and not how good a gradient is.
+        """
+        if self.spectrum.svd:
+            left, _, right = np.linalg.svd(self.matrices[which], full_matrices=True)
+            right = right.conj().T
+        else:
+            wide = np.complex128 if self.spectrum.complex else np.float64
+            left = right = np.asarray(self.pairs[which].vectors, dtype=wide)
+        shape = len(left), len(right)
+        rng = np.random.default_rng(shape)
+        seen = rng.uniform(0.5, 1, shape) * rng.choice([-1.0, 1.0], shape)
+        seen = seen if self.spectrum.svd else np.triu(seen) + np.triu(seen, 1).T
+        W: Numbers = left @ seen @ right.conj().T
+        return W, left @ rng.choice([-1.0, 1.0], len(left))
 
     @property
     def digits(self) -> int:
@@ -181,22 +194,20 @@ class _Bench:
             # The sum of squares of all values: ‖M‖².
             entries = self.matrices[which]
             return 2 * (entries if self.spectrum.svd else hermitian_part(entries))
-        weight = self.weight(cure)
+        weight = self.weight(cure, which)
         if cure.target.odd:
             return of_odd_function(self.matrices[which], cure.target, weight)
         return of_function(self.pairs[which], cure.target, weight)
 
-    def weight(self, cure: Cure) -> Numbers:
+    def weight(self, cure: Cure, which: int) -> Numbers:
         """∂L/∂result: of a vector v of the loss |⟨w, v⟩|², w wᴴ."""
         if cure.weight is not None:
             return cure.weight
-        given = self.spectrum.matrix.upstream.gradients.get("function")
+        given = self.spectrum.matrix.upstream.gradients.get(FUNCTION)
         if cure.result == "S" and given is not None:
             return given
-        if cure.result == "v":
-            w = self.w[: self.spectrum.size]
-            return w[:, None] * w.conj()
-        return self.W
+        W, w = self._weights[which]
+        return w[:, None] * w.conj() if cure.result == "v" else W
 
 
 def _dtype(matrix: GivenMatrix) -> torch.dtype:
@@ -223,7 +234,8 @@ def copies(spectrum: Spectrum, dtype: torch.dtype) -> list[Numbers]:
         rounded = torch.as_tensor(one).to(dtype)
         wide = torch.complex128 if rounded.is_complex() else torch.float64
         copied.append(rounded.to(wide).numpy())
-    return copied
+    # Near the largest number a copy may overflow.
+    return [one for one in copied if np.isfinite(one).all()]
 
 
 def _answer(question: Question, bench: _Bench, seen: LossView | None) -> Answer:
@@ -250,7 +262,7 @@ def _trial(question: Question, cure: Cure, bench: _Bench, seen: LossView | None)
         return Trial(cure, (_attempt(gradient, bench, 0, seen.gradient),))
     attempts = []
     for which in range(len(bench.matrices)):
-        gradient = functools.partial(_drawn_loss, cure, bench)
+        gradient = functools.partial(_drawn_loss, cure, bench, which)
         attempts.append(_attempt(gradient, bench, which, bench.exact(cure, which)))
     return Trial(cure, tuple(attempts))
 
@@ -262,17 +274,18 @@ def execute(cure: Cure, M: Tensor) -> tuple[Tensor, ...]:
     return tuple(scope[name] for name in cure.result.split(", "))  # type: ignore[misc]
 
 
-def _drawn_loss(cure: Cure, bench: _Bench, M: Tensor) -> tuple[Tensor, ...]:
+def _drawn_loss(cure: Cure, bench: _Bench, which: int, M: Tensor) -> tuple[Tensor, ...]:
     """The loss of what a cure computes, and the results."""
     results = execute(cure, M)
     first = results[0]
     if cure.result == "values":
         return ((first**2).sum(), *results)
+    product = first
     if cure.result == "v":
-        w = torch.as_tensor(bench.w[: len(first)]).to(first)
-        return ((w.conj() @ first).abs() ** 2, *results)
-    product = first if len(results) == 1 else torch.outer(first, results[1].conj())
-    weight = torch.as_tensor(bench.weight(cure)).to(product)
+        product = torch.outer(first, first.conj())
+    if len(results) == 2:
+        product = torch.outer(first, results[1].conj())
+    weight = torch.as_tensor(bench.weight(cure, which)).to(product)
     return ((weight.conj() * product).sum().real, *results)
 
 
@@ -373,7 +386,7 @@ def _method_attempt(method: Method, cure: Cure, bench: _Bench, dtype: torch.dtyp
     assert target is not None and target.function is not None  # noqa: S101, PT018 - of `_TABLED`
     M = hermitian_part(bench.matrices[0])
     X = torch.as_tensor(M + target.shift * np.eye(len(M)), dtype=dtype)
-    weight = hermitian_part(bench.weight(cure))
+    weight = hermitian_part(bench.weight(cure, 0))
     if not X.isfinite().all():
         return Attempt(GradientOutcome.REFUSED, reason=f"M does not fit into {dtype}")
     try:

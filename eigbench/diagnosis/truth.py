@@ -7,6 +7,7 @@ gradients follow torch's convention: `dL = Re ⟨gradient, dM⟩`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -55,7 +56,9 @@ def pairs_of(entries: Numbers, smallest: float) -> Pairs:
     norm = float(np.abs(M).max(initial=0)) or 1.0
     doubtful = len(M) * unit("float64") / DOUBT * norm > smallest
     if doubtful and len(M) <= LARGEST_IN_MPMATH:
-        return _by_mpmath(M)
+        # Where its iteration does not converge, float64 is all that there is.
+        with contextlib.suppress(RuntimeError, ZeroDivisionError):
+            return _by_mpmath(M)
     values, vectors = np.linalg.eigh(M / norm)
     return Pairs(values * norm, vectors, 16)
 
@@ -68,8 +71,10 @@ def _by_mpmath(M: Numbers) -> Pairs:
     context = mpmath.MPContext()
     context.dps = DIGITS
     solve = context.eighe if np.iscomplexobj(M) else context.eigsy
-    values, vectors = solve(context.matrix(M.tolist()))
-    values = np.array(values.tolist(), dtype=object).ravel()
+    # By a power of two, which rounds nothing: near 1e308 its iteration does not converge.
+    scale = 2.0 ** np.floor(np.log2(np.abs(M).max() or 1))
+    values, vectors = solve(context.matrix((M / scale).tolist()))
+    values = np.array(values.tolist(), dtype=object).ravel() * context.mpf(scale)
     order = np.argsort(values)
     columns = np.array(vectors.tolist(), dtype=object)
     return Pairs(values[order], columns[:, order], DIGITS)

@@ -1,4 +1,4 @@
-"""`eigbench.watch`: every `torch.linalg.eigh` and `svd` of a training, until one fails."""
+"""`eigbench.watch`: every eigendecomposition and SVD of a training, until one fails."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import itertools
 import logging
 import math
 import re
+import threading
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from eigbench.data.matrices import dtype_name
 from eigbench.diagnosis import page
-from eigbench.diagnosis.calls import Call, CallRecord, Operation, Queue, Reading, intercepted
+from eigbench.diagnosis.calls import Decomposition, intercepted
 from eigbench.diagnosis.diagnose import diagnose
-from eigbench.diagnosis.page import first_line
+from eigbench.diagnosis.page import first_line, one_line
+from eigbench.diagnosis.recording import Call, CallRecord, Queue, Reading
 from eigbench.errors import InputError
-from eigbench.methods.calling import composing
 from eigbench.report.numbers import NOTHING
 from eigbench.report.render import table
 from eigbench.runs.store import RECORDS, REPORT, write_whole
@@ -35,6 +35,8 @@ FAILURE = "first-failure.pt"
 FROM_ABOVE = "first-from-above.pt"
 """Of a gradient that was not finite before it reached the decomposition."""
 CLOSEST = "closest.pt"
+VECTORS = ("eigh", "svd")
+"""The operations that return vectors, whose gradients divide by gaps."""
 
 _log = logging.getLogger("eigbench")
 
@@ -45,7 +47,7 @@ def watch(
     *,
     keep: int = 10_000,
 ) -> Watch:
-    """Record every `torch.linalg.eigh` and `svd` inside a `with`, and keep the first that fails.
+    """Record every decomposition of torch inside a `with`, and keep the first that fails.
 
         with eigbench.watch(model):
             train(model)
@@ -57,10 +59,14 @@ def watch(
     norms of gradients) and `report.md`. If nothing failed, the report is of the matrix with the
     smallest gap. `folder` gets a number if it exists; see `Watch.folder`.
 
+    Seen are `eigh`, `eigvalsh`, `svd`, `svdvals`, `pinv`, `matrix_norm`, `norm` and `cond` of
+    `torch.linalg`, and what computes with them, real and complex, in all threads, under autocast
+    and `torch.func`; in compiled code, and in methods with a backward pass of their own, without
+    gradients. `eigbench.diagnosis.calls` says how.
+
     With a `model` each call has the name of the innermost module that made it. Steps are those of
-    any optimiser of torch. Calls in compiled code and under `torch.func` are not seen; those in
-    methods with a backward pass of their own are, without gradients. `watch` changes no result
-    and, on CUDA, waits for nothing; what it cannot write it logs. One may be inside another.
+    any optimiser of torch. `watch` changes no result and, on CUDA, waits for nothing; what it
+    cannot write it logs. One may be inside another.
     """
     if type(keep) is not int or keep < 1:
         raise InputError(f"keep must be a whole number, 1 or more, not {keep!r}")
@@ -153,7 +159,7 @@ class Sums:
 
 
 class CallObserver:
-    """Makes the watched calls, notes them, and saves matrices in a folder.
+    """Notes the calls that `intercepted` tells of, and saves matrices in a folder.
 
     It saves the first call that fails, or else the one with the smallest gap by ‖M‖. `where()`
     gives the step and the module. Numbers are read when the device has them.
@@ -167,50 +173,44 @@ class CallObserver:
         self._where = where
         self._queue = Queue()
         self._open = True
-        self._closest: tuple[float, Call] | None = None
+        self._closest: tuple[tuple[bool, float], Call] | None = None
+        # Calls come from any thread; reading one may save another.
+        self._lock = threading.RLock()
 
     def close(self) -> None:
         """Wait for what is under way; later backward passes are not noted."""
-        self._open = False
-        self._queue.drain(wait=True)
+        with self._lock:
+            self._open = False
+            self._queue.drain(wait=True)
         if self._closest is not None and kept_in(self._folder) is None:
             call = self._closest[1]
             cause = "nothing failed; this matrix has the smallest gap by ‖M‖ of all"
             call.save(self._folder / CLOSEST, cause, {}, int(call.smallest_gaps()[1].argmin()))
 
-    def __call__(
-        self, operation: Operation, function: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> Any:
-        """Make one call of a watched function, and note it."""
-        name = next((key for key in ("A", "input") if key in kwargs), "")
-        M = args[0] if args else kwargs.get(name)
-        if not _is_observable(M) or kwargs.get("out") is not None:
-            return function(*args, **kwargs)
-        differentiated = torch.is_grad_enabled() and M.requires_grad
-        # A view, whose gradient is that of this call alone, whatever else is made of M.
-        seen = M.view_as(M) if differentiated else M
-        if args:
-            args = (seen, *args[1:])
-        else:
-            kwargs = {**kwargs, name: seen}
-        call = self._noted(operation, M)
-        try:
-            results = function(*args, **kwargs)
-        except LinAlgError as error:
-            self._raised(call, error)
-            raise
-        with torch.no_grad():
-            numbers = Reading(call.returned(results))
-        self._queue.push(numbers, partial(self._returned, call))
-        if differentiated:
-            call.watch_gradients(seen, results, partial(self._passed, call))
-        return results
+    def returned(
+        self, kind: Decomposition, name: str, M: Tensor, results: Sequence[Tensor]
+    ) -> Call:
+        """Note a call."""
+        with self._lock:
+            call = self._noted(kind, name, M)
+            self._queue.push(Reading(call.returned(results)), partial(self._read, call))
+        return call
 
-    def _noted(self, operation: Operation, M: Tensor) -> Call:
-        dtype = str(M.dtype).removeprefix("torch.")
-        record = CallRecord(*self._where(), operation.name, tuple(M.shape), dtype, str(M.device))
-        # In a backward pass a checkpoint computes again what it has computed before.
-        call = Call(operation, M, record, again=torch._C._current_graph_task_id() != -1)
+    def raised(self, kind: Decomposition, name: str, M: Tensor, error: Exception) -> None:
+        """Note a call that did not converge, and save its matrix."""
+        with self._lock:
+            call = self._noted(kind, name, M)
+            call.record.outputs_finite = False
+            self._sums(call).not_finite += not call.again
+            # torch names the matrix of a batch in its message only.
+            found = re.search(r"Batch element (\d+)", str(error))
+            index = None if found is None else int(found[1])
+            self._save(call, f"it raised ({first_line(error)})", {}, index)
+
+    def _noted(self, kind: Decomposition, name: str, M: Tensor) -> Call:
+        where = (*self._where(), name, tuple(M.shape))
+        record = CallRecord(*where, dtype_name(M), str(M.device))
+        call = Call(kind, M, record, self._passed)
         if not call.again:
             self.records.append(record)
             self._sums(call).calls += 1
@@ -221,15 +221,7 @@ class CallObserver:
         size = f"{record.shape[-2]}×{record.shape[-1]}, {record.dtype}"
         return self.sums[record.module, record.operation, size]
 
-    def _raised(self, call: Call, error: Exception) -> None:
-        call.record.outputs_finite = False
-        self._sums(call).not_finite += not call.again
-        # torch names the matrix of a batch in its message only.
-        found = re.search(r"Batch element (\d+)", str(error))
-        index = None if found is None else int(found[1])
-        self._save(call, f"it raised ({first_line(error)})", {}, index)
-
-    def _returned(self, call: Call, numbers: list[float]) -> None:
+    def _read(self, call: Call, numbers: list[float]) -> None:
         relative, share, finite = numbers
         record, sums = call.record, self._sums(call)
         record.smallest_relative_gap, record.smallest_gap_by_norm = relative, share
@@ -241,19 +233,21 @@ class CallObserver:
             sums.smallest_gap = min(both, key=itemgetter(0))
         if not record.outputs_finite:
             self._save(call, "its result was not finite", {})
-        elif self._closest is None or share < self._closest[0]:
-            self._closest = (share, call)
+            return
+        # A gap matters to vectors: what computes values alone comes second.
+        rank = (record.operation not in VECTORS, share)
+        if self._closest is None or rank < self._closest[0]:
+            self._closest = (rank, call)
 
-    def _passed(self, call: Call, norms: Tensor) -> None:
-        if self._open:
-            gradients, call.gradients = call.gradients, {}
-            self._queue.push(Reading(norms), partial(self._read_norms, call, gradients))
+    def _passed(self, call: Call, gradients: dict[str, Tensor], norms: Tensor) -> None:
+        with self._lock:
+            if self._open:
+                self._queue.push(Reading(norms), partial(self._read_norms, call, gradients))
 
     def _read_norms(self, call: Call, gradients: dict[str, Tensor], numbers: list[float]) -> None:
         *upstream, norm = numbers
         record, sums = call.record, self._sums(call)
-        named = zip(call.outputs, upstream, strict=True)
-        record.upstream_norms = {name: value for name, value in named if name in gradients}
+        record.upstream_norms = dict(zip(gradients, upstream, strict=True))
         record.gradient_norm = norm
         sums.differentiated += 1
         if all(map(math.isfinite, numbers)):
@@ -283,22 +277,11 @@ class CallObserver:
             return
         _log.warning(
             "eigbench.watch: torch.linalg.%s at step %d: %s. Saved; see: eigbench diagnose %s",
-            call.operation.name,
+            call.record.operation,
             call.record.step,
             cause,
-            path,
+            one_line(str(path)),
         )
-
-
-def _is_observable(M: Any) -> TypeGuard[Tensor]:
-    """Whether M is a plain tensor of real numbers, whose decomposition can be looked at."""
-    return (
-        isinstance(M, Tensor)
-        and M.dtype in {torch.float32, torch.float64}
-        and M.ndim >= 2
-        and M.numel() > 0
-        and not composing()
-    )
 
 
 def kept_in(folder: Path) -> Path | None:

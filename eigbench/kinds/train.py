@@ -69,6 +69,16 @@ RECIPES: dict[str, dict[str, Any]] = {
 """How to train; "modern" also takes bfloat16 where there is CUDA."""
 
 
+BY_STEP = ("loss", "gradient_norm", "layer_gradient_norm", "step_seconds")
+"""The series of a trial, in the order of its record: a value a step."""
+BY_STEP_WITH_PAIRS = (
+    "rank_kept", "mean_neighbour_ratio", "neighbour_ratio_above_epsilon", "smallest_relative_gap",
+)  # fmt: skip
+"""Likewise, of a layer that decomposes; empty for others."""
+BY_EPOCH = ("validation_error", "validation_loss", "epoch_steps")
+"""A value an epoch."""
+
+
 def data_name(source: str) -> str:
     """What a data set is called in a case: its own name, or the folder's."""
     return "cifar10-mini" if source == "mini" else Path(source).resolve().name

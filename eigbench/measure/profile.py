@@ -10,6 +10,7 @@ from functools import partial
 
 import torch
 
+from eigbench.errors import RunStopped, in_one_line
 from eigbench.kinds.profile import REFERENCES, ProfileCase
 from eigbench.measure.anatomy import anatomy, matmul_flops_per_second
 from eigbench.measure.contestants import make
@@ -41,18 +42,18 @@ class Profiler:
             self._by_workload.setdefault(case.workload.id, []).append(case)
         self._keep = keep
         self._build = build
-        self._found: dict[str, Measurement | Exception] = {}
+        self._found: dict[str, Measurement | BaseException] = {}
 
     def __call__(self, case: ProfileCase) -> Measurement:
         """One case's measurement; raises what its contestant raised."""
         if case.id not in self._found:
             self._found = self._measure(self._by_workload[case.workload.id])
         outcome = self._found.pop(case.id)
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
-    def _measure(self, cases: Sequence[ProfileCase]) -> dict[str, Measurement | Exception]:
+    def _measure(self, cases: Sequence[ProfileCase]) -> dict[str, Measurement | BaseException]:
         device = torch.device(cases[0].device)
         keep_freed_memory()
         give_back_freed_memory()
@@ -68,7 +69,7 @@ class Profiler:
             reference = _reference(cases, outcomes)
             return {
                 name: outcome
-                if isinstance(outcome, Exception)
+                if isinstance(outcome, BaseException)
                 else self._record(by_id[name], contestants[name], outcome, reference, clock)
                 for name, outcome in outcomes.items()
             }
@@ -93,8 +94,10 @@ class Profiler:
         labels.update({name: [word] for name, word in contestant.labels.items()})
         try:
             self._take_apart(case, contestant, samples, labels)
-        except Exception as error:  # noqa: BLE001 - the times stand, whatever a profiler meets
-            labels["anatomy_failed"] = [f"{type(error).__name__}: {error}".splitlines()[0]]
+        except (RunStopped, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 - the times stand, whatever a profiler meets
+            labels["anatomy_failed"] = [in_one_line(error)]
         return Measurement(samples, labels)
 
     def _take_apart(

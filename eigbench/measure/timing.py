@@ -101,7 +101,7 @@ class Times:
         return min(map(len, self.seconds.values()), default=0)
 
 
-Outcome = Times | Exception
+Outcome = Times | BaseException
 
 
 def interleave(
@@ -143,7 +143,9 @@ def _kept(outcomes: dict[Key, Outcome], key: Key) -> Iterator[None]:
     """Whatever a contestant raises is its outcome; the others go on."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001
         outcomes[key] = error.with_traceback(None)  # which would hold on to its tensors
 
 

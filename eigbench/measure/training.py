@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
+from eigbench.errors import in_one_line
 from eigbench.kinds.train import TrainCase
 from eigbench.measure.measurement import Measurement
 from eigbench.measure.process import PeakMemory, keep_freed_memory
@@ -31,6 +33,10 @@ class Checkpoints(Protocol):
 
     def save(self, case_id: str, state: dict[str, Any]) -> None:
         """Replace what was saved before."""
+        ...
+
+    def own(self, case_id: str) -> AbstractContextManager[None]:
+        """Inside, whatever is raised ends the run: what was saved is not of this case."""
         ...
 
 
@@ -56,9 +62,9 @@ def measure_training(
     with determinism(case):
         memory = PeakMemory(torch.device(case.device))
         trial = Trial(case, images)
-        saved = checkpoints.load(case.id) if checkpoints is not None else None
-        if saved is not None:
-            trial.restore(saved)
+        if checkpoints is not None and (saved := checkpoints.load(case.id)) is not None:
+            with checkpoints.own(case.id):
+                trial.restore(saved)
         cause = ""
         try:
             _train(trial, checkpoints, watch)
@@ -110,7 +116,7 @@ def _step(trial: Trial) -> float:
         trial.optimiser.step()
         trial.scheduler.step()
     except LinAlgError as error:
-        reason = next(iter(str(error).splitlines()), "no message")
+        reason = in_one_line(error).partition(": ")[2]
         raise _Diverged(_cause(trial, f"decomposition did not converge: {reason}")) from error
     # What follows is diagnosis. A step that was not finite has spoiled the weights by now, but it
     # is the last one.

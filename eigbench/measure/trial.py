@@ -22,7 +22,13 @@ from eigbench.data.augment import (
 from eigbench.data.images import ImageSet, limited, load_images, split_validation
 from eigbench.errors import InputError, RunStopped, at
 from eigbench.kinds.base import DIGITS
-from eigbench.kinds.train import TrainCase, Training
+from eigbench.kinds.train import (
+    BY_EPOCH,
+    BY_STEP,
+    BY_STEP_WITH_PAIRS,
+    TrainCase,
+    Training,
+)
 from eigbench.networks import build, slot_module
 
 VALIDATION_SHARE = 0.1
@@ -130,6 +136,7 @@ class Trial:
         """All that a later process needs to take the next step as this one would."""
         on_cuda = self.device.type == "cuda"
         return {
+            "case": self.case.id,
             "data": self._data,
             "step": self.step,
             "network": self.network.state_dict(),
@@ -141,17 +148,28 @@ class Trial:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave; `RunStopped` if it was made with other images."""
+        """Go on from what `state` gave; `RunStopped` if it was made with other images.
+
+        What was made by another trial, or changed since, raises whatever it makes torch raise.
+        """
         if state["data"] != self._data:
             raise RunStopped("the images have changed since this run was started; start a new one")
-        self.step = state["step"]
+        step, series = state["step"], state["history"]
+        if state["case"] != self.case.id or type(step) is not int or not 0 <= step <= self.steps:
+            raise ValueError("the state of another trial")
+        for name in SERIES:
+            length = len(series[name])
+            whole = length == step if name in BY_STEP else length in (0, step) or name in BY_EPOCH
+            if not whole or not all(isinstance(value, float) for value in series[name]):
+                raise ValueError("the history of other steps")
+        self.step = step
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.scheduler.load_state_dict(state["scheduler"])
         torch.set_rng_state(state["random"])
         if state["random_cuda"] is not None:
             torch.cuda.set_rng_state(state["random_cuda"], self.device)
-        self.history.series = {name: list(each) for name, each in state["history"].items()}
+        self.history.series = {name: list(series[name]) for name in SERIES}
 
 
 def make_layer(case: TrainCase) -> nn.Module:
@@ -204,24 +222,14 @@ def _scheduler(case: TrainCase, optimiser: SGD, steps: int) -> LRScheduler:
     return LambdaLR(optimiser, lambda _step: 1.0)
 
 
-BY_STEP = (
-    "loss",
-    "gradient_norm",
-    "layer_gradient_norm",
-    "step_seconds",
-    "rank_kept",
-    "mean_neighbour_ratio",
-    "neighbour_ratio_above_epsilon",
-    "smallest_relative_gap",
-)
-BY_EPOCH = ("validation_error", "validation_loss", "epoch_steps")
+SERIES = (*BY_STEP, *BY_STEP_WITH_PAIRS, *BY_EPOCH)
 
 
 class History:
     """Series of numbers by name, in the order in which they were noted."""
 
     def __init__(self) -> None:
-        self.series: dict[str, list[float]] = {name: [] for name in (*BY_STEP, *BY_EPOCH)}
+        self.series: dict[str, list[float]] = {name: [] for name in SERIES}
 
     def note(self, **values: float) -> None:
         """Append one value to each series that is named."""

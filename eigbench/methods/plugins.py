@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
-from eigbench.errors import InputError
+from eigbench.errors import InputError, in_one_line
 from eigbench.methods import registry
 from eigbench.methods.base import Method
 
@@ -27,7 +27,10 @@ def load(path: Path) -> tuple[str, ...]:
     A class that still has abstract methods is taken for the base of others. `InputError`, with the
     line of the file, if it does not run, and if there is nothing in it to register.
     """
-    module = _run(path)
+    if not path.is_file():
+        raise InputError(f"{path} is no file; give a Python file that defines a method")
+    program = path.read_bytes()
+    module = _run(path, program)
     own = [x for x in vars(module).values() if _is_method_of(x, module)]
     concrete = [method for method in dict.fromkeys(own) if not inspect.isabstract(method)]
     if not concrete:
@@ -36,27 +39,29 @@ def load(path: Path) -> tuple[str, ...]:
     for method in concrete:
         _require_name(path, method)
         try:
-            registry.register(method, str(path))
+            registry.register(method, str(path), hashlib.sha256(program).hexdigest())
         except InputError as error:
             raise InputError(f"{path}, class {method.__name__}: {error}") from None
     return tuple(method.name for method in concrete)
 
 
-def _run(path: Path) -> ModuleType:
+def _run(path: Path, program: bytes) -> ModuleType:
     """The file as a module, under a name of its own and without a cache beside the file."""
-    if not path.is_file():
-        raise InputError(f"{path} is no file; give a Python file that defines a method")
     digest = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
     module = ModuleType(f"eigbench_plugin_{digest[:12]}")
     module.__file__ = str(path)
     # Where a dataclass and pickle look a class up.
     sys.modules[module.__name__] = module
     try:
-        code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
+        code = compile(program, str(path), "exec", dont_inherit=True)
         exec(code, vars(module))  # noqa: S102  # the user's own program, as asked
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         del sys.modules[module.__name__]
-        said = f"{type(error).__name__}: {getattr(error, 'msg', error)}"
+        said = in_one_line(error)
+        if isinstance(error, SyntaxError):  # whose message names the file again
+            said = f"{type(error).__name__}: {error.msg}"
         raise InputError(f"{_place(path, error)}: {said}") from error
     return module
 

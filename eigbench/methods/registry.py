@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import hashlib
+import sys
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eigbench.errors import InputError
+from eigbench.errors import InputError, in_one_line
 
 if TYPE_CHECKING:
     from eigbench.methods.base import Method
@@ -68,11 +71,13 @@ _registered: dict[str, _Registered] = {}
 class _Registered(NamedTuple):
     method: type[Method]
     origin: str
+    sha256: str
 
 
-def register(method: type[Method], origin: str) -> None:
+def register(method: type[Method], origin: str, sha256: str = "") -> None:
     """Add a method to this process, under its `name`; `origin` says where it comes from.
 
+    `sha256` is that of its program, by which a run that is resumed knows it again.
     `InputError` if the name is taken, unless by an earlier class of the same origin.
     """
     name = method.name
@@ -83,7 +88,7 @@ def register(method: type[Method], origin: str) -> None:
     earlier = _registered.get(name)
     if earlier is not None and earlier.origin != origin:
         raise InputError(f"{name!r} is a method of {earlier.origin} already; rename one")
-    _registered[name] = _Registered(method, origin)
+    _registered[name] = _Registered(method, origin, sha256)
 
 
 def get(name: str) -> type[Method]:
@@ -107,12 +112,28 @@ def _load_installed(entry: EntryPoint) -> type[Method]:
 
     try:
         loaded = entry.load()
-    except Exception as error:
-        said = f"({entry.value}): {type(error).__name__}: {error}"
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        said = f"({entry.value}): {in_one_line(error)}"
         raise InputError(f"method {entry.name!r} cannot be loaded {said}") from error
     if not (isinstance(loaded, type) and issubclass(loaded, Method)):
         raise InputError(f"method {entry.name!r} ({entry.value}) is no class derived from Method")
     return loaded
+
+
+def fingerprint(name: str) -> str:
+    """The SHA-256 of the program of a method; "" of one that is part of this package.
+
+    Of an installed package: its version, and the file in which the method is.
+    """
+    if name in _registered:
+        return _registered[name].sha256
+    if name in _BUILT_IN or name not in _entries():
+        return ""
+    package, file = _entries()[name].dist, sys.modules[get(name).__module__].__file__
+    program = Path(file).read_bytes() if file else b""
+    return hashlib.sha256((package.version if package else "").encode() + program).hexdigest()
 
 
 def built_in() -> tuple[str, ...]:

@@ -1,14 +1,30 @@
-"""A record: one case, how it went, and the raw values, one a seed. One line of JSON each."""
+"""A record: one case, how it went, and the raw values, one a seed. One line of JSON each.
+
+A file of records may come from anybody: a line that is no whole record is refused by its number.
+"""
 
 from __future__ import annotations
 
+import codecs
+import json
 import math
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from eigbench.errors import InputError
 from eigbench.kinds import Case
 from eigbench.kinds.base import DIGITS
+from eigbench.kinds.invariance import InvarianceCase
+from eigbench.kinds.path import PathCase
+from eigbench.kinds.profile import ProfileCase
+from eigbench.kinds.series import COEFFICIENT_TERMS, FIGURE_1_POWERS, SeriesCase
+from eigbench.kinds.stability import StabilityCase
+from eigbench.kinds.train import BY_EPOCH, BY_STEP, BY_STEP_WITH_PAIRS, TrainCase
 
 SCHEMA = 1
 
@@ -63,3 +79,155 @@ def encode(record: Record) -> bytes:
 def decode(line: bytes) -> Record:
     """The record on one line; `msgspec.MsgspecError` if it is not one."""
     return _decoder.decode(line)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a file of records holds."""
+
+    lines: dict[int, Record]
+    """The records by the number of their line, from 1 on; each case once."""
+    length: int
+    """Of the whole lines, in bytes: what follows is a torn last line."""
+    notes: tuple[str, ...]
+    """What is left out, and why."""
+
+
+def read(path: Path) -> Recorded:
+    """The records of a file; `InputError` with the number of the line for what is none.
+
+    Left out are what follows the last line break, if it may be a record whose writing was cut off,
+    and a line that repeats another one. One that contradicts another one is refused.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    *lines, torn = content.split(b"\n")
+    first: dict[str, int] = {}
+    found: dict[int, Record] = {}
+    notes = []
+    for number, line in enumerate(lines, start=1):
+        place = f"{path}, line {number}"
+        record = _whole(place, line)
+        earlier = first.setdefault(record.id, number)
+        if earlier == number:
+            found[number] = record
+        elif found[earlier] == record:
+            notes.append(f"{place} repeats line {earlier}; one of them counts")
+        else:
+            raise InputError(
+                f"{place} contradicts line {earlier}, a record of the same case; remove one"
+            )
+    if torn and not _is_torn(torn):
+        raise InputError(
+            f"{path}, line {len(lines) + 1}: neither a record nor the start of one; remove it"
+        )
+    return Recorded(found, len(content) - len(torn), tuple(notes))
+
+
+def _whole(place: str, line: bytes) -> Record:
+    try:
+        record = decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{place}: not a record ({error})") from error
+    if record.schema != SCHEMA:
+        raise InputError(f"{place}: schema {record.schema}; this eigbench reads {SCHEMA}")
+    if record.id != record.case.id:
+        raise InputError(f"{place}: the case is not the one of its id")
+    defect = _defect(record)
+    if defect:
+        raise InputError(f"{place}: not a whole record ({defect})")
+    return record
+
+
+_HEAD = f'{{"schema":{SCHEMA},"id":"0123456789abcdef","case":{{"kind":"'
+_LONGEST_STRING, _LONGEST_LITERAL = 4096, 5
+"""Characters that the last token of a torn line may have: of strings, a reason is the longest."""
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether the line is the start of a record: JSON that breaks nowhere but at its end."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(line)
+        json.loads(text)  # and no error: the line break alone is missing
+    except json.JSONDecodeError as error:
+        left = len(text) - error.pos
+        is_string = error.msg.startswith(("Unterminated string", "Invalid"))
+        if error.msg == "Extra data" or left > (_LONGEST_STRING if is_string else _LONGEST_LITERAL):
+            return False
+    except (UnicodeDecodeError, RecursionError):
+        return False
+    digits = slice(_HEAD.index("0"), _HEAD.index("f") + 1)
+    has_id = re.fullmatch("[0-9a-f]*", text[digits]) is not None
+    head = text[: digits.start] + _HEAD[digits][: len(text[digits])] + text[digits.stop :]
+    return has_id and head[: len(_HEAD)] == _HEAD[: len(head)]
+
+
+STABILITY_METRICS = (
+    "forward_finite", "function_finite", "function_error", "gradient_finite", "gradient_error",
+    "gradient_cosine", "gradient_norm", "exact_gradient_norm", "gradient_asymmetry",
+    "gradient_bound", "inside_bound", "disturbed_finite", "disturbed_change", "rounding_floor",
+    "condition_number",
+)  # fmt: skip
+"""What every measured stability case has: a value a matrix."""
+_BY_ROUND = r"(reference_)?(forward|backward|update)_seconds"
+_TOGETHER = (
+    ("operator_self_seconds", "operator_calls", ":operator"),
+    ("phase_seconds", ":phase", ":phase_pass"),
+    ("event_start_seconds", "event_seconds", "event_lane", ":event"),
+)
+"""Of a profile: as many values of one as of the others."""
+
+Counts = Iterator[tuple[Iterable[str], Collection[int]]]
+
+
+def _counts(record: Record, lengths: dict[str, int]) -> Counts:
+    """Metrics that a measured record must have, and how many values of each; `:` marks a label."""
+    match record.case:
+        case StabilityCase(seeds=seeds):
+            yield (*STABILITY_METRICS, *record.samples), {seeds}
+            yield (f":{label}" for label in record.labels), {1, seeds}
+        case InvarianceCase(seeds=seeds):
+            yield ("neighbour_change", "repeat_change", *record.samples), {seeds}
+        case PathCase():
+            positions = lengths.get("position", 0)
+            metrics = ("position", "gradient_finite", "gradient_error", "crossing_ratio")
+            yield metrics, {max(positions, 2)}
+            yield ("moved", "exact_moved"), {positions - 1}
+        case SeriesCase():
+            yield ("least_terms",), {1}
+            yield ("powers",), {len(FIGURE_1_POWERS)}
+            yield ("coefficient_error", "sum_rounding_error"), {len(COEFFICIENT_TERMS)}
+        case TrainCase():
+            yield BY_STEP, {lengths.get("loss", 0)}
+            yield BY_STEP_WITH_PAIRS, {0, lengths.get("loss", 0)}
+            yield BY_EPOCH, {lengths.get("epoch_steps", 0)}
+            yield ("steps_planned", "peak_bytes", ":outcome", ":cause", ":peak_of"), {1}
+            yield ("test_error",), {0, 1}
+            yield (":data",), {3}
+        case ProfileCase():
+            rounds = (name for name in record.samples if re.fullmatch(_BY_ROUND, name))
+            yield (
+                ("forward_seconds", "backward_seconds", *rounds),
+                {lengths.get("forward_seconds", 0)},
+            )
+            yield ("first_call_seconds", "block_runs", ":clock", ":contest"), {1}
+            for names in _TOGETHER:
+                if lengths.keys() & {*names}:
+                    yield names, {lengths.get(names[0], 0)}
+
+
+def _defect(record: Record) -> str:
+    """What a record lacks to be whole; "" if nothing."""
+    if record.session < 0:
+        return f"session {record.session}"
+    lengths = {name: len(values) for name, values in record.samples.items()}
+    lengths |= {f":{name}": len(words) for name, words in record.labels.items()}
+    if record.status != "measured":
+        return f"it {record.status}, and has values" if lengths else ""
+    for names, allowed in _counts(record, lengths):
+        for name in names:
+            if name not in lengths:
+                return f"there is no {name.removeprefix(':')}"
+            if lengths[name] not in allowed:
+                wanted = " or ".join(map(str, sorted(allowed)))
+                return f"{lengths[name]} values of {name.removeprefix(':')}, not {wanted}"
+    return ""

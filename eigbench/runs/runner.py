@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from eigbench.errors import InputError, NotApplicable, RunStopped
+from eigbench.errors import (
+    LONGEST_MESSAGE,
+    InputError,
+    NotApplicable,
+    RunStopped,
+    in_one_line,
+    printable,
+)
 from eigbench.kinds import KINDS, Case
 from eigbench.kinds.base import Tools
 from eigbench.runs.record import SCHEMA, Record, number
@@ -60,6 +67,7 @@ def run(
     for record in execute(partial(attempt, measure=measure, session=writer.session), missing):
         writer.append(record)
         observe(record)
+    writer.require_own()
 
 
 def attempt(case: Case, measure: Measure, session: int = 0) -> Record:
@@ -81,15 +89,12 @@ def attempt(case: Case, measure: Measure, session: int = 0) -> Record:
     try:
         samples, labels = measure(case)
     except NotApplicable as reason:
-        return record("skipped", reason=str(reason))
-    except RunStopped:
+        return record("skipped", reason=printable(str(reason), LONGEST_MESSAGE))
+    except (RunStopped, KeyboardInterrupt):
         raise
-    # Whatever a method raises is a row of the table.
-    except Exception as error:  # noqa: BLE001
-        return record("failed", reason=f"{type(error).__name__}: {_first_line(error)}")
+    # Whatever a method raises is a row of the table; a program that ends itself is no exception.
+    except BaseException as error:  # noqa: BLE001
+        return record("failed", reason=in_one_line(error))
     written = {name: [number(value) for value in values] for name, values in samples.items()}
-    return record("measured", samples=written, labels=labels)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "no message")
+    words = {name: [printable(str(word)) for word in some] for name, some in labels.items()}
+    return record("measured", samples=written, labels=words)

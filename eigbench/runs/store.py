@@ -1,10 +1,17 @@
-"""The folder of a run. Records are appended as they are measured; a kill loses none of them."""
+"""The folder of a run. Records are appended as they are measured; a kill loses none of them.
+
+Such a folder may come from somebody else. What is read from it is checked, and nothing is written
+through a link that lies in it.
+"""
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
+import threading
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -16,16 +23,19 @@ import msgspec
 from filelock import FileLock, Timeout
 
 from eigbench._version import __version__
+from eigbench.axes import NAME
 from eigbench.errors import InputError, RunStopped
 from eigbench.kinds import Case
-from eigbench.kinds.base import MethodCase
+from eigbench.kinds.base import MethodCase, ParameterNames
 from eigbench.kinds.profile import ProfileCase
-from eigbench.methods.registry import register_unavailable
+from eigbench.kinds.train import TrainCase
+from eigbench.methods.registry import available, parameter_names, register_unavailable
 from eigbench.runs.environment import Session
-from eigbench.runs.record import SCHEMA, Record, decode, encode
+from eigbench.runs.record import SCHEMA, Record, Recorded, encode, read
 from eigbench.runs.suite import Suite, cases, load, to_toml
 
 SUITE, RECORDS, ENVIRONMENT, REPORT = "suite.toml", "records.jsonl", "environment.json", "report.md"
+LOCK = ".lock"
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,21 +51,51 @@ class Run(msgspec.Struct, frozen=True, dict=True):
     suite: Suite
     environment: Environment
     records: list[Record]
+    notes: tuple[str, ...] = ()
+    """What was left out when it was read."""
 
     @cached_property
     def plan(self) -> list[Case]:
         """Every case of the suite, recorded or not."""
-        recorded: dict[str, set[str]] = {}
-        for case in (record.case for record in self.records):
-            if isinstance(case, MethodCase):
-                recorded.setdefault(case.method, set()).update(case.parameters)
         # What a method accepts is known by importing it and torch, which takes seconds. Where the
         # records of a complete run show it, they are the plan.
+        planned, recorded = self._as_recorded, {record.id for record in self.records}
+        if planned and {case.id for case in planned} <= recorded:
+            return planned
+        return self._planned(parameter_names)
+
+    @cached_property
+    def _as_recorded(self) -> list[Case]:
+        """The cases of the suite by the parameters that records have; none if it cannot be said."""
+        names: dict[str, set[str]] = {}
+        for case in (record.case for record in self.records):
+            if isinstance(case, MethodCase):
+                names.setdefault(case.method, set()).update(case.parameters)
         with suppress(InputError):
-            planned = cases(self.suite, lambda method: recorded.get(method, set()))
-            if {case.id for case in planned} <= {record.id for record in self.records}:
-                return planned
-        return cases(self.suite)
+            return self._planned(lambda method: names.get(method, set()))
+        return []
+
+    def _planned(self, names: ParameterNames) -> list[Case]:
+        planned = cases(self.suite, names)
+        # What a folder of images is called depends on where the suite ran.
+        data = {r.case.data for r in self.records if isinstance(r.case, TrainCase)}
+        if len(data) != 1:
+            return planned
+        (name,) = data
+        return [
+            msgspec.structs.replace(case, data=name) if isinstance(case, TrainCase) else case
+            for case in planned
+        ]
+
+    @cached_property
+    def strangers(self) -> list[Record]:
+        """The records of cases that the suite does not have."""
+        found = [*self.records]
+        for planned in ("plan", "_as_recorded"):
+            if found:
+                known = {case.id for case in getattr(self, planned)}
+                found = [record for record in found if record.id not in known]
+        return found
 
     @cached_property
     def missing(self) -> list[Case]:
@@ -70,15 +110,39 @@ class Writer:
     def __init__(self, folder: Path, done: list[Record], session: int) -> None:
         self.done = {record.id: record for record in done}
         self.session = session
+        self._path = folder / RECORDS
         # Unbuffered: a record is the system's as soon as it is written.
-        self._file = (folder / RECORDS).open("ab", buffering=0)
+        self._file = self._path.open("ab", buffering=0)
+        self._length = os.fstat(self._file.fileno()).st_size
 
     def append(self, record: Record) -> None:
-        """Write one record, at once."""
+        """Write one record, at once; `RunStopped` if it cannot be written."""
+        self.require_own()
         line = encode(record)
-        if self._file.write(line) != len(line):
-            raise OSError("short write to records.jsonl: is the disk full?")
+        try:
+            whole, reason = self._file.write(line) == len(line), "the disk is full"
+        except OSError as error:
+            whole, reason = False, error.strerror or str(error)
+        if not whole:
+            raise RunStopped(
+                f"cannot write {self._path}: {reason}; all records before are kept: repeat the "
+                f"command with --resume --out {self._path.parent} to go on"
+            )
+        self._length += len(line)
         self.done[record.id] = record
+
+    def require_own(self) -> None:
+        """`RunStopped` if the file is not what this process wrote: removed, replaced or changed."""
+        own = os.fstat(self._file.fileno())
+        try:
+            there = self._path.lstat()
+        except OSError:
+            there = None
+        if there is None or not os.path.samestat(own, there) or own.st_size != self._length:
+            what = "is gone" if there is None else "was changed by another program"
+            raise RunStopped(
+                f"{self._path} {what} during the run, which ends here; start a new one"
+            )
 
     def close(self) -> None:
         """Close the file of records."""
@@ -93,54 +157,92 @@ def open_run(folder: Path, suite: Suite, session: Session, *, resume: bool) -> I
     for, or if the run that is there is another suite's. Nothing is changed then.
     """
     if not resume:
-        require_free(folder)
+        require_free(folder, "add --resume, or choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
         sessions = [*_sessions(folder), session]
         exists = (folder / SUITE).exists()
         if exists:
             _require_same(folder, suite, sessions[0])
-        done, length = _read_records(folder / RECORDS)
+        environment = Environment(schema=SCHEMA, sessions=sessions)
+        recorded = _read_records(folder)
+        done = _own(folder, suite, environment, recorded).records
         if (folder / RECORDS).exists():
             # Of a torn last line, whose case is then measured again.
-            os.truncate(folder / RECORDS, length)
+            os.truncate(folder / RECORDS, recorded.length)
+        for entry in [entry for entry in folder.iterdir() if _PART.fullmatch(entry.name)]:
+            entry.unlink()  # of a process that was killed
         if not exists:
             write_whole(folder / SUITE, to_toml(suite).encode())
-        environment = Environment(schema=SCHEMA, sessions=sessions)
         content = msgspec.json.format(msgspec.json.encode(environment), indent=2) + b"\n"
         write_whole(folder / ENVIRONMENT, content)
         with closing(Writer(folder, done, len(sessions) - 1)) as writer:
             yield writer
 
 
-def require_free(folder: Path) -> None:
+def require_free(folder: Path, advice: str = "choose another --out") -> None:
     """Refuse a folder that holds a run, or anything else that a run would be mixed up with."""
     if (folder / SUITE).exists():
-        raise InputError(f"{folder} holds a run already; add --resume, or choose another --out")
+        raise InputError(f"{folder} holds a run already; {advice}")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; --out takes a folder")
     # A start that was killed may have left the lock, or a part of a file.
-    ours = {".lock", f".{SUITE}.part", f".{ENVIRONMENT}.part"}
-    if folder.exists() and any(entry.name not in ours for entry in folder.iterdir()):
+    names = [entry.name for entry in folder.iterdir()] if folder.exists() else []
+    if any(name != LOCK and not _PART.fullmatch(name) for name in names):
         raise InputError(f"{folder} is not empty; --out takes a new or empty folder")
 
 
 def read_run(folder: Path) -> Run:
-    """The run in `folder`. A torn last record is left out; nothing is changed."""
+    """The run in `folder`. A torn last record is left out; nothing is changed.
+
+    `InputError` if there is none, or if its files do not belong together.
+    """
     if not (folder / SUITE).is_file():
         raise InputError(f"{folder} holds no run: there is no {SUITE} in it")
     environment = Environment(schema=SCHEMA, sessions=_sessions(folder))
-    records, _ = _read_records(folder / RECORDS)
-    for case in (record.case for record in records):
+    recorded = _read_records(folder)
+    return _own(folder, load(folder / SUITE), environment, recorded)
+
+
+def _read_records(folder: Path) -> Recorded:
+    path = folder / RECORDS
+    _require_regular(path)
+    recorded = read(path)
+    for number, record in recorded.lines.items():
+        case = record.case
         if isinstance(case, MethodCase):
+            if case.method not in available() and NAME.accept(case.method) is None:
+                raise InputError(f"{path}, line {number}: no method is called {case.method!r}")
             # Before the suite, which names it, is checked.
             register_unavailable(case.method, case.parameters)
-    return Run(load(folder / SUITE), environment, records)
+    return recorded
+
+
+def _own(folder: Path, suite: Suite, environment: Environment, recorded: Recorded) -> Run:
+    """The run of these records; `InputError` if one of them is of another suite."""
+    run = Run(suite, environment, [*recorded.lines.values()], recorded.notes)
+    if run.strangers:
+        ids = {record.id for record in run.strangers}
+        lines = [str(n) for n, record in recorded.lines.items() if record.id in ids]
+        shown = ", ".join(lines[:5]) + (" …" if len(lines) > 5 else "")
+        raise InputError(
+            f"{folder / RECORDS}, line {shown}: not a case of the {SUITE} beside it "
+            f"({len(lines)} of {len(recorded.lines)} records); put back what belongs together"
+        )
+    return run
+
+
+def _require_regular(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no regular file")
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".lock")
+    for name in (LOCK, SUITE, RECORDS, ENVIRONMENT):
+        if (folder / name).is_symlink():
+            raise InputError(f"{folder / name} is a link; a run writes into files of its own alone")
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -153,6 +255,15 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _require_same(folder: Path, suite: Suite, earlier: Session) -> None:
     if (folder / SUITE).read_bytes() != to_toml(suite).encode():
+        before = load(folder / SUITE)
+        if to_toml(msgspec.structs.replace(before, plugins=suite.plugins)) == to_toml(suite):
+            changed = [
+                name for name, sha in suite.plugins.items() if before.plugins.get(name) != sha
+            ]
+            raise InputError(
+                f"the program of {', '.join(changed)} is another one than when {folder} was "
+                "started; put it back, or start a new run"
+            )
         raise InputError(
             f"{folder} holds a run of another suite (see {SUITE} in it); "
             "repeat its options to resume it, or choose another --out"
@@ -166,40 +277,45 @@ def _require_same(folder: Path, suite: Suite, earlier: Session) -> None:
 
 def _sessions(folder: Path) -> list[Session]:
     path = folder / ENVIRONMENT
+    _require_regular(path)
     if not path.exists():
         return []
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Environment).sessions
+        environment = msgspec.json.decode(path.read_bytes(), type=Environment)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
+    if environment.schema != SCHEMA:
+        raise InputError(f"{path}: schema {environment.schema}; this eigbench reads {SCHEMA}")
+    return environment.sessions
 
 
-def _read_records(path: Path) -> tuple[list[Record], int]:
-    """The records, and the length in bytes of the whole lines that hold them."""
-    content = path.read_bytes() if path.exists() else b""
-    lines = content.split(b"\n")
-    torn = lines.pop()  # what follows the last line break: nothing, unless a write was cut off
-    records = []
-    for position, line in enumerate(lines, start=1):
-        try:
-            record = decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise InputError(f"{path}, line {position}: not a record ({error})") from error
-        if record.schema != SCHEMA:
-            raise InputError(
-                f"{path}, line {position}: schema {record.schema}; this eigbench reads {SCHEMA}"
-            )
-        if record.id != record.case.id:
-            raise InputError(f"{path}, line {position}: the case is not the one of its id")
-        records.append(record)
-    return records, len(content) - len(torn)
+_PART = re.compile(r"\..+\.\d+-\d+\.part")
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
+    """Write a file so that it is there whole or not at all. A link in its place is replaced."""
+    owner = f"{os.getpid()}-{threading.get_ident()}"
+    part = path.with_name(f".{path.name[:100]}.{owner}.part")
+    part.unlink(missing_ok=True)
+    try:
+        with part.open("xb") as file:  # which follows no link
+            file.write(content)
+        part.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def own_folder(run: Path, *names: str) -> Path:
+    """A folder within that of a run, made if it is not there; `RunStopped` if it is a link."""
+    path = run
+    for name in names:
+        path /= name
+        if path.is_symlink():
+            raise RunStopped(f"{path} is a link; a run writes into folders of its own alone")
+        path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 CHECKPOINTS = "checkpoints"
@@ -209,23 +325,34 @@ class Checkpoints:
     """One file a case in the folder of a run, while the case is being measured."""
 
     def __init__(self, run: Path) -> None:
-        self._folder = run / CHECKPOINTS
+        self._run, self._folder = run, run / CHECKPOINTS
 
     def load(self, case_id: str) -> dict[str, Any] | None:
         """What was saved last, or None; `RunStopped` if the file is damaged."""
         import torch  # late: takes seconds
 
         path = self._path(case_id)
-        if not path.exists():
+        if not path.is_file():
             return None
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise RunStopped(
-                f"{path} is damaged ({reason}); remove it, and its trial starts again"
-            ) from error
+        # What torch says of a file that it cannot read is no advice for a stranger's file.
+        with self.own(case_id), warnings.catch_warnings(action="ignore"):
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict):
+                raise TypeError("no table")
         return state
+
+    @contextmanager
+    def own(self, case_id: str) -> Iterator[None]:
+        """Whatever is raised inside while the checkpoint of a case is read ends the run."""
+        try:
+            yield
+        except RunStopped:
+            raise
+        except Exception as error:
+            raise RunStopped(
+                f"{self._path(case_id)} is damaged, or not the checkpoint of this trial "
+                f"({type(error).__name__}); remove it, and the trial starts again"
+            ) from error
 
     def save(self, case_id: str, state: dict[str, Any]) -> None:
         """Replace what was saved before. Tensors, numbers, words, and lists and tables of them.
@@ -237,8 +364,7 @@ class Checkpoints:
         content = io.BytesIO()
         torch.save(state, content)
         try:
-            self._folder.mkdir(exist_ok=True)
-            write_whole(self._path(case_id), content.getvalue())
+            write_whole(own_folder(self._run, CHECKPOINTS) / f"{case_id}.pt", content.getvalue())
         except OSError as error:
             raise RunStopped(
                 f"cannot save {self._path(case_id)}: {error.strerror or error}"
@@ -264,10 +390,10 @@ def keep_trace(run: Path, case: ProfileCase, content: bytes) -> str:
 
     A workload is a folder, which the plugin calls a run; in it is one file a method.
     """
-    path = Path(TRACES) / workload_name(case) / f"{contestant_name(case)}{ENDING}"
-    (run / path).parent.mkdir(parents=True, exist_ok=True)
-    write_whole(run / path, content)
-    return path.as_posix()
+    folder = own_folder(run, TRACES, workload_name(case))
+    path = folder / f"{contestant_name(case)}{ENDING}"
+    write_whole(path, content)
+    return path.relative_to(run).as_posix()
 
 
 def workload_name(case: ProfileCase) -> str:
@@ -292,16 +418,15 @@ def bundle(folder: Path) -> None:
     """Replace `figures/` by `figures.zip` and `traces/` by `traces.zip`.
 
     What is in such a file from an earlier session of the run stays in it, unless it was made again.
+    A damaged one is replaced.
     """
     for name in BUNDLED:
         if not (folder / name).is_dir():
             continue
-        archive, content = folder / f"{name}.zip", {}
-        if archive.exists():
-            with zipfile.ZipFile(archive) as earlier:
-                content = {member: earlier.read(member) for member in earlier.namelist()}
-        for path in (folder / name).rglob("*"):
-            if path.is_file():
+        archive = folder / f"{name}.zip"
+        content = _members(archive)
+        for path in own_folder(folder, name).rglob("*"):
+            if path.is_file() and not path.is_symlink():
                 content[path.relative_to(folder).as_posix()] = path.read_bytes()
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
@@ -309,3 +434,20 @@ def bundle(folder: Path) -> None:
                 packed.writestr(zipfile.ZipInfo(member, _EARLIEST), content[member])
         write_whole(archive, buffer.getvalue())
         shutil.rmtree(folder / name)
+
+
+LARGEST_ARCHIVE = 2**30
+"""Bytes that one may unpack to, as what it says of itself."""
+
+
+def _members(archive: Path) -> dict[str, bytes]:
+    """The files in an archive; none if it is damaged."""
+    if not archive.is_file():
+        return {}
+    try:
+        with zipfile.ZipFile(archive) as earlier:
+            if sum(member.file_size for member in earlier.infolist()) > LARGEST_ARCHIVE:
+                return {}
+            return {name: earlier.read(name) for name in earlier.namelist()}
+    except Exception:  # noqa: BLE001  # half a dozen types, by what is damaged
+        return {}

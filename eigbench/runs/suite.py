@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import tomli_w
 
-from eigbench.axes import AXES, DEVICE, NAME, SEED, SEEDS, THRESHOLD
+from eigbench.axes import (
+    AXES,
+    DEVICE,
+    MOST_CASES,
+    NAME,
+    SEED,
+    SEEDS,
+    SETTINGS,
+    THRESHOLD,
+    read_parameter,
+)
 from eigbench.errors import InputError, at
 from eigbench.kinds import KINDS, Case
 from eigbench.kinds.base import Matrices, ParameterNames, Span, changed
 from eigbench.kinds.profile import Profiling
 from eigbench.kinds.train import Training
-from eigbench.methods.registry import parameter_names
+from eigbench.methods.registry import fingerprint, parameter_names
 
 
 class Axes(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -92,6 +104,10 @@ class Suite(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defau
     """What a training suite repeats of the paper, such as "figure-2", or "table-2 table-5"."""
     bundle: bool = False
     """Whether pictures and traces end up in one file each, for where few files come back."""
+    most_cases: int = 100_000
+    """A suite with more is refused: each takes a kilobyte before the first is measured."""
+    plugins: dict[str, str] = {}
+    """By method that is not part of eigbench, the SHA-256 of its program. Set by what runs it."""
     scale: str = ""
     """The scale that was applied; a suite with `scales` and none applied is at its own."""
     scales: dict[str, Scale] = {}
@@ -133,7 +149,7 @@ def load(path: Path) -> Suite:
 
 def check(suite: Suite) -> Suite:
     """Refuse values that nothing takes, with their place in the suite."""
-    for axis in (NAME, DEVICE, SEEDS, SEED, THRESHOLD):
+    for axis in (NAME, DEVICE, SEEDS, SEED, THRESHOLD, MOST_CASES):
         axis.read(getattr(suite, axis.name), axis.name)
     _require_kind("kind", suite.kind)
     if not suite.grids:
@@ -144,13 +160,34 @@ def check(suite: Suite) -> Suite:
     trains = any(kind_of(suite, grid) == "train" for grid in suite.grids)
     if suite.training is not None and not trains:
         raise InputError("there is a [training], but no grid of kind train")
-    for size, count in suite.matrices.count.items() if suite.matrices else ():
-        AXES["d"].read(size, "matrices.count")
-        SEEDS.read(count, f"matrices.count.{size}")
+    for name, value in suite.parameters.items():
+        read_parameter(name, value, f"parameters.{name}")
+    if suite.training is not None:
+        SETTINGS["data"].read(suite.training.data, "training.data")
+    if suite.matrices is not None:
+        _check_matrices(suite.matrices)
     for name in suite.scales:
         with at(f"scales.{name}"):
             at_scale(suite, name)
+    _require_finite("", msgspec.to_builtins(suite))
     return suite
+
+
+def _require_finite(place: str, value: Any) -> None:
+    """Of everything in a suite: JSON has no infinities, and a record of such a case no line."""
+    if isinstance(value, dict | list):
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            _require_finite(f"{place}.{name}" if place else str(name), inner)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{place}: {value!r} is not valid; accepted: finite numbers")
+
+
+def _check_matrices(matrices: Matrices) -> None:
+    if "\0" in matrices.file:
+        raise InputError(f"matrices.file: {matrices.file!r} is not the name of a file")
+    for size, count in matrices.count.items():
+        AXES["d"].read(size, "matrices.count")
+        SEEDS.read(count, f"matrices.count.{size}")
 
 
 def _check_grid(place: str, suite: Suite, grid: Grid) -> None:
@@ -252,12 +289,26 @@ def seeds_of(suite: Suite, grid: Grid) -> int:
     return suite.seeds if grid.seeds is None else grid.seeds
 
 
+def programs(suite: Suite) -> dict[str, str]:
+    """By method of the suite that is not part of eigbench, the SHA-256 of its program."""
+    chosen = {name for axes in (suite.axes, *suite.grids) for name in axes.method or ()}
+    found = {name: fingerprint(name) for name in sorted(chosen)}
+    return {name: sha256 for name, sha256 in found.items() if sha256}
+
+
 def cases(suite: Suite, names: ParameterNames = parameter_names) -> list[Case]:
     """Every case of the suite, in order, each once.
 
     `names` gives the parameters that a method accepts; the usual one imports the method, and torch.
     """
-    found = [case for grid in suite.grids for case in _grid_cases(suite, grid, names)]
+    every = (case for grid in suite.grids for case in _grid_cases(suite, grid, names))
+    # One by one, so that a grid of hundreds of millions is not in memory before it is refused.
+    found = [*islice(every, suite.most_cases + 1)]
+    if len(found) > suite.most_cases:
+        raise InputError(
+            f"suite {suite.name!r} has more than {suite.most_cases} cases: the values of a grid's "
+            "axes multiply; name fewer, or raise the limit with --most-cases"
+        )
     accepted = {name for case in found for name in getattr(case, "parameters", ())}
     for name in suite.parameters:
         if name not in accepted:

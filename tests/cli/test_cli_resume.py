@@ -151,7 +151,7 @@ def test_the_lock_that_a_killed_run_leaves_is_no_obstacle(small: Path) -> None:
     assert call("run", "small.toml", "--out", "run", "-q").code == 0
 
 
-@pytest.mark.parametrize("leftover", [".suite.toml.part", ".environment.json.part"])
+@pytest.mark.parametrize("leftover", [".suite.toml.7-8.part", ".environment.json.7-8.part"])
 def test_a_start_that_was_killed_can_be_repeated(small: Path, leftover: str) -> None:
     """A file is written beside its place first; a kill may leave that part behind."""
     (small / "run").mkdir()
@@ -166,6 +166,7 @@ def test_a_start_that_was_killed_can_be_repeated(small: Path, leftover: str) -> 
     outcome = call(*words)
     assert (outcome.code, outcome.err) == (0, "")
     assert len(_records(small / "run")) == 2
+    assert not (small / "run" / leftover).exists()
 
 
 def test_a_run_without_resume_is_refused(small: Path) -> None:

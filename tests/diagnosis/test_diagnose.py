@@ -110,9 +110,9 @@ def test_methods_that_would_take_long_are_named(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("M", "words"),
     [
-        (np.zeros((0, 0)), "matri"),
-        (np.zeros((0, 3, 3)), "matri"),
-        (np.zeros(4), "matri"),
+        (np.zeros((0, 0)), "shape"),
+        (np.zeros((0, 3, 3)), "shape"),
+        (np.zeros(4), "shape"),
         (np.array([["a", "b"], ["c", "d"]]), "numbers"),
         ([[1, 2], [3]], "not an array"),
     ],
@@ -135,13 +135,13 @@ EVERY_KIND: dict[str, tuple[Any, ...]] = {
     "undetermined": (np.diag([0.0, 2.0])[:, :1], {"singular values": np.ones(1)}),
     "own_fails": (np.diag([1.0, 1.0, 2.0]), {"eigenvectors": np.diag([0.0, 0.0, 1.0])[::-1]}),
     "own_wrong": (
-        with_spectrum(1, 1 + 1e-6, 2, 3).astype(np.float32),
+        with_spectrum(1, 1 + 1e-5, 2, 3).astype(np.float32),
         {"eigenvectors": np.arange(16.0).reshape(4, 4)},
     ),
     "own_right": (np.diag([1.0, 2.0]), {"eigenvalues": np.ones(2)}),
     "tie": (np.eye(2),),
     "finite_is_not_right": (np.eye(2),),
-    "wrong": (with_spectrum(1, 1 + 1e-6, 2, 3).astype(np.float32),),
+    "wrong": (with_spectrum(1, 1 + 1e-5, 2, 3).astype(np.float32),),
     "right": (np.diag([1.0, 2.0]),),
     "by_chance": (np.cov(np.random.default_rng(0).standard_normal((30, 3))),),
     "one_by_one": (np.ones((1, 1)),),
@@ -182,7 +182,17 @@ def test_no_words_belong_to_no_finding() -> None:
 def test_no_reason_is_without_words() -> None:
     source = Path(questions.__file__).read_text("utf-8")
     said = set(re.findall(r'_because\("(\w+)"', source))
-    all_kinds = {"separated", "blind", "function", "free", "zeros", "basis", "values", "phase"}
+    all_kinds = {
+        "separated",
+        "blind",
+        "function",
+        "free",
+        "zeros",
+        "singular",
+        "basis",
+        "values",
+        "phase",
+    }
     said |= {f"seen_{kind}" for kind in all_kinds - EXISTS}
     assert all_kinds >= EXISTS | NO_DERIVATIVE
     assert said <= blocks("answers")

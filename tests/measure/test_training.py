@@ -11,11 +11,11 @@ import torch
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from eigbench.errors import InputError
-from eigbench.kinds.train import TrainCase, Training
+from eigbench.kinds.train import BY_STEP, BY_STEP_WITH_PAIRS, TrainCase, Training
 from eigbench.measure import training
 from eigbench.measure.measurement import Measurement
 from eigbench.measure.training import measure_training
-from eigbench.measure.trial import BY_STEP, Trial, image_sets, make_optimiser
+from eigbench.measure.trial import Trial, image_sets, make_optimiser
 from eigbench.methods.svd import Svd
 from tests.measure import small
 
@@ -39,9 +39,9 @@ def _numbers(measurement: Measurement) -> dict[str, Any]:
 def test_every_series_has_one_value_a_step_or_an_epoch(layer: str) -> None:
     samples, labels = _measure(small.case(layer=layer))
     decomposes = layer in ("zca", "pca")
-    for name in BY_STEP:
-        spectral = name.startswith(("rank", "mean", "neighbour", "smallest"))
-        assert len(samples[name]) == (0 if spectral and not decomposes else 2 * STEPS_AN_EPOCH)
+    for name in (*BY_STEP, *BY_STEP_WITH_PAIRS):
+        absent = name in BY_STEP_WITH_PAIRS and not decomposes
+        assert len(samples[name]) == (0 if absent else 2 * STEPS_AN_EPOCH)
         assert all(map(math.isfinite, samples[name]))
     assert samples["epoch_steps"] == [STEPS_AN_EPOCH, 2 * STEPS_AN_EPOCH]
     assert samples["steps_planned"] == [2 * STEPS_AN_EPOCH]

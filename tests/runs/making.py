@@ -13,6 +13,7 @@ import eigbench
 from eigbench.kinds import Case
 from eigbench.runs import store
 from eigbench.runs.environment import Session
+from eigbench.runs.record import STABILITY_METRICS
 from eigbench.runs.runner import attempt
 from eigbench.runs.suite import Axes, Grid, Suite, cases
 
@@ -57,7 +58,8 @@ def session(device: str = "cpu") -> Session:
 def measure(case: Case) -> Measured:
     """Numbers that depend on the case alone, those that JSON does not have among them."""
     share = int(case.id, 16) / 16**16
-    return {"share": [share, math.nan], "ends": [math.inf, -math.inf]}, {"word": ["é", "λ ≤ ε"]}
+    samples = dict.fromkeys(STABILITY_METRICS, [share, math.nan])
+    return {**samples, "ends": [math.inf, -math.inf]}, {"word": ["é", "λ ≤ ε"]}
 
 
 def finish(folder: Path, of: Suite, measuring: Callable[[Case], Measured] = measure) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zipfile
 from pathlib import Path
@@ -19,14 +20,12 @@ def test_a_file_is_written_whole_or_not_at_all(
     path = tmp_path / "file"
     write_whole(path, b"old")
 
-    def full(self: Path, content: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(content[:1])
-        raise OSError("the disk is full")
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, f"the disk is full, {self.parent == target.parent}")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
-        with pytest.raises(OSError, match="full"):
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match=rf"the disk is full, True: '{path}'"):
             write_whole(path, b"new")
     assert path.read_bytes() == b"old"
     write_whole(path, b"new")
@@ -66,7 +65,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     checkpoints.save("case", STATE)
     path = tmp_path / CHECKPOINTS / "case.pt"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(RunStopped, match=r"case\.pt is damaged .*; remove it") as caught:
+    with pytest.raises(RunStopped, match=r"case\.pt is damaged, .*; remove it") as caught:
         checkpoints.load("case")
     assert "\n" not in str(caught.value)
 
@@ -89,11 +88,11 @@ def test_a_save_that_fails_leaves_the_one_before(
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save("case", STATE)
 
-    def full(self: Path, content: bytes) -> int:
-        raise OSError("the disk is full")
+    def full(self: Path, _target: Path) -> Path:
+        raise OSError(errno.ENOSPC, "the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
+        patch.setattr(Path, "replace", full)
         with pytest.raises(RunStopped, match=r"cannot save .*: the disk is full"):
             checkpoints.save("case", {**STATE, "step": 4})
     loaded = checkpoints.load("case")

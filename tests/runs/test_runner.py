@@ -10,13 +10,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from eigbench.errors import InputError, NotApplicable
+from eigbench.errors import InputError, NotApplicable, RunStopped
 from eigbench.kinds import Case
 from eigbench.runs import store
 from eigbench.runs.record import SCHEMA, Record
 from eigbench.runs.runner import attempt, measurer, run
 from eigbench.runs.suite import Grid, Suite, cases
 from tests.runs import making
+
+
+class Unprintable(BaseException):
+    """Not even an exception, and it fails when it is printed."""
+
+    def __str__(self) -> str:
+        raise SystemExit
+
 
 SUITE = making.suite()
 CASES = cases(SUITE)
@@ -107,10 +115,15 @@ def test_what_is_recorded_is_not_measured_again(tmp_path: Path) -> None:
         (MemoryError(), "MemoryError: no message"),
         (RecursionError("deep"), "RecursionError: deep"),
         (InputError("wrong"), "InputError: wrong"),
-        (AssertionError("\n"), "AssertionError: "),
+        (AssertionError("\n"), "AssertionError: no message"),
+        (SystemExit(3), "SystemExit: 3"),
+        (GeneratorExit("out"), "GeneratorExit: out"),
+        (Unprintable(), "Unprintable: its message cannot be printed"),
+        (RuntimeError("x" * 10**6), f"RuntimeError: {'x' * 285}…"),
+        (RuntimeError("\x1b[31m\udcff"), "RuntimeError: \\x1b[31m\\udcff"),
     ],
 )
-def test_whatever_is_raised_is_a_failed_row(error: Exception, reason: str) -> None:
+def test_whatever_is_raised_is_a_failed_row(error: BaseException, reason: str) -> None:
     def failing(_: Case) -> making.Measured:
         raise error
 
@@ -129,7 +142,7 @@ def test_what_does_not_apply_is_skipped_with_its_reason() -> None:
     assert record.samples == {}
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RunStopped])
 def test_being_stopped_is_no_result(error: type[BaseException]) -> None:
     def stopped(_: Case) -> making.Measured:
         raise error

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eigbench.errors import InputError
+from eigbench.errors import InputError, RunStopped
 from eigbench.kinds.stability import StabilityCase
 from eigbench.runs import store
 from eigbench.runs.record import encode
@@ -68,9 +69,9 @@ def test_one_line_a_case(folder: Path) -> None:
         content = json.loads(line)
         assert content["schema"] == 1
         assert content["id"] == case.id
-        assert content["samples"]["share"][1] == "nan"
+        assert content["samples"]["gradient_error"][1] == "nan"
         assert content["samples"]["ends"] == ["inf", "-inf"]
-        assert len(content["samples"]["share"]) == SUITE.seeds
+        assert len(content["samples"]["gradient_error"]) == SUITE.seeds
 
 
 def test_a_record_is_on_disk_as_soon_as_it_is_appended(tmp_path: Path) -> None:
@@ -280,23 +281,29 @@ def test_the_suite_on_disk_is_the_resolved_one(folder: Path) -> None:
     assert (folder / "suite.toml").read_text(encoding="utf-8") == to_toml(SUITE)
 
 
-def test_a_short_write_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Full:
+    """A file on a full disk."""
+
+    def __init__(self, file: Any) -> None:
+        self.fileno, self.close = file.fileno, file.close
+
+    def write(self, line: bytes) -> int:
+        return len(line) - 1
+
+
+def test_a_full_disk_ends_the_run_and_says_how_to_go_on(tmp_path: Path) -> None:
     record = attempt(cases(SUITE)[0], making.measure)
-    with store.open_run(tmp_path / "run", SUITE, making.session(), resume=False) as writer:
-
-        class Full:
-            def write(self, line: bytes) -> int:
-                assert line == encode(record)
-                return len(line) - 1
-
-            def close(self) -> None:
-                pass
-
-        writer._file.close()
-        monkeypatch.setattr(writer, "_file", Full())
-        with pytest.raises(OSError, match="short write"):
+    folder = tmp_path / "run"
+    with store.open_run(folder, SUITE, making.session(), resume=False) as writer:
+        writer._file = Full(writer._file)  # type: ignore[assignment]
+        with pytest.raises(RunStopped, match="the disk is full.*--resume --out .*run to go on"):
             writer.append(record)
         assert record.id not in writer.done
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        writer._file = full
+        writer._path, writer._length = Path("/dev/full"), 0
+        with pytest.raises(RunStopped, match="cannot write /dev/full: No space left on device"):
+            writer.append(record)
 
 
 def test_a_run_knows_what_it_lacks_whatever_its_report_says(tmp_path: Path) -> None:
