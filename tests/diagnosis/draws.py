@@ -27,6 +27,7 @@ from tests.diagnosis.questions import draw
 
 Record = dict[str, Any]
 GOOD = ("right", "rightly refused")
+BY = {"kind": "kind of matrix", "use": "use", "dtype": "dtype"}
 RECORDS, SUMMARY = "draws.jsonl", "report.md"
 
 
@@ -58,16 +59,19 @@ def _short(value: float) -> float | None:
 
 
 def headline(records: Sequence[Record]) -> str:
-    """The share of what can be answered that was answered rightly."""
-    outcomes = Counter(record["outcome"] for record in records)
-    failed = sum(outcomes[one] for one in FAILURES)
-    good = sum(outcomes[one] for one in GOOD)
+    """The shares of what has an answer that were answered rightly."""
+    posed = [record for record in records if record["outcome"] in (*GOOD, *FAILURES)]
+    none = [record for record in posed if record["status"] == "no derivative"]
+    good, refused = (
+        sum(record["outcome"] in GOOD for record in some)
+        for some in ([record for record in posed if record not in none], none)
+    )
     return (
-        f"Of {len(records):,} drawn questions {good + failed:,} have an answer that the digits of "
-        f"M determine: a gradient, or that there is none. The advice was right on "
-        f"{counted(good, good + failed)}: {outcomes['right']:,} gradients within "
-        f"{RIGHT:.0%} of the exact one, {outcomes['rightly refused']:,} questions refused that "
-        f"have no derivative."
+        f"Of {len(records):,} drawn questions {len(posed) - len(none):,} have a gradient that the "
+        f"digits of M determine: the advice gave it within {RIGHT:.0%} on "
+        f"{counted(good, len(posed) - len(none))}. {len(none):,} have no derivative: it was "
+        f"refused on {counted(refused, len(none))}. The other {len(records) - len(posed):,} count "
+        "apart."
     )
 
 
@@ -85,9 +89,8 @@ def summary(records: Sequence[Record]) -> str:
             f"than {KNOWN:.1%}, in half precision by no more than ten times that unit. All other "
             "questions are counted apart, whatever the answer was. "
             "`python -m tests.diagnosis.draws --seed N` shows question N.",
-            _by(records, "kind", "kind of matrix"),
-            _by(records, "use", "use"),
-            _by(records, "dtype", "dtype"),
+            *(part for key in BY for part in _by(records, key)),
+            "## Counted apart",
             _apart(records),
             "## Failures",
             *(map(_failure, failed) if failed else ["None."]),
@@ -95,23 +98,21 @@ def summary(records: Sequence[Record]) -> str:
     )  # fmt: skip
 
 
-def _by(records: Sequence[Record], key: str, title: str) -> str:
+def _by(records: Sequence[Record], key: str) -> tuple[str, str]:
     rows = []
     for one in sorted({record[key] for record in records}):
         outcomes = Counter(record["outcome"] for record in records if record[key] == one)
         posed = [outcomes[outcome] for outcome in (*GOOD, *FAILURES)]
-        share = counted(sum(posed[: len(GOOD)]), sum(posed))
         apart = sum(outcomes.values()) - sum(posed)
+        share = f"{sum(posed[: len(GOOD)])} of {sum(posed)}"
         rows.append([one, share, *(str(count or NOTHING) for count in [*posed, apart])])
-    return f"## By {title}\n\n" + table(
-        [title, "right of those with an answer", *GOOD, *FAILURES, "apart"], rows
-    )
+    return f"## By {BY[key]}", table([BY[key], "right, of n", *GOOD, *FAILURES, "apart"], rows)
 
 
 def _apart(records: Sequence[Record]) -> str:
     outcomes = Counter(record["outcome"] for record in records)
     rows = [[one, str(n)] for one, n in sorted(outcomes.items()) if one not in {*GOOD, *FAILURES}]
-    return "## Counted apart\n\n" + (table(["question, answer", "n"], rows) if rows else "None.")
+    return table(["question, answer", "n"], rows) if rows else "None."
 
 
 def _failure(record: Record) -> str:

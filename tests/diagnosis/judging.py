@@ -206,7 +206,9 @@ def _function(question: Question, values: Sequence[Any], target: Target) -> Func
             return power * (x + mp.mpf(target.regularised)) ** (power - 1) if i >= dropped else 0
 
         f = [x**power if i >= dropped else 0 for i, x in enumerate(shifted)]
-        return Function(f, slope, [i >= dropped for i in range(n)], 2 * shifted[dropped])
+        # What is added to the diagonal is chosen, so that there is a derivative, known or not.
+        margin = mp.inf if target.regularised else 2 * shifted[dropped]
+        return Function(f, slope, [i >= dropped for i in range(n)], margin)
     if question.loss == "polar" or (question.loss == "function" and question.svd):
         signs = [-1] * small + [0] * (n - 2 * small) + [1] * small
         return Function(signs, lambda *_: 0, signs)
@@ -339,7 +341,7 @@ def judged(question: Question, recommendations: Sequence[Recommendation]) -> Out
             usual.status, f"{usual.status}, refused"
         )
         if outcome == "refused" and truth.needs_function:
-            outcome = "rightly refused"
+            outcome = "determined, to be written as a function"
         note = advice.why if advice else "this use was not answered"
         return Outcome(outcome, usual.status, spread=usual.spread, note=note)
     target = Target(advice.regularised, advice.kept, tuple(advice.chosen))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 import torch
 
 from eigbench.diagnosis.diagnose import Recommendation
-from tests.diagnosis.draws import GOOD, record_of
+from tests.diagnosis.draws import GOOD, RECORDS, SUMMARY, record_of, summary
 from tests.diagnosis.judging import FAILURES, Target, Truth, judged, loss_of
 from tests.diagnosis.questions import (
     HALF,
@@ -220,7 +222,13 @@ def numbers_of(question: Question) -> torch.Tensor:
     return question.M.to(torch.complex128)
 
 
-DRAWS = 200
+def test_the_committed_summary_is_of_the_committed_records() -> None:
+    folder = Path(__file__).parents[2] / "reports" / "diagnose-draws"
+    records = [json.loads(line) for line in (folder / RECORDS).read_text("utf-8").splitlines()]
+    assert (folder / SUMMARY).read_text("utf-8") == summary(records) + "\n"
+
+
+DRAWS = 80
 """What a minute allows."""
 
 
