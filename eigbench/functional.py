@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from eigbench.errors import InputError
 from eigbench.methods.base import Eigenpairs, Method, no_eigenpairs
+from eigbench.methods.calling import call, casts, composing, conventions
 from eigbench.methods.functions import (
     Identity,
     InverseSquareRoot,
+    OnRange,
     SpectralFunction,
     SquareRoot,
 )
@@ -27,62 +32,202 @@ FUNCTIONS: dict[str, SpectralFunction] = {
 }
 """The spectral functions that have a name."""
 
+HALF = (torch.float16, torch.bfloat16)
 
-def eigh(M: Tensor, UPLO: str = "L", *, method: str = "hybrid", **parameters: Any) -> Eigenpairs:
+
+def eigh(
+    M: Tensor, UPLO: str | None = None, *, method: str = "hybrid", **parameters: Any
+) -> Eigenpairs:
     """Decompose symmetric matrices, with the gradient of a chosen method.
 
     A drop-in for `torch.linalg.eigh`: eigenvalues `(..., n)` ascending and eigenvectors
-    `(..., n, n)` in columns, for `M` `(..., n, n)` in float32 or float64 on any device. `M` must
-    be symmetric; `UPLO` is accepted and ignored. The gradient is a symmetric matrix.
+    `(..., n, n)` in columns, for symmetric `M` `(..., n, n)` on any device. With `UPLO` "L" or "U"
+    only that triangle of `M` is read, whatever the other holds. The gradient is a symmetric matrix.
+
+    float32 and float64 come out as they go in. float16 and bfloat16 are converted to float32,
+    which comes out. Under `torch.autocast` everything inside is computed as outside of it.
 
     `parameters` are the method's own, such as `iterations=19` for `hybrid` (Wang et al.,
     NeurIPS 2019, Eq. 4). Raises `ValueError` for an unknown method, parameter or a shape that is
-    not square, and `TypeError` for a dtype or device that the method does not take. A method that
-    computes functions of M without eigenpairs raises `ValueError`: see `matrix_function`.
+    not square, and `TypeError` for a dtype or device that the method does not take, such as a
+    complex one. A method that computes functions of M without eigenpairs raises `ValueError`: see
+    `matrix_function`. Where a method has no derivative that is right, as of the eigenvectors of a
+    tie or a second time, asking for it raises `NotImplementedError`, which is a `RuntimeError`.
     """
-    if UPLO not in ("L", "U", "l", "u"):
+    if UPLO not in (None, "L", "U", "l", "u"):
         raise ValueError(f"UPLO must be 'L' or 'U', not {UPLO!r}")
-    chosen = _method_for(M, method, parameters)
+    _require_square(M)
+    chosen = configured(method, **parameters)
     if not chosen.decomposes:
         raise ValueError(str(no_eigenpairs(chosen)))
-    return chosen.eigh(M)
+    M = _whole_precision(M)
+    _require_taken(chosen, M)
+    if UPLO is not None:
+        M = call(_MIRRORED, M, UPLO in "Uu")
+    return Eigenpairs(*_without_autocast(chosen.eigh, M))
 
 
 def matrix_function(
-    M: Tensor, function: SpectralFunction | str, *, method: str = "spectral", **parameters: Any
+    M: Tensor,
+    function: SpectralFunction | str,
+    *,
+    rank: int | str | None = None,
+    method: str = "spectral",
+    **parameters: Any,
 ) -> Tensor:
     """A function of symmetric matrices, `f(M) = V diag(f(λ)) Vᵀ`, with the gradient of a method.
 
-    `(..., n, n)` for `M` `(..., n, n)` in float32 or float64 on any device. `M` must be
-    symmetric, and the gradient is a symmetric matrix. `function` is "inverse-square-root",
-    "square-root", "logarithm", "exponential" or "identity", or a
-    `eigbench.methods.functions.SpectralFunction`: `eigbench.methods.smooth.Smooth(f, derivative)`
-    makes one of any smooth function. By default the gradient is
-    the exact one at any gap, zero included (Daleckii–Krein), with which there are no second
-    derivatives; those that other methods have are theirs.
+    `(..., n, n)` for symmetric `M` `(..., n, n)` on any device; the gradient is a symmetric
+    matrix. `function` is "inverse-square-root", "square-root", "logarithm", "exponential" or
+    "identity", or a `eigbench.methods.functions.SpectralFunction`: `Projector(chosen)` is the
+    projector on chosen eigenvectors, `eigbench.methods.smooth.Smooth(f, derivative)` any function.
+    By default the gradient is the exact one at any gap, zero included (Daleckii–Krein), in reverse
+    and in forward mode; a second derivative raises `NotImplementedError`. Those that other methods
+    have are theirs.
+
+    `rank` is for a positive semi-definite M that is singular for a reason, as a covariance of
+    fewer samples than dimensions is: f on its `rank` leading eigenvectors, or with "numerical" on
+    those above `n·ε·λmax`, and 0 on the others (`eigbench.methods.functions.OnRange`).
+
+    float32 and float64 come out as they go in. float16 and bfloat16 are converted to float32,
+    which comes out. complex64 and complex128, M Hermitian, are taken by `spectral` alone. Under
+    `torch.autocast` everything inside is computed as outside of it.
 
     `parameters` are the method's own. Raises `ValueError` for an unknown function, method or
     parameter, a function that the method does not have, or a shape that is not square, and
     `TypeError` for a dtype or device that the method does not take.
     """
+    _require_square(M)
     if isinstance(function, str):
         if function not in FUNCTIONS:
             raise ValueError(f"unknown function {function!r}; there are {', '.join(FUNCTIONS)}")
         function = FUNCTIONS[function]
-    chosen = _method_for(M, method, parameters)
+    chosen = configured(method, **parameters)
+    if rank is not None:
+        function = _on_range(M, function, rank)
     reason = chosen.function_refusal(function)
     if reason is not None:
         raise ValueError(reason)
-    return chosen.matrix_function(M, function.like(M))
+    M = _whole_precision(M)
+    if M.dtype not in chosen.function_dtypes:
+        _require_taken(chosen, M)
+    constant = function.like(M)
+    return _without_autocast(lambda M: (chosen.matrix_function(M, constant),), M)[0]
 
 
-def _method_for(M: Tensor, method: str, parameters: dict[str, Any]) -> Method:
-    """The method with these parameters, once it is clear that it can take `M`."""
+def _require_square(M: Tensor) -> None:
     shape = M.shape
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise ValueError(f"M must be square matrices (..., n, n), not shape {tuple(shape)}")
-    chosen = configured(method, **parameters)
+
+
+def _whole_precision(M: Tensor) -> Tensor:
+    """Half precision as float32: no decomposition takes it."""
+    return M.float() if M.dtype in HALF else M
+
+
+def _require_taken(chosen: Method, M: Tensor) -> None:
     reason = chosen.refusal(M)
-    if reason is not None:
-        raise TypeError(reason)
-    return chosen
+    if reason is None:
+        return
+    if M.is_complex():
+        reason += (
+            "; a function of a complex Hermitian M has its exact gradient by "
+            "eigbench.matrix_function(M, function, method='spectral')"
+        )
+    raise TypeError(reason)
+
+
+def _on_range(M: Tensor, function: SpectralFunction, rank: int | str) -> OnRange:
+    n = M.shape[-1]
+    if type(rank) is int and 1 <= rank <= n:
+        return OnRange(function, rank)
+    if rank == "numerical":
+        # What rounding leaves of a zero depends on the dtype in which M was computed.
+        floating = M.dtype.is_floating_point or M.dtype.is_complex
+        return OnRange(function, epsilon=torch.finfo(M.dtype).eps if floating else None)
+    raise InputError(f"rank must be a whole number from 1 to {n}, or 'numerical', not {rank!r}")
+
+
+class _Mirrored(torch.autograd.Function):
+    """One triangle of `M`, and its mirror image as the other; a symmetric gradient as it is."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(M: Tensor, upper: bool) -> Tensor:  # noqa: FBT001
+        return M.triu() + M.triu(1).mT if upper else M.tril() + M.tril(-1).mT
+
+    @staticmethod
+    def setup_context(_ctx: Any, inputs: tuple[Tensor, bool], output: Tensor) -> None:
+        """Nothing is kept."""
+
+    @staticmethod
+    def backward(_ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+    @staticmethod
+    def tangent(_ctx: Any, *tangents: Tensor) -> Tensor:
+        """As it is, which is what torch does: a direction in which M stays symmetric."""
+        return tangents[0].clone()
+
+
+_MIRRORED = conventions(_Mirrored)
+
+Outputs = tuple[Tensor, ...]
+
+
+def _without_autocast(function: Callable[[Tensor], Outputs], M: Tensor) -> Outputs:
+    """`function(M)`, forward and backward with autocast off, wherever backward is called."""
+    device = M.device.type
+    if not casts(device):
+        return function(M)
+    with torch.autocast(device, enabled=False):
+        if composing() or not (M.requires_grad and torch.is_grad_enabled()):
+            return function(M)
+        outputs: Outputs = _WithoutAutocast.apply(M, function)
+        return outputs
+
+
+class _WithoutAutocast(torch.autograd.Function):
+    """What autograd follows by itself it would follow back with autocast on, if backward is."""
+
+    @staticmethod
+    def forward(ctx: Any, M: Tensor, function: Callable[[Tensor], Outputs]) -> Outputs:
+        ctx.function = function
+        ctx.save_for_backward(M)
+        ctx.set_materialize_grads(False)
+        with torch.enable_grad():
+            ctx.inner = M.detach().requires_grad_()
+            ctx.outputs = function(ctx.inner)
+        return tuple(x.detach() for x in ctx.outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None]:
+        record = torch.is_grad_enabled()
+        (inner,) = ctx.saved_tensors if record else (ctx.inner,)
+        with torch.autocast(inner.device.type, enabled=False):
+            outputs = ctx.function(inner) if record else ctx.outputs
+            if record and not all(map(_alike, outputs, ctx.outputs)):
+                raise NotImplementedError(
+                    "under autocast a second derivative needs a method that decomposes the same "
+                    "matrix twice alike; this one draws at random: give it a seed"
+                )
+            arrived = [(x, g) for x, g in zip(outputs, gradients, strict=True) if g is not None]
+            found = torch.autograd.grad(
+                [x for x, _ in arrived], inner, [g for _, g in arrived],
+                retain_graph=True, create_graph=record,
+            )  # fmt: skip
+        return found[0], None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        """Forward mode gives what it gives outside."""
+        raise NotImplementedError(
+            "there is no forward mode under torch.autocast: call this outside of it, or inside "
+            "torch.autocast(device, enabled=False)"
+        )
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, rtol=1e-3, atol=1e-6, equal_nan=True)

@@ -93,14 +93,28 @@ def given_outputs(spectrum: Spectrum) -> dict[str, Numbers]:
     }
 
 
-def _aligned(own: Numbers, given: Numbers, clusters: tuple[range, ...]) -> Numbers:
-    """Own vectors `(n, k)`, with those of each cluster turned as the given ones are."""
-    turned = own.copy()
+def turn(own: Numbers, other: Numbers, clusters: tuple[range, ...]) -> Numbers:
+    """How other vectors `(n, k)` of the same matrix are turned inside clusters: `(k, k)`, unitary.
+
+    `own @ turn` are the own vectors in the signs, phases and bases of the other ones.
+    """
+    turned = np.zeros((own.shape[1], own.shape[1]), dtype=own.dtype)
     for cluster in clusters:
-        block = own[:, cluster]
-        left, _, right = np.linalg.svd(block.conj().T @ given[:, cluster])
-        turned[:, cluster] = block @ (left @ right)
+        left, _, right = np.linalg.svd(own[:, cluster].conj().T @ other[:, cluster])
+        turned[np.ix_(cluster, cluster)] = left @ right
     return turned
+
+
+def transported(given: Numbers, gradient: Numbers, new: Numbers, turned: Numbers) -> Numbers:
+    """The gradient `(n, k)` by new vectors, from that by the given ones that it belongs to.
+
+    Vectors of a narrow gap differ by a rotation that is rounding. `Vᴴ ∂L/∂V` is what the loss
+    says in the basis that it was given, and so it is that which is kept.
+    """
+    A = given.conj().T @ gradient
+    beyond = gradient - given @ A
+    moved: Numbers = new @ (turned.conj().T @ A @ turned) + beyond @ turned
+    return moved
 
 
 def _same(spectrum: Spectrum) -> Numbers:
@@ -114,8 +128,9 @@ def _eigh(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
     by_values = np.real(gradients.get("eigenvalues", np.zeros(spectrum.size)))
     if "eigenvectors" not in gradients:
         return _of_values(spectrum, by_values)
-    V = _aligned(spectrum.vectors, given_outputs(spectrum)["eigenvectors"], spectrum.clusters)
-    A = V.conj().T @ gradients["eigenvectors"]
+    given = given_outputs(spectrum)["eigenvectors"]
+    V = spectrum.vectors @ turn(spectrum.vectors, given, spectrum.clusters)
+    A = given.conj().T @ gradients["eigenvectors"]
     found = _channel(spectrum, A, by_values)
     if isinstance(found, LossView):
         return found
@@ -253,14 +268,14 @@ def _svd(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
     left = given["left"][:, :k][:, ::-1]
     right = given["right"].conj().T[:, :k][:, ::-1]
     U, V = spectrum.vectors, spectrum.right
-    both = _aligned(np.vstack([U, V]), np.vstack([left, right]), spectrum.clusters)
-    U, V = both[: len(U)], both[len(U) :]
+    turned = turn(np.vstack([U, V]), np.vstack([left, right]), spectrum.clusters)
+    U, V = U @ turned, V @ turned
     by_left, by_right = (np.zeros_like(one) for one in (U, V))
     if "left" in gradients:
         by_left = gradients["left"][:, :k][:, ::-1]
     if "right" in gradients:
         by_right = gradients["right"].conj().T[:, :k][:, ::-1]
-    A_left, A_right = U.conj().T @ by_left, V.conj().T @ by_right
+    A_left, A_right = left.conj().T @ by_left, right.conj().T @ by_right
     if zeros:
         at_zero = max(
             np.abs(part[:, :zeros]).max(initial=0) for part in (by_left, by_right, by_values[None])
@@ -283,8 +298,8 @@ def _svd(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
     total = np.where(both_zero[:, None] & both_zero, np.inf, values[:, None] + values)
     core = core + (difference - difference.conj().T) / (2 * total)
     inverse = np.where(both_zero, 0, 1 / np.where(both_zero, 1, values))
-    beyond_left = by_left - U @ (U.conj().T @ by_left)
-    beyond_right = by_right - V @ (V.conj().T @ by_right)
+    beyond_left = _beyond(left, by_left, A_left)
+    beyond_right = _beyond(right, by_right, A_right)
     gradient = in_float64(
         lambda: (
             U @ core @ V.conj().T
@@ -293,3 +308,9 @@ def _svd(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
         )
     )
     return LossView(kind, gradient, indices, function=function)
+
+
+def _beyond(vectors: Numbers, gradient: Numbers, A: Numbers) -> Numbers:
+    """What of a gradient lies outside of the span of the vectors `(n, k)`; nothing at k = n."""
+    outside: Numbers = gradient - vectors @ A
+    return outside * (vectors.shape[0] > vectors.shape[1])

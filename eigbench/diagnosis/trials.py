@@ -20,7 +20,7 @@ import eigbench
 from eigbench.diagnosis.matrices import FUNCTION, OUTPUTS, GivenMatrix, Numbers
 from eigbench.diagnosis.page import first_line
 from eigbench.diagnosis.questions import YOURS, Cure, Question, questions_of
-from eigbench.diagnosis.sees import LossView, given_outputs, view
+from eigbench.diagnosis.sees import LossView, given_outputs, transported, turn, view
 from eigbench.diagnosis.spectrum import Spectrum, hermitian_part
 from eigbench.diagnosis.truth import (
     Pairs,
@@ -295,30 +295,51 @@ def _own_loss(cure: Cure, bench: _Bench, M: Tensor) -> tuple[Tensor, ...]:
     if cure.weight is not None:
         weight = torch.as_tensor(cure.weight).to(results[0])
         return ((weight.conj() * results[0]).sum().real, *results)
-    spectrum = bench.spectrum
-    gradients = dict(spectrum.matrix.upstream.gradients)
-    names: tuple[str, ...] = OUTPUTS[spectrum.matrix.decomposition]
+    names: tuple[str, ...] = OUTPUTS[bench.spectrum.matrix.decomposition]
     if len(results) == 1:
-        names = (names[1] if spectrum.svd else names[0],)
-    given = given_outputs(spectrum) if set(names) & {"left", "right", "eigenvectors"} else {}
+        names = (names[1] if bench.spectrum.svd else names[0],)
+    computed = {name: _wide(one) for name, one in zip(names, results, strict=True)}
+    gradients = _own_gradients(bench.spectrum, computed)
     total = torch.zeros((), dtype=torch.float64)
     for name, result in zip(names, results, strict=True):
-        if name not in gradients:
-            continue
-        by_result = gradients[name]
-        if name in {"eigenvectors", "left", "right"}:
-            # The signs of the vectors that came out, and their basis in a tie, may be other ones.
-            wide = torch.complex128 if result.is_complex() else torch.float64
-            new, before = result.detach().to(wide).numpy(), given[name]
-            if name == "right":
-                k = min(len(new), len(before))
-                by_result = (new[:k] @ before[:k].conj().T) @ by_result[:k]
-            else:
-                k = min(new.shape[1], before.shape[1])
-                by_result = by_result[:, :k] @ (before[:, :k].conj().T @ new[:, :k])
-        weight = torch.as_tensor(by_result).to(result)
-        total = total + (weight.conj() * result).sum().real.double()
+        if name in gradients:
+            weight = torch.as_tensor(gradients[name].copy()).to(result)
+            total = total + (weight.conj() * result).sum().real.double()
     return (total, *results)
+
+
+def _own_gradients(spectrum: Spectrum, computed: dict[str, Numbers]) -> dict[str, Numbers]:
+    """The user's own gradients by what was computed, whose signs and bases may be other ones."""
+    gradients = dict(spectrum.matrix.upstream.gradients)
+    vectors = [name for name in ("eigenvectors", "left", "right") if name in computed]
+    if not vectors:
+        return gradients
+    given = given_outputs(spectrum)
+
+    def ascending(values: dict[str, Numbers], name: str) -> Numbers:
+        """In columns, in the order of the spectrum."""
+        if not spectrum.svd:
+            return values[name]
+        columns = values[name] if name == "left" else values[name].conj().T
+        return columns[:, : spectrum.size][:, ::-1]
+
+    own, new = (np.vstack([ascending(one, name) for name in vectors]) for one in (given, computed))
+    turned = turn(own, new, spectrum.clusters)
+    for name in vectors:
+        if name in gradients:
+            parts = [ascending(one, name) for one in (given, gradients, computed)]
+            moved = transported(*parts, turned)
+            if spectrum.svd:
+                moved = moved[:, ::-1] if name == "left" else moved[:, ::-1].conj().T
+            gradients[name] = moved
+    return gradients
+
+
+def _wide(result: Tensor) -> Numbers:
+    """A result in float64 or complex128."""
+    wide = torch.complex128 if result.is_complex() else torch.float64
+    array: Numbers = result.detach().to(wide).numpy()
+    return array
 
 
 def _attempt(loss: object, bench: _Bench, which: int, exact: Numbers | None) -> Attempt:

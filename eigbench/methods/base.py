@@ -71,6 +71,10 @@ class Method(abc.ABC):
     `eigbench.contract` holds the method to the exact gradient with these. Empty if there are none.
     """
 
+    function_dtypes: ClassVar[frozenset[torch.dtype]] = frozenset()
+    """What `eigbench.matrix_function` may pass to `matrix_function` besides `dtypes`."""
+    once: ClassVar[str | None] = None
+    """Why there is never a second derivative, of a method that `pairwise_eigh` differentiates."""
     cancellation: ClassVar[float] = 1.0
     """By how much more a float32 gradient may lose to rounding than the terms of Eq. 1 would.
 
@@ -140,8 +144,8 @@ def no_eigenpairs(method: Method) -> NotApplicable:
 
 
 def symmetric_part(M: Tensor) -> Tensor:
-    """`(M + Mᵀ)/2`, through which every gradient becomes a symmetric matrix."""
-    return (M + M.mT) / 2
+    """`(M + Mᴴ)/2`, through which every gradient becomes a symmetric matrix."""
+    return (M + M.mH) / 2
 
 
 def require_count(name: str, count: object) -> None:

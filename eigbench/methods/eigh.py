@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, Method, Promise, symmetric_part
+from eigbench.methods.base import Eigenpairs, Method, Promise
+from eigbench.methods.no_gradient import watched
 from eigbench.phases import phase
 
 
@@ -24,5 +25,5 @@ class Eigh(Method):
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`."""
         with phase("decomposition"):
-            eigenvalues, eigenvectors = torch.linalg.eigh(symmetric_part(M))
+            eigenvalues, eigenvectors = torch.linalg.eigh(watched(self.name, M))
         return Eigenpairs(eigenvalues, eigenvectors)

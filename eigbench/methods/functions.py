@@ -1,19 +1,30 @@
 """Spectral functions f(M) = V diag(f(λ)) Vᵀ: their values and their divided differences.
 
-Only arithmetic operators and indexing are used, so each works on NumPy arrays and torch tensors
-alike: the float64 truth and a method under test share the definition of f, not a gradient rule.
+Nothing is used that NumPy arrays and torch tensors do not have alike: the float64 truth and a
+method under test share the definition of f, not a gradient rule.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from types import ModuleType
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from eigbench.errors import InputError
 
 Array = Any  # numpy.ndarray or torch.Tensor: the arithmetic is the same
 
 
 class SpectralFunction(Protocol):
     """A function of a symmetric matrix that acts on its eigenvalues `(..., n)`, ascending."""
+
+    unbounded: ClassVar[bool] = False
+    """Whether divided differences may be infinite where the values are finite, as of x log x at 0.
+
+    `spectral` then keeps what is infinite apart from the rest of a gradient.
+    """
 
     def values(self, eigenvalues: Array) -> Array:
         """`f(λ)` `(..., n)`."""
@@ -57,15 +68,19 @@ class Whitening(InverseSquareRoot):
 
 @dataclass(frozen=True)
 class SquareRoot(SpectralFunction):
-    """`M^(1/2)`: second-order pooling. `M` must be positive definite."""
+    """`M^(1/2)`: second-order pooling. `M` must be positive semi-definite.
+
+    A negative eigenvalue that is 0 but for rounding counts as 0. Between two zeros the derivative
+    is infinite: of a matrix that is singular for a reason take the root `OnRange`.
+    """
 
     def values(self, eigenvalues: Array) -> Array:
-        """`λ^(1/2)`."""
-        return eigenvalues**0.5
+        """`λ^(1/2)`; NaN below `−n·ε·λmax`."""
+        return without_rounding(eigenvalues) ** 0.5
 
     def divided_differences(self, eigenvalues: Array) -> Array:
         """`1/(√λi + √λj)`."""
-        roots = eigenvalues**0.5
+        roots = self.values(eigenvalues)
         return 1 / (roots[..., :, None] + roots[..., None, :])
 
 
@@ -87,8 +102,8 @@ class Identity(SpectralFunction):
 class Projector(SpectralFunction):
     """The projector on chosen eigenvectors: `f` is 1 on them and 0 on the others.
 
-    `chosen` `(..., n)` holds 1 and 0, over the ascending order. Only gaps between a chosen and
-    another eigenvalue count.
+    `chosen` `(..., n)` holds 1 and 0, over the ascending order; for `eigbench.matrix_function` it
+    may be a list and hold booleans, too. Only gaps between a chosen and another eigenvalue count.
     """
 
     chosen: Array
@@ -146,7 +161,69 @@ class Truncated(SpectralFunction):
         return eigenvalues * self.kept + (1 - self.kept)
 
 
+@dataclass(frozen=True)
+class OnRange(SpectralFunction):
+    """`function` on the range of a positive semi-definite M, and 0 on its null space.
+
+    Of a covariance of fewer samples than dimensions this is M^(1/2), the root of the
+    pseudo-inverse, or what else `function` is. The range is spanned by the `rank` leading
+    eigenvectors; without `rank` by those whose eigenvalue is above `n·epsilon·λmax`. `epsilon` is
+    that of the dtype in which M was computed, by default that of the eigenvalues.
+
+    The derivative is the exact one in every direction that keeps the rank of M: so it is for the
+    factor X of `M = XᵀX`, of whatever shape. In other directions there may be none.
+    """
+
+    function: SpectralFunction
+    rank: int | None = None
+    epsilon: float | None = None
+
+    def values(self, eigenvalues: Array) -> Array:
+        """`f(λ)` on the range, else exactly 0."""
+        return self._cut(eigenvalues).values(eigenvalues)
+
+    def divided_differences(self, eigenvalues: Array) -> Array:
+        """Those of `Truncated`."""
+        return self._cut(eigenvalues).divided_differences(eigenvalues)
+
+    def like(self, M: Any) -> OnRange:
+        """With the constants of `function` as tensors like `M`."""
+        return replace(self, function=self.function.like(M))
+
+    def _cut(self, eigenvalues: Array) -> Truncated:
+        library, n = library_of(eigenvalues), eigenvalues.shape[-1]
+        ones = library.ones_like(eigenvalues)
+        if self.rank is not None:
+            return Truncated(self.function, (library.cumsum(ones, -1) > n - self.rank) * ones)
+        epsilon = self.epsilon or library.finfo(eigenvalues.dtype).eps
+        return Truncated(self.function, (eigenvalues > n * epsilon * eigenvalues[..., -1:]) * ones)
+
+
+def without_rounding(eigenvalues: Array) -> Array:
+    """Eigenvalues with 0 for what rounding has made of a 0 and a negative number: `≥ −n·ε·λmax`."""
+    library = library_of(eigenvalues)
+    least = -eigenvalues.shape[-1] * library.finfo(eigenvalues.dtype).eps * eigenvalues[..., -1:]
+    return library.where(eigenvalues >= least, eigenvalues.clip(0), eigenvalues)
+
+
+def library_of(array: Array) -> Any:
+    """NumPy or torch, whichever the array belongs to."""
+    if isinstance(array, np.ndarray):
+        return np
+    import torch  # late: the truth in NumPy needs none
+
+    library: ModuleType = torch
+    return library
+
+
 def _tensor_like(array: Array, M: Any) -> Any:
     import torch  # late: the truth in NumPy needs none
 
-    return torch.as_tensor(array).to(M)
+    # Not `to_real` of the dtype, which a compiler does not follow.
+    tensor = torch.as_tensor(array).to(M.real if M.is_complex() else M)
+    if tensor.shape[-1:] != M.shape[-1:]:
+        raise InputError(
+            f"one number for each of the {M.shape[-1]} ascending eigenvalues must say whether it "
+            f"is chosen, not shape {tuple(tensor.shape)}"
+        )
+    return tensor

@@ -12,6 +12,7 @@ from torch import Tensor
 from eigbench.algorithm_1 import ITERATIONS
 from eigbench.methods.base import Eigenpairs, Method, Parameter, Promise, require_count
 from eigbench.methods.coefficients import choose_arithmetic, geometric_series, leading_ratios
+from eigbench.methods.no_gradient import differs_from_analytic
 from eigbench.methods.pairwise import pairwise_eigh
 
 
@@ -51,6 +52,11 @@ class Hybrid(Method):
         mul = choose_arithmetic().mul
         return mul(total, half_inverse), mul(power, half_inverse)
 
+    def differs(self, eigenvalues: Tensor) -> Tensor:
+        """`(...)`: whether K terms are too few for a second derivative."""
+        with torch.no_grad():
+            return differs_from_analytic(eigenvalues, *self.half_coefficients(eigenvalues))
+
 
 @dataclass(frozen=True)
 class HybridEq10(Hybrid):
@@ -66,6 +72,10 @@ class HybridEq10(Hybrid):
     source: ClassVar[str] = "Wang et al., NeurIPS 2019, Eq. 9 and 10"
     # No number of iterations makes it exact.
     converged: ClassVar[Mapping[str, Parameter]] = {}
+    once: ClassVar[str | None] = (
+        "hybrid-eq10 has no second derivative: it leaves out the gradient of the eigenvalues. "
+        "Differentiate once, or choose another method, such as 'eigh'"
+    )
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`."""

@@ -16,8 +16,10 @@ from eigbench.methods.base import (
     Parameter,
     Promise,
     require_count,
-    symmetric_part,
 )
+from eigbench.methods.calling import call, conventions
+from eigbench.methods.hybrid import Hybrid
+from eigbench.methods.no_gradient import watched
 from eigbench.phases import phase
 
 
@@ -43,6 +45,9 @@ class _PowerIteration(torch.autograd.Function):
             bracket = _bracket(M, v, ctx.iterations)
         with phase("products"):
             return bracket @ gradients[0] @ v.mT, None, None
+
+
+_POWER_ITERATION = conventions(_PowerIteration)
 
 
 def _bracket(M: Tensor, v: Tensor, iterations: int) -> Tensor:
@@ -88,11 +93,11 @@ class HybridLoop(Method):
         """Decompose symmetric `M` `(..., n, n)`."""
         with phase("decomposition"):
             _, eigenvectors = torch.linalg.eigh(M.detach())
-            deflated = symmetric_part(M)
+            deflated = watched(self.name, M, Hybrid(self.iterations).differs)
             values, vectors = [], []
             # Deflation removes the largest eigenvalue first.
             for start in reversed(torch.split(eigenvectors, 1, dim=-1)):
-                v = _PowerIteration.apply(deflated, start, self.iterations)
+                v = call(_POWER_ITERATION, deflated, start, self.iterations)
                 image = deflated @ v
                 values.append(((v.mT @ image) / (v.mT @ v))[..., 0, 0])
                 vectors.append(v[..., 0])

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, Promise, require_positive, symmetric_part
-from eigbench.methods.calling import composing, eager_twin
+from eigbench.methods.calling import call, conventions
+from eigbench.methods.no_gradient import too_close, unless, unresolved
 from eigbench.methods.pairwise import Decomposition
 from eigbench.phases import phase
 
@@ -41,8 +42,7 @@ class Implicit(Method):
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`."""
-        call = _ImplicitEigh if composing() else _EagerImplicitEigh
-        return Eigenpairs(*call.apply(symmetric_part(M), self))
+        return Eigenpairs(*call(_IMPLICIT_EIGH, symmetric_part(M), self))
 
     def tolerances(self, dtype: torch.dtype) -> tuple[float, float]:
         """Absolute and relative distance within which eigenvalues count as repeated."""
@@ -69,6 +69,10 @@ class _ImplicitEigh(Decomposition):
         with phase("coefficients"):
             distance = (eigenvalues.unsqueeze(-1) - eigenvalues.unsqueeze(-2)).abs()
             near = distance < atol + rtol * eigenvalues.abs().unsqueeze(-2)
+            if torch.is_grad_enabled():
+                # What is left out of the first derivative is missing from the second.
+                wrong = unresolved(eigenvalues) | (near.sum((-2, -1)) > M.shape[-1])
+                V = unless(V, wrong, torch.Tensor.bool, too_close(Implicit.name))
             turned = torch.where(near, (A - A.mT).abs(), 0).amax((-2, -1), keepdim=True)
             X = _solve(M, eigenvalues, V, V @ torch.where(near, 0, A), near)
         with phase("products"):
@@ -76,7 +80,7 @@ class _ImplicitEigh(Decomposition):
             return torch.where(turned < atol, G, torch.nan), None
 
 
-_EagerImplicitEigh = eager_twin(_ImplicitEigh)
+_IMPLICIT_EIGH = conventions(_ImplicitEigh)
 
 
 def _solve(M: Tensor, eigenvalues: Tensor, V: Tensor, right: Tensor, near: Tensor) -> Tensor:

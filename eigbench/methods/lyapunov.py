@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import Promise, WithoutEigenpairs, require_count, symmetric_part
-from eigbench.methods.calling import composing, eager_twin
+from eigbench.methods.calling import call, conventions
+from eigbench.methods.no_gradient import save, saved
 from eigbench.methods.roots import RootMethod, identity_like
 from eigbench.phases import phase
 
@@ -35,8 +36,7 @@ class LyapunovRoot(WithoutEigenpairs, RootMethod):
 
     def root(self, M: Tensor, *, inverse: bool) -> Tensor:
         """The root, with the solution of the Lyapunov equation as its gradient."""
-        call = _Root if composing() else _EagerRoot
-        root: Tensor = call.apply(M, self, inverse)
+        root: Tensor = call(_ROOT, M, self, inverse)
         return root
 
 
@@ -56,25 +56,36 @@ class _Root(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, LyapunovRoot, bool], output: Tensor) -> None:
-        ctx.save_for_backward(output)
+        save(ctx, inputs[0], output)
         ctx.steps, ctx.inverse = inputs[1].sign_steps, inputs[2]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (root,) = ctx.saved_tensors
-        with phase("products"):
-            right = symmetric_part(gradients[0])
-            # With R = size · B: B X + X B = right/size, or −size³ B² right B².
-            size = _largest(root)
-            B = root / size
-            if ctx.inverse:
-                squared = B @ B
-                right = -(squared @ right @ squared)
-            X = symmetric_part(solve_lyapunov(B, right, ctx.steps))
-            return (X * size * size * size if ctx.inverse else X / size), None, None
+        (root,) = saved(ctx)
+        return _derivative(ctx, root, gradients[0]), None, None
+
+    @staticmethod
+    def tangent(ctx: Any, *tangents: Tensor) -> Tensor:
+        """The same map: it is its own transpose."""
+        (root,) = saved(ctx, forward=True)
+        return _derivative(ctx, root, tangents[0])
 
 
-_EagerRoot = eager_twin(_Root)
+def _derivative(ctx: Any, root: Tensor, right: Tensor) -> Tensor:
+    """`∂L/∂M` of `∂L/∂R`, and `dR` of `dM`."""
+    with phase("products"):
+        right = symmetric_part(right)
+        # With R = size · B: B X + X B = right/size, or −size³ B² right B².
+        size = _largest(root)
+        B = root / size
+        if ctx.inverse:
+            squared = B @ B
+            right = -(squared @ right @ squared)
+        X = symmetric_part(solve_lyapunov(B, right, ctx.steps))
+        return X * size * size * size if ctx.inverse else X / size
+
+
+_ROOT = conventions(_Root)
 
 
 def solve_lyapunov(R: Tensor, right: Tensor, steps: int) -> Tensor:

@@ -1,18 +1,27 @@
-"""Eigenpairs of the methods that differentiate functions of M alone."""
+"""Where there is no derivative: of eigenvectors, of what is saved, and a second time at ties."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, symmetric_part
+from eigbench.methods.calling import call, composing, conventions
+from eigbench.methods.coefficients import gaps_above
 from eigbench.phases import phase
+
+COEFFICIENT_ERROR = 1e-3
+"""By so much a coefficient may differ from 1/gap, relative to it, before a second derivative is
+refused. The slope of a series by the gap is up to ten times further off than the series."""
+GAP_ERROR = 1e-2
+"""By so much rounding may change a gap: an eigenvalue is known to ε·max|λ|."""
 
 
 class _NoGradient(torch.autograd.Function):
-    """`X` as it is; a gradient that would go on from it to `M` raises with `reason`."""
+    """`X` as it is, but as a result of `M`; a derivative by `M` raises with `reason`."""
 
     generate_vmap_rule = True
 
@@ -28,11 +37,204 @@ class _NoGradient(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None]:
         raise NotImplementedError(ctx.reason)
 
+    tangent = backward
+
+
+_NO_GRADIENT = conventions(_NoGradient)
+
 
 def stopped(X: Tensor, M: Tensor, reason: str) -> Tensor:
-    """`X` as a result of `M`; a gradient that would go on to `M` raises `NotImplementedError`."""
-    result: Tensor = _NoGradient.apply(X, M, reason)
+    """`X` as a result of `M`; a derivative of it by `M` raises `NotImplementedError`."""
+    result: Tensor = call(_NO_GRADIENT, X, M, reason)
     return result
+
+
+class _OnceForward(torch.autograd.Function):
+    """`X` as it is; a second forward mode by `M` raises, and reverse mode passes."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(X: Tensor, M: Tensor) -> Tensor:
+        return X.clone()
+
+    @staticmethod
+    def setup_context(_ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Nothing is kept."""
+
+    @staticmethod
+    def backward(_ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+    @staticmethod
+    def tangent(_ctx: Any, *tangents: Tensor) -> Tensor:
+        """None."""
+        raise NotImplementedError(
+            "there is no forward mode of forward mode: take forward over reverse mode, as "
+            "torch.func.hessian does"
+        )
+
+
+_ONCE_FORWARD = conventions(_OnceForward)
+
+
+def save(ctx: Any, M: Tensor, *outputs: Tensor) -> None:
+    """Save outputs of `M` for both modes, so that `saved` finds them."""
+    # Transforms alone can be nested. For the rest M need not be kept.
+    kept = (M, *outputs) if composing() else outputs
+    ctx.save_for_backward(*kept)
+    ctx.save_for_forward(*kept)
+    ctx.count = len(outputs)
+
+
+def saved(ctx: Any, *, forward: bool = False) -> tuple[Tensor, ...]:
+    """What `save` saved, which in a nested forward mode would not know that it depends on `M`."""
+    kept = ctx.saved_tensors
+    outputs: tuple[Tensor, ...] = kept[-ctx.count :]
+    if forward and len(kept) > ctx.count:
+        outputs = tuple(call(_ONCE_FORWARD, X, kept[0]) for X in outputs)
+    return outputs
+
+
+Wrong = Callable[[Tensor], Tensor]
+
+
+class _Unless(torch.autograd.Function):
+    """`X` as it is; a derivative that passes raises with `reason` if any of `wrong(Y)` is true."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(X: Tensor, Y: Tensor, wrong: Wrong, reason: str) -> Tensor:
+        return X.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Wrong, str], output: Tensor) -> None:
+        _, Y, ctx.wrong, ctx.reason = inputs
+        ctx.save_for_backward(Y)
+        ctx.save_for_forward(Y)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        return _passed(ctx, gradients[0]), None, None, None
+
+    @staticmethod
+    def tangent(ctx: Any, *tangents: Tensor) -> Tensor:
+        """The same forwards."""
+        return _passed(ctx, tangents[0])
+
+
+def _passed(ctx: Any, derivative: Tensor) -> Tensor:
+    (Y,) = ctx.saved_tensors
+    wrong = ctx.wrong(Y.detach())
+    try:
+        refused = bool(wrong.any())
+    except RuntimeError:  # `torch.func.vmap` over matrices hides their numbers
+        wrong = wrong.reshape(*wrong.shape, *[1] * (derivative.dim() - wrong.dim()))
+        return torch.where(wrong, torch.nan, derivative)
+    if refused:
+        raise NotImplementedError(ctx.reason)
+    return derivative
+
+
+_UNLESS = conventions(_Unless)
+
+
+def unless(X: Tensor, Y: Tensor, wrong: Wrong, reason: str) -> Tensor:
+    """`X`, whose derivative raises `NotImplementedError` if a matrix of its batch is wrong.
+
+    `wrong(Y)` `(...)`, which is asked for when a derivative passes, holds booleans. Under
+    `torch.func.vmap` over the matrices, where nobody can see the numbers, the derivative is NaN
+    instead.
+    """
+    result: Tensor = call(_UNLESS, X, Y, wrong, reason)
+    return result
+
+
+def too_close(name: str) -> str:
+    """Why a method has no second derivative of some matrix."""
+    return (
+        f"{name} has no second derivative here: some coefficient of its gradient is not 1/gap, as "
+        "where eigenvalues are equal or close, and a second derivative would be wrong. 'eigh' has "
+        "one where all gaps are open; M^(1/2) and M^(-1/2) have one at any gap by "
+        "method='newton-schulz', steps=30"
+    )
+
+
+def unresolved(eigenvalues: Tensor) -> Tensor:
+    """`(...)`: whether rounding changes a gap of sorted eigenvalues `(..., n)` by `GAP_ERROR`."""
+    return ~(eigenvalues.diff() * GAP_ERROR >= _roundings(eigenvalues)).all(-1)
+
+
+@torch.no_grad()
+def differs_from_analytic(eigenvalues: Tensor, minus: Tensor, surplus: Tensor | None) -> Tensor:
+    """`(...)`: whether tables of `½c⁻` and `½(c⁺ − c⁻)` are not those of 1/gap, to rounding."""
+    gap = gaps_above(eigenvalues)
+    differs = ~((2 * minus * gap - 1).abs() <= COEFFICIENT_ERROR)
+    if surplus is not None:
+        differs |= ~((2 * surplus * gap).abs() <= COEFFICIENT_ERROR)
+    return unresolved(eigenvalues) | differs.triu(1).any(-1).any(-1)
+
+
+def _roundings(eigenvalues: Tensor) -> Tensor:
+    """`ε·max|λ|` `(..., 1)`, of sorted eigenvalues."""
+    ends = torch.maximum(eigenvalues[..., :1].abs(), eigenvalues[..., -1:].abs())
+    return torch.finfo(eigenvalues.dtype).eps * ends
+
+
+class _Watched(torch.autograd.Function):
+    """`S` as it is; a derivative of its gradient raises where `wrong` is true of `M`."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(S: Tensor, M: Tensor, wrong: Wrong, reason: str) -> Tensor:
+        return S.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Wrong, str], output: Tensor) -> None:
+        _, M, ctx.wrong, ctx.reason = inputs
+        ctx.save_for_backward(M)
+        ctx.save_for_forward(M)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        (M,) = ctx.saved_tensors
+        return unless(gradients[0], M, ctx.wrong, ctx.reason), None, None, None
+
+    @staticmethod
+    def tangent(ctx: Any, *tangents: Tensor) -> Tensor:
+        """The same forwards."""
+        (M,) = ctx.saved_tensors
+        return unless(tangents[0], M, ctx.wrong, ctx.reason)
+
+
+_WATCHED = conventions(_Watched)
+
+
+def watched(name: str, M: Tensor, wrong_values: Wrong = unresolved) -> Tensor:
+    """`symmetric_part(M)` for what autograd follows by itself.
+
+    A second derivative through it raises `NotImplementedError` where `wrong_values` `(...)` is true
+    of the ascending eigenvalues of `M`. A compiler, which gives none, is left alone.
+    """
+    S, reason = symmetric_part(M), too_close(name)
+
+    def wrong(M: Tensor) -> Tensor:
+        return wrong_values(torch.linalg.eigvalsh(M))
+
+    if torch.compiler.is_compiling():
+        return S
+    if composing():
+        result: Tensor = call(_WATCHED, S, M, wrong, reason)
+        return result
+    if S.requires_grad:
+        constant = M.detach()
+        # Called with the first gradient. It requires one itself where a second may be asked for.
+        S.register_hook(  # type: ignore[no-untyped-call]
+            lambda G: unless(G, constant, wrong, reason) if G.requires_grad else None
+        )
+    return S
 
 
 def eigenvalues_alone(name: str, M: Tensor) -> Eigenpairs:
@@ -42,7 +244,7 @@ def eigenvalues_alone(name: str, M: Tensor) -> Eigenpairs:
     message speaks for the method called `name`.
     """
     with phase("decomposition"):
-        eigenvalues, V = torch.linalg.eigh(symmetric_part(M))
+        eigenvalues, V = torch.linalg.eigh(watched(name, M))
     reason = (
         f"{name} has the gradient of functions of M, not of its eigenvectors: "
         "call eigbench.matrix_function, or choose another method"

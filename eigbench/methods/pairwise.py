@@ -9,24 +9,37 @@ With `A = Vᵀ ∂L/∂V` and `g = ∂L/∂λ`, in the ascending order used here
 and the rules differ in nothing but the two coefficient tables. The analytic rule (Eq. 1) has
 `c⁺ = c⁻ = 1/(λb − λa)`. Only the antisymmetric part of A matters to it, as it must for a loss
 that does not depend on the basis of an eigenspace; the second term is what a rule with
-`c⁺ ≠ c⁻` adds.
+`c⁺ ≠ c⁻` adds. Forward mode is the transposed map: with `S = Vᵀ dM V`, dM symmetric,
+
+    dλ[i] = S[i,i],   dV = V X,   X[a,b] = c⁺[a,b]·S[a,b],   X[b,a] = −c⁻[a,b]·S[a,b]   for a < b.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs
-from eigbench.methods.calling import composing, eager_twin
+from eigbench.methods.base import Eigenpairs, symmetric_part
+from eigbench.methods.calling import call, conventions
 from eigbench.methods.coefficients import choose_arithmetic
+from eigbench.methods.no_gradient import (
+    differs_from_analytic,
+    save,
+    saved,
+    stopped,
+    too_close,
+    unless,
+)
 from eigbench.phases import phase
 
 
 class CoefficientRule(Protocol):
-    """What a method must supply: its coefficient tables."""
+    """What a method must supply: its coefficient tables, and what its refusals say."""
+
+    name: ClassVar[str]
+    once: ClassVar[str | None]
 
     def half_coefficients(self, eigenvalues: Tensor) -> tuple[Tensor, Tensor | None]:
         """`½c⁻` and `½(c⁺ − c⁻)`, each `(..., n, n)`, for ascending eigenvalues `(..., n)`.
@@ -56,18 +69,17 @@ class _PairwiseEigh(Decomposition):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, CoefficientRule], output: Any) -> None:
         ctx.rule = inputs[1]
-        ctx.save_for_backward(*output)
+        save(ctx, inputs[0], *output)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         # Plain differentiable operations on the saved outputs: this is what makes a second
         # derivative, vmap and torch.compile work without a rule of their own.
         by_eigenvalues, by_eigenvectors = gradients
-        eigenvalues, V = ctx.saved_tensors
+        V, minus, surplus = _tables(ctx, *saved(ctx))
         with phase("products"):
             A = V.mT @ by_eigenvectors
         with phase("coefficients"):
-            minus, surplus = ctx.rule.half_coefficients(eigenvalues)
             mul, _, addcmul = choose_arithmetic()
             # What is overwritten is a part of A: where cotangents are batched, the tables are not.
             weighted = mul(A - A.mT, minus)
@@ -79,11 +91,36 @@ class _PairwiseEigh(Decomposition):
         with phase("products"):
             return V @ core @ V.mT, None
 
+    @staticmethod
+    def tangent(ctx: Any, *tangents: Tensor) -> tuple[Tensor, Tensor]:
+        """`dλ` and `dV` of `dM`."""
+        V, minus, surplus = _tables(ctx, *saved(ctx, forward=True))
+        S = V.mT @ symmetric_part(tangents[0]) @ V
+        lower = 2 * minus * S
+        upper = lower if surplus is None else lower + 2 * surplus * S
+        turned = V @ (upper.triu(1) - lower.triu(1).mT)
+        return S.diagonal(dim1=-2, dim2=-1), turned
 
-_EagerPairwiseEigh = eager_twin(_PairwiseEigh)
+
+def _tables(ctx: Any, eigenvalues: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The eigenvectors, and the tables of the rule."""
+    with phase("coefficients"):
+        minus, surplus = ctx.rule.half_coefficients(eigenvalues)
+        if torch.is_grad_enabled():
+            # A second derivative goes by the same rule through V, and through the tables. What is
+            # not the analytic rule is not the derivative of V, and there it would be wrong.
+            rule = ctx.rule
+            if rule.once is not None:
+                V = stopped(V, eigenvalues, rule.once)
+            else:
+                wrong = differs_from_analytic(eigenvalues, minus, surplus)
+                V = unless(V, wrong, torch.Tensor.bool, too_close(rule.name))
+    return V, minus, surplus
+
+
+_PAIRWISE_EIGH = conventions(_PairwiseEigh)
 
 
 def pairwise_eigh(M: Tensor, rule: CoefficientRule) -> Eigenpairs:
     """Decompose symmetric `M` `(..., n, n)`, with the gradient that `rule`'s table gives."""
-    function = _PairwiseEigh if composing() else _EagerPairwiseEigh
-    return Eigenpairs(*function.apply(M, rule))
+    return Eigenpairs(*call(_PAIRWISE_EIGH, M, rule))

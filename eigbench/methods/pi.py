@@ -17,9 +17,10 @@ from eigbench.methods.base import (
     Parameter,
     Promise,
     require_count,
-    symmetric_part,
 )
 from eigbench.methods.calling import composing
+from eigbench.methods.hybrid import Hybrid
+from eigbench.methods.no_gradient import watched
 from eigbench.phases import phase
 
 
@@ -57,7 +58,9 @@ class PowerIteration(Method):
     def found(self, M: Tensor) -> Eigenpairs:
         """The same in the order in which they are found: descending, if each has converged."""
         with phase("decomposition"):
-            return _iterate(symmetric_part(M), _starts(M, self.seed), self.iterations)
+            # What has not converged has the second derivative of something else.
+            S = watched(self.name, M, Hybrid(self.iterations).differs)
+            return _iterate(S, _starts(M, self.seed), self.iterations)
 
 
 def _iterate(deflated: Tensor, starts: list[Tensor], iterations: int) -> Eigenpairs:

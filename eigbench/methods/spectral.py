@@ -9,47 +9,63 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, Promise, symmetric_part
-from eigbench.methods.calling import composing, eager_twin
+from eigbench.methods.calling import call, conventions
 from eigbench.methods.functions import SpectralFunction
 from eigbench.methods.no_gradient import eigenvalues_alone, stopped
 from eigbench.phases import phase
 
 _NOT_TWICE = (
-    "spectral has no second derivative: differentiate once, or choose another method, "
-    "as in eigbench.matrix_function(M, function, method='eigh')"
+    "spectral has no second derivative: differentiate once, or choose another method, as in "
+    "eigbench.matrix_function(M, function, method='eigh') where all gaps are open, or "
+    "method='newton-schulz', steps=30 for M^(1/2) and M^(-1/2) at any gap"
 )
 
 
 class _MatrixFunction(torch.autograd.Function):
-    """`V diag(f(λ)) Vᵀ` forward, `V (F ∘ VᵀWV) Vᵀ` backward."""
+    """`V diag(f(λ)) Vᴴ` forward, `V (F ∘ VᴴWV) Vᴴ` both as backward and as forward mode."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(M: Tensor, values: Tensor, V: Tensor, F: Tensor) -> Tensor:
+    def forward(M: Tensor, values: Tensor, V: Tensor, F: Tensor, unbounded: bool) -> Tensor:  # noqa: FBT001
         with phase("products"):
-            return (V * values[..., None, :]) @ V.mT
+            return (V * values[..., None, :]) @ V.mH
 
     @staticmethod
-    def setup_context(
-        ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor], output: Tensor
-    ) -> None:
-        M, _, V, F = inputs
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        M, _, V, F, ctx.unbounded = inputs
         ctx.save_for_backward(M, V, F)
+        ctx.save_for_forward(M, V, F)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        M, V, F = ctx.saved_tensors
-        with phase("products"):
-            core = F * symmetric_part(V.mT @ gradients[0] @ V)
-            found = V @ core @ V.mT
-        if torch.is_grad_enabled():
-            # V and F depend on M without a record of it: a second derivative would be wrong.
-            found = stopped(found, M, _NOT_TWICE)
-        return found, None, None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        return _derivative(ctx, gradients[0]), None, None, None, None
+
+    @staticmethod
+    def tangent(ctx: Any, *tangents: Tensor) -> Tensor:
+        """The same map: it is its own transpose."""
+        return _derivative(ctx, tangents[0])
 
 
-_EagerMatrixFunction = eager_twin(_MatrixFunction)
+def _derivative(ctx: Any, W: Tensor) -> Tensor:
+    """`∂L/∂M` of `∂L/∂f(M)`, and `df(M)` of `dM`."""
+    M, V, F = ctx.saved_tensors
+    if torch.is_grad_enabled():
+        # V and F depend on M without a record of it: a second derivative would be wrong.
+        V = stopped(V, M, _NOT_TWICE)
+    with phase("products"):
+        core = symmetric_part(V.mH @ W @ V)
+        if not ctx.unbounded:
+            product: Tensor = V @ (F * core) @ V.mH
+            return product
+        # An infinite coefficient is infinite in what it reaches; times 0 it would be NaN in all.
+        infinite = F.isinf()
+        found = V @ (torch.where(infinite, 0, F) * core) @ V.mH
+        reached = V @ (torch.where(infinite, F.sign(), 0) * core) @ V.mH
+        return torch.where(reached != 0, reached * torch.inf, found)
+
+
+_MATRIX_FUNCTION = conventions(_MatrixFunction)
 
 
 @dataclass(frozen=True)
@@ -60,7 +76,8 @@ class Spectral(Method):
     difference of f between λi and λj. It is exact at any gap, zero included, wherever f itself is
     differentiable: no series, no cut, no tolerance. Eigenvectors of a tie have no derivative, and
     asking for one raises; eigenvalues have theirs, `V diag(∂L/∂λ) Vᵀ`, exact where λ is simple.
-    Second derivatives of `f(M)` raise.
+    Second derivatives of `f(M)` raise. Through `eigbench.matrix_function` M may be complex
+    Hermitian: the coefficients are the same, and real.
     """
 
     name: ClassVar[str] = "spectral"
@@ -72,18 +89,20 @@ class Spectral(Method):
     promises: ClassVar[frozenset[Promise]] = frozenset(
         {"functions", "scale", "continuous", "isolated", "subspace"}
     )
+    function_dtypes: ClassVar[frozenset[torch.dtype]] = frozenset(
+        {torch.complex64, torch.complex128}
+    )
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`; only the eigenvalues have a gradient."""
         return eigenvalues_alone(self.name, M)
 
     def matrix_function(self, M: Tensor, function: SpectralFunction) -> Tensor:
-        """`f(M)` `(..., n, n)` of symmetric `M`; the constants of `function` get no gradient."""
+        """`f(M)` `(..., n, n)` of Hermitian `M`; the constants of `function` get no gradient."""
         with phase("decomposition"):
             eigenvalues, V = torch.linalg.eigh(M.detach())
         with phase("coefficients"):
             values = function.values(eigenvalues)
             F = function.divided_differences(eigenvalues)
-        call = _MatrixFunction if composing() else _EagerMatrixFunction
-        composed: Tensor = call.apply(M, values, V, F)
+        composed: Tensor = call(_MATRIX_FUNCTION, M, values, V, F, function.unbounded)
         return composed

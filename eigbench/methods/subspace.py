@@ -10,14 +10,8 @@ from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, Promise, require_count
 from eigbench.methods.coefficients import gaps_above
-from eigbench.methods.no_gradient import stopped
 from eigbench.methods.pairwise import pairwise_eigh
 from eigbench.methods.widest import AS_WIDE, rounding_zero
-
-_NOT_TWICE = (
-    "subspace has no second derivative: differentiate once, or choose another method, "
-    "such as 'eigh'"
-)
 
 
 @dataclass(frozen=True)
@@ -36,6 +30,13 @@ class Subspace(Method):
     source: ClassVar[str] = "Edelman, Arias and Smith, SIAM J. Matrix Anal. Appl. 20, 1998, §2.5"
     promises: ClassVar[frozenset[Promise]] = frozenset({"subspace", "scale"})
 
+    # The gradient depends on every eigenvector, not on the span of the leading ones alone: by this
+    # rule its own derivative would be wrong.
+    once: ClassVar[str | None] = (
+        "subspace has no second derivative: differentiate once, or choose another method, "
+        "such as 'eigh'"
+    )
+
     leading: int | None = None
 
     def __post_init__(self) -> None:
@@ -52,12 +53,7 @@ class Subspace(Method):
         across = inside.unsqueeze(-2) & ~inside.unsqueeze(-1)
         # Off the cut the gap may be anything, zero included.
         gap = torch.where(across, gaps_above(eigenvalues), 1)
-        table = torch.where(across, 0.5 / gap, 0)
-        if torch.is_grad_enabled():
-            # The gradient depends on every eigenvector, not on the span of the leading ones alone:
-            # by this rule its own derivative would be wrong.
-            table = stopped(table, eigenvalues, _NOT_TWICE)
-        return table, None
+        return torch.where(across, 0.5 / gap, 0), None
 
     def _inside(self, eigenvalues: Tensor) -> Tensor:
         """`(..., n)`: which of the ascending eigenvalues belong to the leading subspace."""

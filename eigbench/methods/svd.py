@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, Method, Promise, symmetric_part
+from eigbench.methods.base import Eigenpairs, Method, Promise
+from eigbench.methods.no_gradient import unresolved, watched
 from eigbench.phases import phase
 
 
@@ -29,7 +30,12 @@ class Svd(Method):
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`."""
         with phase("decomposition"):
-            return _decompose(symmetric_part(M))
+            return _decompose(watched(self.name, M, _tied))
+
+
+def _tied(eigenvalues: Tensor) -> Tensor:
+    """`(...)`: whether singular values are a tie, as those of −2 and 2."""
+    return unresolved(eigenvalues.abs().sort(-1).values)
 
 
 def _decompose(M: Tensor) -> Eigenpairs:
