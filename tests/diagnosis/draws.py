@@ -26,7 +26,11 @@ from tests.diagnosis.judging import FAILURES, KNOWN, RIGHT, asked, diagnosed
 from tests.diagnosis.questions import draw
 
 Record = dict[str, Any]
-GOOD = ("right", "rightly refused")
+GOOD = {
+    "right": f"the gradient is off by at most {100 * RIGHT:g} %",
+    "rightly refused": "nothing was recommended for what has no derivative",
+}
+OUTCOMES = {**GOOD, **FAILURES}
 BY = {"kind": "kind of matrix", "use": "use", "dtype": "dtype"}
 RECORDS, SUMMARY = "draws.jsonl", "report.md"
 
@@ -60,17 +64,16 @@ def _short(value: float) -> float | None:
 
 def headline(records: Sequence[Record]) -> str:
     """The shares of what has an answer that were answered rightly."""
-    posed = [record for record in records if record["outcome"] in (*GOOD, *FAILURES)]
-    none = [record for record in posed if record["status"] == "no derivative"]
-    good, refused = (
-        sum(record["outcome"] in GOOD for record in some)
-        for some in ([record for record in posed if record not in none], none)
-    )
+    posed = [record for record in records if record["outcome"] in OUTCOMES]
+    none = [record["status"] == "no derivative" for record in posed]
+    good = [record["outcome"] in GOOD for record in posed]
+    refused = sum(one for one, is_none in zip(good, none, strict=True) if is_none)
+    having = len(posed) - sum(none)
     return (
-        f"Of {len(records):,} drawn questions {len(posed) - len(none):,} have a gradient that the "
-        f"digits of M determine: the advice gave it within {RIGHT:.0%} on "
-        f"{counted(good, len(posed) - len(none))}. {len(none):,} have no derivative: it was "
-        f"refused on {counted(refused, len(none))}. The other {len(records) - len(posed):,} count "
+        f"Of {len(records):,} drawn questions {having:,} have a gradient that the "
+        f"digits of M determine: the advice gave it within {100 * RIGHT:g} % on "
+        f"{counted(sum(good) - refused, having)}. {sum(none):,} have no derivative: it was "
+        f"refused on {counted(refused, sum(none))}. The other {len(records) - len(posed):,} count "
         "apart."
     )
 
@@ -86,9 +89,10 @@ def summary(records: Sequence[Record]) -> str:
             "executes the lines that it gives for that use, and compares the gradient of the loss "
             f"with the exact one, computed with {DIGITS} digits from M as it was given. A gradient "
             "is determined if a change of M by half a unit in the last place moves it by no more "
-            f"than {KNOWN:.1%}, in half precision by no more than ten times that unit. All other "
-            "questions are counted apart, whatever the answer was. "
+            f"than {100 * KNOWN:g} %, in half precision by no more than ten times that unit. All "
+            "other questions are counted apart, whatever the answer was. "
             "`python -m tests.diagnosis.draws --seed N` shows question N.",
+            "\n".join(f"- {outcome}: {meaning}" for outcome, meaning in OUTCOMES.items()),
             *(part for key in BY for part in _by(records, key)),
             "## Counted apart",
             _apart(records),
@@ -102,25 +106,25 @@ def _by(records: Sequence[Record], key: str) -> tuple[str, str]:
     rows = []
     for one in sorted({record[key] for record in records}):
         outcomes = Counter(record["outcome"] for record in records if record[key] == one)
-        posed = [outcomes[outcome] for outcome in (*GOOD, *FAILURES)]
+        posed = [outcomes[outcome] for outcome in OUTCOMES]
         apart = sum(outcomes.values()) - sum(posed)
         share = f"{sum(posed[: len(GOOD)])} of {sum(posed)}"
         rows.append([one, share, *(str(count or NOTHING) for count in [*posed, apart])])
-    return f"## By {BY[key]}", table([BY[key], "right, of n", *GOOD, *FAILURES, "apart"], rows)
+    return f"## By {BY[key]}", table([BY[key], "right, of n", *OUTCOMES, "apart"], rows)
 
 
 def _apart(records: Sequence[Record]) -> str:
     outcomes = Counter(record["outcome"] for record in records)
-    rows = [[one, str(n)] for one, n in sorted(outcomes.items()) if one not in {*GOOD, *FAILURES}]
+    rows = [[one, str(n)] for one, n in sorted(outcomes.items()) if one not in OUTCOMES]
     return table(["question, answer", "n"], rows) if rows else "None."
 
 
 def _failure(record: Record) -> str:
-    about = {key: value for key, value in record.items() if key not in ("code", "seed")}
-    said = ", ".join(
-        f"{key} {value}" for key, value in about.items() if value not in ("", [], None)
-    )
-    return f"- **{record['seed']}**: {said}\n\n```python\n{record['code']}\n```"
+    """All of a record but what is empty."""
+    about = {key: value for key, value in record.items() if value and key not in {"code", "seed"}}
+    said = ", ".join(f"{key} {value}" for key, value in about.items())
+    lines = f"\n\n```python\n{record['code']}\n```" if record["code"] else ""
+    return f"- **{record['seed']}**: {' '.join(said.split())}{lines}"
 
 
 def show(seed: int) -> None:
