@@ -12,7 +12,7 @@ import typer
 
 from eigbench.errors import InputError, printable
 
-PATIENCE = 1.0
+PATIENCE = 5.0
 """Seconds between two lines of progress where a terminal's line cannot be written again."""
 
 
@@ -47,8 +47,11 @@ def diagnose(
     """
     if not file.exists():
         raise InputError(f"cannot read {file}: there is no such file")
-    if out is not None and out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError(f"{out} is there already; --out takes a new or empty folder")
+    if out is not None and out.exists():
+        if not out.is_dir():
+            raise InputError(f"{out} is a file; --out takes a folder")
+        if any(out.iterdir()):
+            raise InputError(f"{out} is not empty; --out takes a new or empty folder")
     from rich.console import Console
 
     from eigbench.diagnosis.diagnose import diagnose as diagnosis_of
@@ -66,7 +69,7 @@ def diagnose(
 
 @contextmanager
 def _progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Shows on standard error what takes long: on one line of a terminal, or a line a second."""
+    """Shows on standard error what takes long: on one line of a terminal, or a line in a while."""
     from rich.console import Console
     from rich.text import Text
 

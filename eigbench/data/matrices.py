@@ -269,7 +269,8 @@ def _safetensors(path: Path) -> _Arrays:
 
 def bytes_of(tensor: Any) -> int:
     """What a tensor takes in float64 or complex128, dense."""
-    return math.prod(tensor.shape) * (16 if tensor.is_complex() else 8)
+    count: int = math.prod(tensor.shape)
+    return count * (16 if tensor.is_complex() else 8)
 
 
 def as_numpy(tensor: Any) -> NDArray[Any]:

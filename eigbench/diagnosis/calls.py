@@ -7,26 +7,31 @@ values whatever casts, transforms or compiles them, and one for their autograd, 
 that gets the gradients. This is what `torch.library.get_kernel` is documented for. No name in any
 module is bound anew, and no other operation is touched; calls of all threads are seen.
 
-The others cost more, or see less. Of a step of ResNet18 (8 images of 32×32, forward and backward,
-one CPU thread): a `TorchFunctionMode` adds 2 %, on a GPU, where launching is all, a fifth; a
-`TorchDispatchMode` 50 %; both are of one thread. Names bound anew in modules miss what autocast
-and C++ call, and are found by whoever pickles or traces a function. This one adds 5 µs to a call
-of a decomposition that nobody reads, and nothing to anything else.
+The others cost more, or see less. Of a training step of ResNet18 (2 images of 32×32, one thread of
+a busy CPU, medians of 40 to 100 steps in turn with plain ones, three times), a `TorchFunctionMode`
+added 3 to 7 %, and a `TorchDispatchMode` 10 to 21 %; both are of one thread. This added between −4
+and 1 %, that is nothing; a call itself, an `eigh` of 10×10 with its backward pass, takes three
+times as long. Names bound anew in modules miss what C++ calls, and are found by whoever pickles or
+traces a function, or has a module that refuses them.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from torch.utils._python_dispatch import _disable_current_modes
+
+from eigbench.errors import in_one_line
 
 Decomposition = Literal["eigh", "svd"]
 _log = logging.getLogger("eigbench")
@@ -75,10 +80,8 @@ class _Local(threading.local):
     unobserved = False
     name = ""
     """The function that is at work; the outermost one."""
-    seen: tuple[Seen, ...] = ()
-    """The last call, as each observer keeps it."""
-    count = 0
-    """Of all calls."""
+    seen: list[list[Seen]] | None = None
+    """The calls inside the operator of autograd that is at work, as each observer keeps them."""
 
 
 _observers: list[Observer] = []
@@ -87,13 +90,17 @@ _local = _Local()
 _library: Any = None
 _retired: list[Any] = []
 """The kernels that were in place last: another thread may be inside one while it is removed."""
+_last_calls: dict[int, float] = {}
+"""When each thread made its last call, by `time.monotonic()`; infinite while it is in one."""
+PAUSE = 1.0
+"""Seconds: a thread that made its last call longer ago than this has come to its end."""
 
 
 @contextmanager
 def intercepted(observer: Observer) -> Iterator[None]:
     """Inside, `observer` is told of the calls of all threads."""
     with _lock:
-        if not _observers:
+        if _library is None:
             _install()
         _observers.append(observer)
     try:
@@ -125,7 +132,7 @@ class Aside:
     def __enter__(self) -> None:
         self._before = _local.unobserved, torch.is_grad_enabled()
         _local.unobserved = True
-        torch._C._set_grad_enabled(False)
+        torch._C._set_grad_enabled(False)  # noqa: FBT003
         self._functions = torch._C.DisableTorchFunction()
         self._functions.__enter__()
         self._modes = _disable_current_modes() if torch._C._len_torch_dispatch_stack() else None
@@ -139,7 +146,7 @@ class Aside:
         _local.unobserved, enabled = self._before
         torch._C._set_grad_enabled(enabled)
         if isinstance(error, Exception):
-            _log.error("eigbench.watch could not note a call: %s", error)
+            _log.error("eigbench.watch could not note a call: %s", in_one_line(error))
         return isinstance(error, Exception)
 
 
@@ -158,18 +165,32 @@ def _install() -> None:
     autograd = [f"Autograd{key}" for key in DEVICES]
     places += [(name, key, _differentiating(name)) for name in DIFFERENTIATED for key in autograd]
     places += [(name, key, _naming(name)) for name in COMPOSED for key in autograd]
-    _library = torch.library.Library("aten", "IMPL")
+    library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     _retired.clear()
-    with warnings.catch_warnings():  # torch says once in a process that there was a kernel before
+    _last_calls.clear()
+    with ExitStack() as stack, warnings.catch_warnings():
+        # torch warns once in a process, of the first kernel that is put before another.
         warnings.filterwarnings("ignore", ".*(overrid|Overrid)", UserWarning)
+        stack.callback(library._destroy)  # where one of them is refused
         for name, key, make in places:
             original = torch.library.get_kernel(f"aten::{name}", key)
-            _library.impl(name, make(original.call_boxed), key, with_keyset=True)
+            library.impl(name, make(original.call_boxed), key, with_keyset=True)
             _retired.append(torch.library.get_kernel(f"aten::{name}", key))
+        stack.pop_all()
+    _library = library
 
 
 def _remove() -> None:
+    global _library  # noqa: PLW0603
+    # torch changes no table safely while another thread reads it. Then the kernels stay, and only
+    # pass calls on, until a later watch ends.
+    now, others = time.monotonic(), {thread.ident for thread in threading.enumerate()}
+    others.discard(threading.get_ident())
+    for thread, last in _last_calls.items():
+        if thread in others and now - last < PAUSE:
+            return
     _library._destroy()
+    _library = None
 
 
 Kernel = Callable[..., Any]
@@ -183,7 +204,8 @@ def _computing(operator: str) -> Callable[[Kernel], Kernel]:
     def make(original: Kernel) -> Kernel:
         def kernel(keys: Any, M: Tensor, *args: Any, **kwargs: Any) -> Any:
             observers = () if _local.unobserved or M.numel() == 0 else tuple(_observers)
-            name = _local.name or kind
+            name, thread = _local.name or kind, threading.get_ident()
+            _last_calls[thread] = math.inf
             try:
                 results = original(keys, M, *args, **kwargs)
             except LinAlgError as error:
@@ -191,11 +213,13 @@ def _computing(operator: str) -> Callable[[Kernel], Kernel]:
                     for observer in observers:
                         observer.raised(kind, name, M, error)
                 raise
+            finally:
+                _last_calls[thread] = time.monotonic()
             if observers:
                 with Aside():
                     seen = [observer.returned(kind, name, M, results) for observer in observers]
-                    _local.seen = tuple(seen)
-                    _local.count += 1
+                    if _local.seen is not None:
+                        _local.seen.append(seen)
             return results
 
         return kernel
@@ -227,17 +251,21 @@ def _differentiating(operator: str) -> Callable[[Kernel], Kernel]:
         named = _naming(operator)(original)
 
         def kernel(keys: Any, M: Tensor, *args: Any, **kwargs: Any) -> Any:
-            count = _local.count
-            results = named(keys, M, *args, **kwargs)
-            # Not of what vmap makes many calls of.
-            if _local.count == count + 1:
-                some = results if isinstance(results, tuple) else (results,)
-                nodes = (result.grad_fn for result in some if result.grad_fn is not None)
-                node = next(nodes, None)
-                if node is not None:
-                    with Aside():
-                        for seen in _local.seen:
-                            seen.follow(node, M, some)
+            inner: list[list[Seen]] = []
+            outer, _local.seen = _local.seen, inner
+            try:
+                results = named(keys, M, *args, **kwargs)
+            finally:
+                _local.seen = outer
+            if outer is not None:  # a transform is around it
+                outer += inner
+            some = results if isinstance(results, tuple) else (results,)
+            node = next((one.grad_fn for one in some if one.grad_fn is not None), None)
+            # Not more than one call: those that vmap makes of a single one have other tensors.
+            if len(inner) == 1 and node is not None:
+                with Aside():
+                    for seen in inner[0]:
+                        seen.follow(node, M, some)
             return results
 
         return kernel

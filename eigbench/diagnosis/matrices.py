@@ -246,7 +246,7 @@ def _require_fitting(
     """Refuse outputs of `(..., m, n)`, or gradients by them, that are not this decomposition's."""
     *batch, m, n = entries.shape
     k = min(m, n)
-    shapes = {
+    shapes: dict[str, list[tuple[int, ...]]] = {
         FUNCTION: [(m, n)],
         "eigenvalues": [(n,)],
         "eigenvectors": [(n, n)],
@@ -256,8 +256,8 @@ def _require_fitting(
     }
     for name, values in parts.items():
         if name not in (FUNCTION, *OUTPUTS[decomposition]):
-            names = ", ".join(OUTPUTS[decomposition])
-            raise InputError(f"{what}{name}: a matrix of shape {(m, n)} has {names}")
+            names, short = ", ".join(OUTPUTS[decomposition]), printable(name, LONGEST_NAME)
+            raise InputError(f"{what}{short}: a matrix of shape {(m, n)} has {names}")
         right = dict.fromkeys((*batch, *shape) for shape in shapes[name])
         if values.shape not in right:
             words = " or ".join(map(str, right))
@@ -293,18 +293,18 @@ def write_call(
     path: Path,
     matrix: Tensor,
     decomposition: Literal["eigh", "svd"],
-    parts: Mapping[Literal["outputs", "gradients"], Mapping[str, Tensor]],
+    parts: Mapping[str, Mapping[str, Tensor]],
     origin: Origin,
 ) -> None:
     """Write tensors of one call, whole or not at all; `torch.load(weights_only=True)` reads it.
 
-    The matrix is `(m, n)`; the parts of `Upstream` go by the names in `OUTPUTS`.
+    The matrix is `(m, n)`. Parts are `gradients` and `outputs`, both by the names in `OUTPUTS`.
     """
 
     def kept(tensor: Tensor) -> Tensor:  # without the batch that it may be a view of
         return tensor.cpu().resolve_conj().resolve_neg().clone()
 
-    content = {
+    content: dict[str, Any] = {
         "format": FORMATS[-1],
         "matrix": kept(matrix),
         "decomposition": decomposition,
@@ -342,22 +342,26 @@ def _call_of(content: Mapping[str, Any]) -> Stack:
         raise InputError(f"its matrix has shape {M.shape}; (m, n) is right, not empty")
     if decomposition == "eigh" and M.shape[0] != M.shape[1]:
         raise InputError(f"its matrix has shape {M.shape}; a square one is right for eigh")
-    parts = {}
+    parts: dict[str, dict[str, Numbers]] = {}
     for part in ("outputs", "gradients"):
         some = content.get(part)
         if not isinstance(some, dict) or not all(isinstance(name, str) for name in some):
             raise InputError(f"its {part} are no mapping from names to tensors")
-        named = {name: _numbers(_tensor(f"its {part}, {name},", x)) for name, x in some.items()}
+        named = {
+            name: _numbers(_tensor(f"its {part}, {name[:LONGEST_NAME]},", value))
+            for name, value in some.items()
+        }
         _require_fitting(f"its {part}, ", named, M, decomposition)
         parts[part] = {name: values[None] for name, values in named.items()}
-    return Stack("M", M[None], dtype_name(matrix), decomposition, **parts, origin=origin)
+    gradients, outputs = parts["gradients"], parts["outputs"]
+    kind = (dtype_name(matrix), decomposition)
+    return Stack("M", M[None], *kind, gradients=gradients, outputs=outputs, origin=origin)
 
 
 def _origin(content: Mapping[str, Any]) -> Origin:
+    known = {part.name: content[part.name] for part in fields(Origin) if part.name in content}
     try:
-        return msgspec.convert(
-            {part.name: content.get(part.name) for part in fields(Origin)}, Origin
-        )
+        return msgspec.convert(known, Origin)
     except msgspec.ValidationError as error:
         raise InputError(f"a part of the saved call is not right: {_reason(error)}") from error
 

@@ -31,6 +31,8 @@ ROUNDING = 100
 """Up to this number of rounding units, by the largest entry of A, a difference counts as zero."""
 FITS = 1e-2
 """A function of M is recognised by its gradients, if they agree with it as well as this."""
+STEEP = 1e3
+"""λ^(1/2) is as much steeper at 1e-6 of another eigenvalue than there."""
 NAMED: dict[str, SpectralFunction] = {
     "inverse-square-root": InverseSquareRoot(),
     "square-root": SquareRoot(),
@@ -178,7 +180,7 @@ def _channel(
     skew = np.where(np.abs(skew) <= tolerance * largest, 0, skew)
     core = np.where(same, 0, skew / (2 * gap)) + np.diag(by_values)
     function = _fitting(spectrum, A, by_values)
-    if spectrum.zeros and function not in {"", "identity"}:
+    if spectrum.zeros and (function not in {"", "identity"} or _steep(spectrum, by_values)):
         return LossView("singular", None, tuple(range(spectrum.zeros)), function=function)
     if not spectrum.ties:
         return core, "separated", (), function
@@ -212,6 +214,13 @@ def _inside_ties(
             return LossView("free", None, tuple(tie))
         core[at] = ratio * block
     return core, kind, _tied(spectrum), ""
+
+
+def _steep(spectrum: Spectrum, by_values: Numbers) -> bool:
+    """Whether a loss depends on eigenvalues that are zero far more than on others, as 1/λ does."""
+    zero = np.abs(spectrum.values) <= spectrum.floor
+    others = np.abs(by_values[~zero]).max(initial=0)
+    return bool(np.abs(by_values[zero]).max(initial=0) > STEEP * others > 0)
 
 
 def _fitting(spectrum: Spectrum, A: Numbers, by_values: Numbers) -> str:

@@ -26,7 +26,7 @@ from eigbench.diagnosis.calls import Decomposition, intercepted
 from eigbench.diagnosis.diagnose import diagnose
 from eigbench.diagnosis.page import first_line, one_line
 from eigbench.diagnosis.recording import Call, CallRecord, Queue, Reading
-from eigbench.errors import InputError
+from eigbench.errors import InputError, in_one_line
 from eigbench.report.numbers import NOTHING
 from eigbench.report.render import table
 from eigbench.runs.store import RECORDS, REPORT, write_whole
@@ -96,9 +96,11 @@ class Watch:
             raise InputError("a watch is entered once; make another with eigbench.watch")
         self.folder = new_folder(self.folder)
         self._observer = CallObserver(self.folder, self._keep, self._where)
-        hook = register_optimizer_step_post_hook(self._stepped)
-        self._stack.callback(hook.remove)
-        self._stack.enter_context(intercepted(self._observer))
+        with ExitStack() as stack:  # what fails here leaves nothing behind
+            hook = register_optimizer_step_post_hook(self._stepped)
+            stack.callback(hook.remove)
+            stack.enter_context(intercepted(self._observer))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
@@ -110,7 +112,7 @@ class Watch:
             report = write_report(self.folder, self._observer, self.step, error)
         # A training that came to its end must not be lost for a report.
         except Exception as own:  # noqa: BLE001
-            _log.error("eigbench.watch could not write its report: %s", own)
+            _log.error("eigbench.watch could not write its report: %s", in_one_line(own))
         else:
             _log.info("eigbench.watch: the report is %s", report)
 
@@ -301,7 +303,7 @@ def write_report(
         steps=steps,
         calls=sum(sums.calls for sums in observer.sums.values()),
         differentiated=sum(sums.differentiated for sums in observer.sums.values()),
-        error=None if error is None else f"{type(error).__name__}: {first_line(error)}",
+        error=None if error is None else in_one_line(error),
         sums=table(_HEADERS, [_row(*key, sums) for key, sums in observer.sums.items()]),
         kept=kept,
     )

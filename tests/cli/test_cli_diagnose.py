@@ -34,9 +34,9 @@ def test_out_writes_the_report_and_says_where(identity: str, cwd: Path) -> None:
 
 
 def test_quiet_is_one_line(identity: str) -> None:
-    assert call("diagnose", identity, "-q").out == (
-        "torch.linalg.eigh: NaN in the backward pass (float64)\n"
-    )
+    verdict = call("diagnose", identity, "-q").out
+    assert verdict.startswith("torch.linalg.eigh: NaN in the backward pass")
+    assert verdict.count("\n") == 1
     assert call("diagnose", identity, "-q", "--out", "found").out == "found/report.md\n"
 
 
@@ -44,7 +44,7 @@ def test_gradients(identity: str, cwd: Path) -> None:
     np.savez(cwd / "gradients.npz", eigenvectors=np.arange(9.0).reshape(3, 3))
     outcome = call("diagnose", identity, "--gradients", "gradients.npz")
     assert outcome.code == 0
-    assert "eigenvectors that are not determined" in outcome.out
+    assert "Your loss has no derivative here" in outcome.out
 
 
 def test_in_a_pipe_there_are_no_colours(identity: str, cwd: Path) -> None:
@@ -63,9 +63,10 @@ def test_in_a_pipe_there_are_no_colours(identity: str, cwd: Path) -> None:
         (["broken.pt"], "not a valid .pt file"),
         (["identity.npy", "--gradients", "wide.npy"], "shape (3, 4)"),
         (["identity.npy", "--gradients", "nowhere.npy"], "cannot read nowhere.npy"),
-        (["wide.npy"], "wide.npy has shape (3, 4); matrices must be square"),
-        (["two.npz"], "two.npz[wide] has shape (3, 4); matrices must be square"),
+        (["vector.npy"], "vector.npy has shape (3,); (..., m, n) is right"),
+        (["two.npz"], "two.npz[vector] has shape (3,); (..., m, n) is right"),
         (["identity.npy", "--out", "full"], "not empty"),
+        (["identity.npy", "--out", "text.txt"], "is a file"),
         ([], "Missing argument 'FILE'"),
     ],
 )
@@ -76,7 +77,8 @@ def test_wrong_input_is_one_line(
     (cwd / "broken.npy").write_bytes(b"no array")
     (cwd / "broken.pt").write_bytes(b"no archive")
     np.save(cwd / "wide.npy", np.zeros((3, 4)))
-    np.savez(cwd / "two.npz", square=np.eye(2), wide=np.zeros((3, 4)))
+    np.save(cwd / "vector.npy", np.zeros(3))
+    np.savez(cwd / "two.npz", square=np.eye(2), vector=np.zeros(3))
     (cwd / "full").mkdir()
     (cwd / "full" / "file").touch()
     assert complaint in call("diagnose", *words).complaint

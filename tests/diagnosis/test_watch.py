@@ -266,14 +266,15 @@ def test_what_autocast_casts_is_seen_and_its_dtype_is_noted(
 
 def entry(X: Tensor) -> Tensor:
     """Of an eigenvector, whose sign LAPACK chooses."""
-    return torch.linalg.eigh(X)[1][..., 0, 0].square().sum()
+    square: Tensor = torch.linalg.eigh(X)[1][..., 0, 0].square().sum()
+    return square
 
 
 def test_calls_under_transforms_are_seen(cwd: Path) -> None:
     X = matrix(1, 2, 4).detach()
     expected = torch.func.grad(entry)(X)
     batch = X.expand(2, 3, 3)
-    transforms = {
+    transforms: dict[str, Callable[[Tensor], Any]] = {
         "grad": torch.func.grad(entry),
         "vmap": lambda X: torch.vmap(entry)(X.expand(2, 3, 3)),
         "of each": lambda X: torch.vmap(torch.func.grad(entry))(X.expand(2, 3, 3))[0],
@@ -302,6 +303,7 @@ def test_compiled_code_is_seen_without_gradients(cwd: Path) -> None:
 
 
 def test_all_threads_and_inference_are_seen(cwd: Path) -> None:
+    before = tables()
     threads = [threading.Thread(target=lambda: backward(entry(matrix(1, 2)))) for _ in range(4)]
     with eigbench.watch() as watched:
         for thread in threads:
@@ -311,6 +313,30 @@ def test_all_threads_and_inference_are_seen(cwd: Path) -> None:
         with torch.inference_mode():
             torch.linalg.eigh(torch.eye(2))
     assert [record["gradient_norm"] is None for record in records(watched)] == [False] * 4 + [True]
+    assert tables() == before
+
+
+def test_kernels_stay_while_another_thread_may_be_inside_one(cwd: Path) -> None:
+    before = tables()
+    called, leave = threading.Event(), threading.Event()
+
+    def work() -> None:
+        torch.linalg.eigh(torch.eye(2))
+        called.set()
+        leave.wait()
+
+    thread = threading.Thread(target=work)
+    with eigbench.watch() as watched:
+        thread.start()
+        called.wait()
+    assert tables() != before
+    torch.linalg.eigh(torch.eye(2))
+    assert len(records(watched)) == 1
+    leave.set()
+    thread.join()
+    with eigbench.watch():
+        pass
+    assert tables() == before
 
 
 def test_what_has_no_values_is_taken_as_torch_takes_it(cwd: Path) -> None:
@@ -322,12 +348,13 @@ def test_what_has_no_values_is_taken_as_torch_takes_it(cwd: Path) -> None:
         def __setattr__(self, name: str, value: Any) -> None:
             raise AttributeError(name)
 
-    def traced() -> str:
+    def graph_of() -> str:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return str(torch.jit.trace(entry, (torch.eye(3),), check_trace=False).graph)
+            traced: Any = torch.jit.trace(entry, (torch.eye(3),), check_trace=False)  # type: ignore[no-untyped-call]
+            return str(traced.graph)
 
-    graph = traced()
+    graph = graph_of()
     sys.modules["sealed"] = Sealed("sealed")
     try:
         with eigbench.watch() as watched:
@@ -336,7 +363,7 @@ def test_what_has_no_values_is_taken_as_torch_takes_it(cwd: Path) -> None:
                 assert torch.linalg.eigh(torch.eye(3))[1].shape == (3, 3)
             torch.linalg.eigh(torch.ones(0, 3, 3))
             assert records_of_none(watched)
-            assert traced().replace(" ", "") == graph.replace(" ", "")
+            assert graph_of().replace(" ", "") == graph.replace(" ", "")
             assert pickle.loads(pickle.dumps(torch.linalg.eigh)) is eigh  # noqa: S301
     finally:
         del sys.modules["sealed"]
@@ -358,7 +385,7 @@ def test_modes_of_the_caller_see_the_callers_calls_only(cwd: Path) -> None:
             seen.append(str(f))
             return f(*a, **(k or {}))
 
-    class Operators(TorchDispatchMode):
+    class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, f: Any, t: Any, a: Any = (), k: Any = None) -> Any:
             seen.append(str(f))
             return f(*a, **(k or {}))
@@ -387,7 +414,7 @@ def test_an_error_of_its_own_ends_no_training(
     with eigbench.watch():
         backward(entry(X))
     assert X.grad is not None
-    assert "could not note a call: mine" in caplog.text
+    assert "could not note a call: RuntimeError: mine" in caplog.text
 
 
 def test_an_input_that_is_not_finite_is_kept_whether_the_call_raises_or_not(cwd: Path) -> None:

@@ -124,14 +124,6 @@ def test_a_compiled_second_derivative_raises(loss: str) -> None:
         torch.autograd.grad(G.sum(), X)
 
 
-def test_forward_mode_raises() -> None:
-    M = separated(3)
-    losses: list[Callable[[Tensor], Tensor]] = [partial(vector_loss, method="spectral")]
-    for loss in (*losses, *ONCE.values()):
-        with pytest.raises(NotImplementedError, match="jvp"):
-            torch.func.jvp(loss, (M,), (M,))
-
-
 @pytest.mark.parametrize("loss", ONCE)
 def test_a_recorded_gradient_is_the_same_gradient(loss: str) -> None:
     """The guard against a second derivative changes no first one."""
