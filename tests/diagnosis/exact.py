@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 DIGITS = 50
 CLOSE = mp.mpf(10) ** -22
-"""Eigenvalues with a smaller relative gap have the divided difference of a derivative."""
+"""At a smaller gap, relative to where f changes, a divided difference is the derivative."""
 Exact = NDArray[Any]
 """An array of mpmath's numbers."""
 
@@ -32,6 +32,8 @@ class Function(NamedTuple):
     """Equal for eigenvalues of one group."""
     margin: Any = mp.inf
     """How far the eigenvalues are from where f has no derivative."""
+    width: Any = mp.mpf(0)
+    """Over which f changes; 0 where it changes over |λ| itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +107,7 @@ class Eigenpairs:
                 together = f.groups[i] == f.groups[j]
                 if not together:
                     margin = min(margin, abs(x - y))
-                if abs(x - y) > CLOSE * max(abs(x), abs(y)):
+                if abs(x - y) > CLOSE * max(abs(x), abs(y), f.width):
                     B[i, j] *= (f.values[i] - f.values[j]) / (x - y)
                 else:
                     B[i, j] *= f.slope(i, (x + y) / 2) if together else 1 / CLOSE**2

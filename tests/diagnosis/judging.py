@@ -208,14 +208,15 @@ def _function(question: Question, values: Sequence[Any], target: Target) -> Func
         f = [x**power if i >= dropped else 0 for i, x in enumerate(shifted)]
         # What is added to the diagonal is chosen, so that there is a derivative, known or not.
         margin = mp.inf if target.regularised else 2 * shifted[dropped]
-        return Function(f, slope, [i >= dropped for i in range(n)], margin)
+        kept = [i >= dropped for i in range(n)]
+        return Function(f, slope, kept, margin, mp.mpf(target.regularised))
     if question.loss == "polar" or (question.loss == "function" and question.svd):
         signs = [-1] * small + [0] * (n - 2 * small) + [1] * small
         return Function(signs, lambda *_: 0, signs)
     if question.loss == "function":
         a, b, s = map(mp.mpf, question.phase)
         f = [mp.cos(a * x / s + b) for x in values]
-        return Function(f, lambda _, x: -mp.sin(a * x / s + b) * a / s, [0] * n)
+        return Function(f, lambda _, x: -mp.sin(a * x / s + b) * a / s, [0] * n, width=s / a)
     if question.svd:  # of low rank
         k = target.kept or question.chosen
         inside = [i < k or i >= n - k or k == small for i in range(n)]

@@ -203,6 +203,8 @@ def test_what_has_no_derivative_should_be_refused() -> None:
     line = "M = M + 1e-3 * torch.eye(3)\n"
     added = replace(good, code=line + good.code, regularised=1e-3)
     assert judged(singular, [added]).outcome == "right"
+    zeros = replace(singular, M=torch.ones(3, 3, dtype=torch.float64))
+    assert judged(zeros, [added]).outcome == "right"
     # Not the function that it says it is.
     assert judged(singular, [replace(added, regularised=2e-3)]).outcome == "wrong"
     kept = "values, V = torch.linalg.eigh(M)\nS = (V[:, 1:] * values[1:] ** -0.5) @ V[:, 1:].T"
