@@ -61,5 +61,16 @@ def printable(text: str, longest: int | None = None) -> str:
     )
 
 
+_LOOKALIKES = str.maketrans("<>|`[]$", "‹›¦'⟨⟩¤")
+
+
+def harmless(text: str) -> str:
+    """Words of somebody else, such as a processor's, that no table, page or picture obeys.
+
+    What Markdown, HTML or mathematics would read as theirs is another sign that looks like it.
+    """
+    return printable(text).translate(_LOOKALIKES)
+
+
 EXIT_INPUT = 2
 """Exit code after wrong input."""

@@ -179,10 +179,9 @@ Outputs = tuple[Tensor, ...]
 
 def _without_autocast(function: Callable[[Tensor], Outputs], M: Tensor) -> Outputs:
     """`function(M)`, forward and backward with autocast off, wherever backward is called."""
-    device = M.device.type
-    if not casts(device):
+    if not casts(M):
         return function(M)
-    with torch.autocast(device, enabled=False):
+    with torch.autocast(M.device.type, enabled=False):
         if composing() or not (M.requires_grad and torch.is_grad_enabled()):
             return function(M)
         outputs: Outputs = _WithoutAutocast.apply(M, function)

@@ -19,6 +19,7 @@ import typer
 from eigbench.cli.options import RunOptions, say
 from eigbench.cli.surroundings import interruption
 from eigbench.errors import InputError, printable
+from eigbench.kinds import Case
 from eigbench.kinds.train import TrainCase
 from eigbench.runs import store
 from eigbench.runs.environment import describe
@@ -76,12 +77,38 @@ def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> bool:
             checkpoints.discard(case_id)  # of a case whose record was the last thing written
         if shown:
             say(f"{suite.title or suite.name} → {folder}")
+            needed = {memory(case): case for case in plan}
+            if (most := max(needed)) > SMALL_MEMORY:
+                say(
+                    f"the largest of {len(plan)} cases, {described(needed[most])}, takes about "
+                    f"{most / 2**30:.0f} GB of memory; Ctrl-C ends the run and keeps its records"
+                )
         with progress(len(plan), len(writer.done), show=shown) as observer:
             try:
                 run(plan, measure, writer, recorded)
             except KeyboardInterrupt:
                 return True
     return False
+
+
+SMALL_MEMORY = 2**30
+MATRICES_KEPT = {"stability": 40, "invariance": 40, "path": 40, "profile": 8}
+"""How many float64 copies of its matrices a case takes, as was found at d = 1000."""
+
+
+def memory(case: Case) -> int:
+    """About how many bytes the matrices of a case take; 0 for what is about images."""
+    kind = case.__struct_config__.tag
+    if kind not in MATRICES_KEPT or getattr(case, "subject", "") in ("layer", "step"):
+        return 0
+    count = getattr(case, "seeds", getattr(case, "batch", 1))
+    return int(8 * MATRICES_KEPT[str(kind)] * count * getattr(case, "d", 0) ** 2)
+
+
+def described(case: Case) -> str:
+    """Such as "stability of 8 matrices 2000 × 2000"."""
+    d, count = getattr(case, "d", 0), getattr(case, "seeds", getattr(case, "batch", 1))
+    return f"{case.__struct_config__.tag} of {count} matrices {d} × {d}"
 
 
 def _conclude(suite: Suite, folder: Path, *, quiet: bool) -> None:

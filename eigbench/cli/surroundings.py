@@ -75,7 +75,7 @@ class _Lossy(io.RawIOBase):
         except OSError as error:
             if self._report and not isinstance(error, BrokenPipeError):
                 self._report = False
-                raise
+                raise OSError(error.errno, error.strerror, "standard output") from error
             return len(content)
         return written
 

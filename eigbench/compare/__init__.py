@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eigbench.errors import InputError
-from eigbench.runs.store import Run, read_run
+from eigbench.runs.store import read_run
 
 if TYPE_CHECKING:
     from eigbench.compare.model import Comparison
@@ -25,14 +25,10 @@ def compare(a: Path, b: Path, threshold: float = LEAST_SLOWDOWN) -> Comparison:
     """
     if not 0 <= threshold < math.inf:
         raise InputError(f"threshold: {threshold} is not valid; accepted: numbers from 0 on")
-    runs = (_read(a), _read(b))
+    runs = read_run(a).harmless(), read_run(b).harmless()
+    for folder, run in zip((a, b), runs, strict=True):
+        if not run.records:
+            raise InputError(f"{folder} holds no records yet: there is nothing to compare")
     from eigbench.compare.judge import compare_runs  # late: scipy
 
     return compare_runs((str(a), runs[0]), (str(b), runs[1]), threshold)
-
-
-def _read(folder: Path) -> Run:
-    run = read_run(folder)
-    if not run.records:
-        raise InputError(f"{folder} holds no records yet: there is nothing to compare")
-    return run

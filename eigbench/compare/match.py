@@ -8,28 +8,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from eigbench.kinds import Case
-from eigbench.kinds.profile import ProfileCase
-from eigbench.kinds.stability import StabilityCase
-from eigbench.kinds.train import TrainCase
+from eigbench.kinds import KINDS, Case
 from eigbench.runs.record import Record
 from eigbench.runs.store import Run
 
-# What cases may differ in and still be compared, least first. A case is matched with the one that
-# is nearest to it: one with a trace with one with a trace, if there is one. The first seeds of more
-# seeds are the same matrices; a profile's seed makes matrices that take as long as others.
-_TIMED = ("device", "trace", "rounds", "seconds")
-_STEPS = (
-    (),
-    ("device",),
-    ("device", "trace"),
-    _TIMED,
-    (*_TIMED, "inputs", "profile seed", "stability seeds"),
-)
-
 _PER_RUN = {"started_at", "command", "seed", "packages"}
 """What belongs to a run and not to its environment; packages are compared one by one."""
-_MACHINE = ("machine", "processor", "logical_cores", "torch_threads", "device")
+MACHINE = {"machine", "processor", "logical_cores", "torch_threads", "device"}
 """With these the same, seconds can be compared with seconds."""
 _NOT_RECORDED = "not recorded"
 _THEN = ", then "
@@ -40,117 +25,76 @@ class Unit:
     """What is compared as one: a record, or the trials of one cell of trainings."""
 
     case: Case
-    records: tuple[Record, ...]
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Those of its records."""
-        return tuple(record.id for record in self.records)
+    trials: dict[int, Record]
+    """By random seed, which ascends; one record that is no trial is by 0."""
 
 
-@dataclass(frozen=True)
-class Matched:
-    """Every unit of both runs, in the order of A, what only B has in the order of B."""
-
-    pairs: list[tuple[Unit, Unit]]
-    only_a: list[Unit]
-    only_b: list[Unit]
+Pairs = list[tuple[Unit, Unit]]
 
 
 def units(records: Iterable[Record]) -> list[Unit]:
-    """Records as units, in order; trials ascend by seed. Of two records of a case the later one."""
-    latest = {record.id: record for record in records}
-    cells: dict[str, tuple[Case, list[Record]]] = {}
-    for record in latest.values():
-        case = record.case.cell if isinstance(record.case, TrainCase) else record.case
-        cells.setdefault(case.id, (case, []))[1].append(record)
-    return [Unit(case, tuple(sorted(own, key=_seed))) for case, own in cells.values()]
+    """Records as units, in order. Of two records of a case the later one."""
+    found: dict[str, Unit] = {}
+    for record in records:
+        cell = record.case.cell
+        seed = getattr(record.case, "seed", 0) if KINDS[cell.kind].has_trials else 0
+        found.setdefault(cell.id, Unit(cell, {})).trials[seed] = record
+    return [Unit(unit.case, dict(sorted(unit.trials.items()))) for unit in found.values()]
 
 
-def _seed(record: Record) -> int:
-    case = record.case
-    return case.seed if isinstance(case, TrainCase | StabilityCase | ProfileCase) else 0
+def match(a: Sequence[Unit], b: Sequence[Unit]) -> tuple[Pairs, list[Unit], list[Unit]]:
+    """Pair the units that are the same, then those that differ in what may differ.
+
+    Returns the pairs and what only A has in the order of A, and what only B has in its order.
+    """
+    partners: dict[int, Unit] = {}
+    rest = list(b)
+    for allowed in (False, True):
+        there = defaultdict[bytes, list[Unit]](list)
+        for unit in rest:
+            there[_question(unit.case, allowed=allowed)].append(unit)
+        for place, unit in enumerate(a):
+            if place not in partners and (same := there[_question(unit.case, allowed=allowed)]):
+                partners[place] = same.pop(0)
+        rest = [unit for units in there.values() for unit in units]
+    pairs = [(a[place], partners[place]) for place in sorted(partners)]
+    return pairs, [unit for place, unit in enumerate(a) if place not in partners], rest
 
 
-def match(a: Sequence[Unit], b: Sequence[Unit]) -> Matched:
-    """Pair the units of two runs, those that are the same first, then those that nearly are."""
-    partners: dict[int, int] = {}
-    taken: set[int] = set()
-    for ignored in _STEPS:
-        waiting = defaultdict[str, list[int]](list)
-        for index, unit in enumerate(b):
-            if index not in taken:
-                waiting[_key(unit.case, ignored)].append(index)
-        for index, unit in enumerate(a):
-            if index not in partners and (there := waiting[_key(unit.case, ignored)]):
-                partners[index] = there.pop(0)
-                taken.add(partners[index])
-    return Matched(
-        [(a[index], b[partners[index]]) for index in sorted(partners)],
-        [unit for index, unit in enumerate(a) if index not in partners],
-        [unit for index, unit in enumerate(b) if index not in taken],
-    )
-
-
-def _key(case: Case, ignored: Sequence[str]) -> str:
-    """The case without what is ignored, as text."""
+def _question(case: Case, *, allowed: bool) -> bytes:
+    """The case as text, without what may differ if that is allowed."""
     content = msgspec.to_builtins(case)
-    kept = {
-        name: value
-        for name, value in content.items()
-        if not {name, f"{content['kind']} {name}"} & {*ignored}
-    }
-    return msgspec.json.encode(kept, order="deterministic").decode()
+    names = content.keys() - {*(KINDS[case.kind].may_differ if allowed else ())}
+    kept = {name: content[name] for name in names}
+    return msgspec.json.encode(kept, order="deterministic")
 
 
 def differences(a: Unit, b: Unit) -> dict[str, tuple[str, str]]:
     """In what two matched units differ: fields of their cases, and the images of trainings."""
-    found = {
-        name: (str(getattr(a.case, name)), str(getattr(b.case, name)))
-        for name in a.case.__struct_fields__
-        if getattr(a.case, name) != getattr(b.case, name)
-    }
+    fields = a.case.__struct_fields__
+    values = {name: (getattr(a.case, name), getattr(b.case, name)) for name in fields}
     images = _images(a), _images(b)
-    return {**found, "images": images} if all(images) and images[0] != images[1] else found
+    if all(images):
+        values["images"] = images
+    return {name: (str(one), str(other)) for name, (one, other) in values.items() if one != other}
 
 
 def _images(unit: Unit) -> str:
     """The starts of the SHA-256 of the images that its trials recorded; "" if none did."""
-    hashes = {tuple(record.labels.get("data", ())[1:]) for record in unit.records} - {()}
+    hashes = {tuple(record.labels.get("data", ())[1:]) for record in unit.trials.values()} - {()}
     return _THEN.join("/".join(sha[:8] for sha in one) for one in sorted(hashes))
 
 
-@dataclass(frozen=True)
-class Environments:
-    """What both runs were measured in."""
+def environments(a: Run, b: Run) -> tuple[dict[str, tuple[str, str]], set[str]]:
+    """In what the sessions that measured the runs differ, in A and in B; and what is the same.
 
-    differences: dict[str, tuple[str, str]]
-    """By name, the value in A and in B. A run that was resumed elsewhere has several values."""
-    same_machine: bool
-    """Whether both have one kind of processor or device, with as many threads."""
-    same_torch: bool
-    """Whether a reference, which is torch's own, is the same program in both."""
-
-
-def environments(a: Run, b: Run) -> Environments:
-    """Compare the sessions of both runs that measured something."""
+    A run that was resumed elsewhere has several values, which are the same as none.
+    """
     ours, theirs = _environment(a), _environment(b)
-    values = {
-        name: (ours.get(name, _NOT_RECORDED), theirs.get(name, _NOT_RECORDED))
-        for name in {**ours, **theirs}
-    }
-
-    def same(*names: str) -> bool:
-        return all(
-            name in values and values[name][0] == values[name][1] and _THEN not in values[name][0]
-            for name in names
-        )
-
-    return Environments(
-        {name: pair for name, pair in values.items() if pair[0] != pair[1]},
-        same(*_MACHINE),
-        same("torch"),
-    )
+    both = {name: (ours.get(name, _NOT_RECORDED), theirs.get(name, _NOT_RECORDED))
+            for name in {**ours, **theirs}}  # fmt: skip
+    different = {name: (one, other) for name, (one, other) in both.items() if one != other}
+    return different, {n for n in both if n not in different and _THEN not in ours[n]}
 
 
 def _environment(run: Run) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Set
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -25,6 +26,7 @@ Answer = Literal[
 WORSE: tuple[Answer, ...] = ("fails more", "less accurate", "slower")
 BETTER: tuple[Answer, ...] = ("fails less", "more accurate", "faster")
 CHANGED: tuple[Answer, ...] = ("more", "less", "changed")
+SHOWN = (*WORSE, *BETTER, *CHANGED)
 
 Verdict = Literal[
     "worse", "better", "mixed", "changed",
@@ -32,11 +34,12 @@ Verdict = Literal[
 ]  # fmt: skip
 """The last is of a reference, whose time is that of the machine."""
 
-UNCHANGED: tuple[Verdict, ...] = ("no difference shown", "equal", "not tested", "not judged")
-
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):
-    """One quantity of a case: what it is in A and in B, and whether the difference is shown."""
+    """One quantity of a case: what it is in A and in B, and whether the difference is shown.
+
+    What chance has no part in, and what was not tested, has no interval (NaN) and no p-value (NaN).
+    """
 
     quantity: str
     """Such as "time", "backward", "success", "gradient error", "peak bytes", "failures"."""
@@ -46,16 +49,17 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
     b: float
     scale: Literal["ratio", "difference"]
     change: float
-    """B/A or B − A, as `scale` says; NaN where there is none."""
+    """B/A or B − A, as `scale` says: infinite where A is 0, NaN where there is none."""
     low: float
     high: float
-    """The interval of `change` at 95 %; NaN where chance has no part in it, or is not known."""
+    """The interval of `change` at 95 %."""
     p: float
-    """NaN if nothing was tested."""
-    adjusted: float
+    least_p: float
+    """The smallest `p` that so many samples can give."""
+    adjusted: float = math.nan
     """`p` after the correction for all tests of the comparison; NaN if it is not one of them."""
     answer: Answer
-    regression: bool
+    regression: bool = False
     """Whether B is worse than A, beyond chance and by more than the least change that counts."""
     note: str = ""
 
@@ -86,6 +90,21 @@ class CaseComparison(msgspec.Struct, frozen=True, kw_only=True):
     regression: bool
     """Whether one of its effects is a regression."""
     effects: tuple[Effect, ...]
+
+
+def verdict(answers: Set[Answer]) -> Verdict:
+    """All that is shown of a case in one word."""
+    worse, better = answers & {*WORSE}, answers & {*BETTER}
+    if worse or better:
+        return "mixed" if worse and better else "worse" if worse else "better"
+    if answers & {*CHANGED}:
+        return "changed"
+    if "no difference shown" in answers:
+        return "no difference shown"
+    # One number that is equal says nothing of another that could not be tested or judged.
+    if answers == {"equal"}:
+        return "equal"
+    return "not tested" if "not tested" in answers or not answers else "not judged"
 
 
 class Unmatched(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,6 +185,4 @@ def _plain(value: Any) -> Any:
         return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return number(value)
-    return value
+    return number(value) if isinstance(value, float) and not math.isfinite(value) else value

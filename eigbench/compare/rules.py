@@ -1,33 +1,45 @@
-"""What of each kind of case is compared, and how: `RULES` holds a rule for every kind."""
+"""What of each kind of case is compared, and how: the rules that the kinds name."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from msgspec.structs import replace
 
-from eigbench.compare.match import Environments, Unit
-from eigbench.compare.model import Answer
-from eigbench.kinds.invariance import InvarianceCase
-from eigbench.kinds.path import PathCase
-from eigbench.kinds.profile import REFERENCES, ProfileCase
-from eigbench.kinds.series import SeriesCase
+from eigbench.compare.match import Pairs
+from eigbench.compare.model import Answer, Effect
+from eigbench.kinds.profile import REFERENCES
 from eigbench.kinds.stability import StabilityCase
-from eigbench.kinds.train import TrainCase
 from eigbench.report import stats
-from eigbench.report.stats import Floats, Interval, Level, Share
+from eigbench.report.stats import Floats, Interval
 from eigbench.runs.record import Record
 
 REPEATING = 0.5
 """Machines that round alike repeat all eigenpairs but those of a method that was changed; of torch
 2.14 and 2.15 none in float64 had the same residual, and some gradients at exact ties were finite in
 one of them only."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the rules must know of both runs."""
+
+    same_machine: bool
+    same_torch: bool
+    repeating: frozenset[str]
+    """The dtypes in which both runs round alike, so that no change is one by chance."""
+
+
+Rule = Callable[[list[Record], list[Record], Context], list[Effect]]
+"""What is compared of a case in A and in B: of one record each, or of the trials of a cell.
+
+They are measured; of trials some may have ended in an exception.
+"""
 
 
 @dataclass(frozen=True)
@@ -41,57 +53,63 @@ class Quantity:
     least: float = 1.0
     """A smaller factor is no change, however sure it is; of differences every one is."""
 
-    def changed(self, change: float) -> Answer:
-        """What a change is called that is no chance."""
-        none = 1.0 if self.scale == "ratio" else 0.0
-        if self.scale == "ratio" and 1 / self.least < change < self.least:
+    def compare(
+        self, a: float, b: float, *, same: bool, certain: bool = False, test: Interval | None = None
+    ) -> Effect:
+        """The effect of two numbers; a tested one has the answer that it has if it is shown.
+
+        `same`: whether all values behind them are the same; `certain`: whether chance has no part
+        in them. Else `test` is of b − a, of logarithms where the scale is a ratio.
+        """
+        found = Interval(self._change(a, b), least_p=math.nan)
+        if test is not None and not same and not certain:
+            found = test.exponential if self.scale == "ratio" else test
+        answer: Answer = "equal" if same else "not tested"
+        if not same and (certain or test is not None):
+            answer = self._changed(found.value)
+        return Effect(
+            quantity=self.name, scale=self.scale, a=a, b=b, answer=answer,
+            change=found.value, low=found.low, high=found.high, p=found.p, least_p=found.least_p,
+        )  # fmt: skip
+
+    def exact(self, a: float, b: float, note: str = "") -> Effect:
+        """Two numbers that chance has no part in."""
+        return replace(self.compare(a, b, same=a == b, certain=True), note=note)
+
+    def _change(self, a: float, b: float) -> float:
+        if self.scale == "difference":
+            return b - a
+        known = 0 <= a < math.inf and 0 <= b < math.inf and (a or b)
+        return (b / a if a else math.inf) if known else math.nan
+
+    def _changed(self, change: float) -> Answer:
+        none = 1 if self.scale == "ratio" else 0
+        if change == none or (self.scale == "ratio" and 1 / self.least < change < self.least):
             return "no difference shown"
         return self.up if change > none else self.down
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One quantity of a case, before all tests of the comparison are corrected together."""
-
-    quantity: Quantity
-    values: Sequence[float]
-    """In A and in B."""
-    found: Interval | None = None
-    """The difference b − a, of logarithms where the scale is a ratio; None if it was not tested."""
-    relative_to: str | None = None
-    given: Answer | None = None
-    """The answer, if it does not depend on a test."""
-    note: str = ""
-
-    @property
-    def change(self) -> float:
-        """b/a or b − a: infinite where a is 0, NaN where it says nothing."""
-        a, b = self.values
-        if self.quantity.scale == "difference":
-            return b - a
-        if not (a >= 0 and b >= 0) or a == b == 0 or math.isinf(a) or math.isinf(b):
-            return math.nan
-        return b / a if a else math.inf
+SUCCESS = Quantity("success", "fails less", "fails more", "difference")
+"""The share of finite gradients; of trainings, of finished trials."""
+TEST_ERROR = Quantity("test error", "less accurate", "more accurate", "difference")
+DIFFERENT_VALUES = Quantity("values that differ", "changed", "changed", "difference")
 
 
-NEITHER = (math.nan, math.nan)
-
-
-def _time(name: str) -> Quantity:
-    return Quantity(name, "slower", "faster")
-
-
-def _error(name: str) -> Quantity:
-    # Less than a factor of two is what another order of additions makes of a rounding error.
+def error(name: str) -> Quantity:
+    """An error: less than a factor of two is what another order of additions makes of it."""
     return Quantity(name, "less accurate", "more accurate", least=2.0)
 
 
-SUCCESS = Quantity("success", "fails less", "fails more", scale="difference")
-"""The share of finite gradients; of trainings, of finished trials."""
-FAILURES = Quantity("failures", "fails more", "fails less", scale="difference")
-TEST_ERROR = Quantity("test error", "less accurate", "more accurate", scale="difference")
-DIFFERENT_VALUES = Quantity("values that differ", "changed", "changed", scale="difference")
-GRADIENT_ERROR = _error("gradient error")
+GRADIENT_ERROR = error("gradient error")
+LARGEST = {
+    "gradient_error": error("largest gradient error"),
+    "neighbour_change": error("neighbour change"),
+    "precision_change": error("precision change"),
+    # How threads share a sum is the machine's affair too: more of it is not called worse.
+    "repeat_change": Quantity("repeat change", "more", "less", least=2.0),
+    "thread_change": Quantity("thread change", "more", "less", least=2.0),
+}
+"""Metrics of paths and invariances that must not be large anywhere: their largest is judged."""
 
 PASSES = ("forward", "backward", "update")
 AMOUNTS = {
@@ -103,298 +121,207 @@ AMOUNTS = {
 }  # fmt: skip
 """Metrics of a profile with one value that chance has no part in."""
 
-LARGEST = {
-    "gradient_error": _error("largest gradient error"),
-    "neighbour_change": _error("neighbour change"),
-    "precision_change": _error("precision change"),
-    # How threads share a sum is the machine's affair too: more of it is not called worse.
-    "repeat_change": Quantity("repeat change", "more", "less", least=2.0),
-    "thread_change": Quantity("thread change", "more", "less", least=2.0),
-}
-"""Metrics of paths and invariances that must not be large anywhere: their largest is judged."""
+
+def repeating(pairs: Pairs) -> frozenset[str]:
+    """The dtypes in which most eigenpairs have the same residual in A and B, to the last digit."""
+    same: dict[str, list[bool]] = {}
+    for one, other in pairs:
+        if isinstance(one.case, StabilityCase):
+            a, b = _both([one.trials[0]], [other.trials[0]], "forward_residual")
+            count = min(len(a), len(b))
+            known = np.isfinite(a[:count]) & np.isfinite(b[:count])
+            same.setdefault(one.case.dtype, []).extend((a[:count] == b[:count])[known])
+    return frozenset(d for d, each in same.items() if each and np.mean(each) >= REPEATING)
 
 
-@dataclass(frozen=True)
-class Context:
-    """What the rules must know of both runs."""
-
-    environments: Environments
-    pairs: Sequence[tuple[Unit, Unit]]
-
-    @cached_property
-    def repeating(self) -> frozenset[str]:
-        """The dtypes in which both runs round alike, so that no change is one by chance.
-
-        There most eigenpairs have the same residual in both, to the last digit. Another torch
-        rounds in another way, wherever that shows.
-        """
-        same: dict[str, list[bool]] = {}
-        for one, other in self.pairs if self.environments.same_torch else ():
-            if isinstance(one.case, StabilityCase):
-                a, b = (_values(unit.records[0], "forward_residual") for unit in (one, other))
-                count = min(len(a), len(b))
-                known = np.isfinite(a[:count]) & np.isfinite(b[:count])
-                same.setdefault(one.case.dtype, []).extend((a[:count] == b[:count])[known])
-        return frozenset(d for d, each in same.items() if each and np.mean(each) >= REPEATING)
+def stability(a: list[Record], b: list[Record], context: Context) -> list[Effect]:
+    """The matrices that both runs have: which gradients are finite, and how wrong they are."""
+    case: Any = a[0].case
+    count = min(getattr(one.case, "seeds", 0) for one in (a[0], b[0]))
+    finite = [each[:count] == 1 for each in _both(a, b, "gradient_finite")]
+    errors = [each[:count] for each in _both(a, b, "gradient_error")]
+    if {len(each) for each in (*finite, *errors)} != {count}:
+        return _lacking()
+    found = [_finite(finite[0], finite[1], case.seed, alike=case.dtype in context.repeating)]
+    known = np.all([np.isfinite(each) & (each > 0) for each in errors], axis=0)
+    if known.any():
+        ours, theirs = (each[known] for each in errors)
+        test = stats.paired(np.log(theirs) - np.log(ours))
+        medians = stats.middle(ours), stats.middle(theirs)
+        same = np.array_equal(ours, theirs)
+        found.append(GRADIENT_ERROR.compare(*medians, same=same, test=test))
+    return found
 
 
-def exact(quantity: Quantity, values: Sequence[float], note: str = "") -> Finding:
-    """Two numbers that chance has no part in: they differ, or they do not."""
-    bare = Finding(quantity, values, note=note)
-    same = values[0] == values[1]
-    return replace(bare, given="equal" if same else quantity.changed(bare.change))
+def _finite(a: Any, b: Any, seed: int, *, alike: bool) -> Effect:
+    """Which gradients are finite: where both runs round alike, one lost or gained is a fact.
 
-
-def judge(a: Unit, b: Unit, context: Context) -> list[Finding]:
-    """All quantities of two units that were matched."""
-    if isinstance(a.case, TrainCase):
-        return _train(a, b, context)
-    one, other = a.records[0], b.records[0]
-    if one.status == other.status == "measured":
-        return RULES[type(a.case)](one, other, context)
-    return _statuses([(one, other)])
-
-
-def _statuses(pairs: Sequence[tuple[Record, Record]]) -> list[Finding]:
-    """What became of the same cases in both runs, if it is not the same; else nothing.
-
-    A failure that is new is worse and one that is gone is better, without a test: a method raised
-    an exception, which it does not do by chance. A case that only one of the runs skipped is a
-    change.
+    Elsewhere McNemar's exact test has to show it. `seed` is that of the first matrix.
     """
-    different = [(a, b) for a, b in pairs if a.status != b.status]
-    failed = [
-        float(sum(one.status == "failed" for one in side)) for side in zip(*pairs, strict=True)
-    ]
-    if not different and any(a.status == "measured" for a, _ in pairs):
-        return []
-    changes = Counter(f"{a.status} → {b.status}" for a, b in different)
-    words = [f"{one} ({count} trials)" if count > 1 else one for one, count in changes.items()]
-    reasons = dict.fromkeys(r.reason for pair in different for r in pair if r.reason)
-    found = exact(FAILURES, failed, "; ".join([*words, *reasons]))
-    return [replace(found, given="changed") if different and found.given == "equal" else found]
-
-
-def _success(a: NDArray[np.bool_], b: NDArray[np.bool_], first: int, *, repeats: bool) -> Finding:
-    """Where both runs round alike, a gradient lost or gained is a fact; else it is tested.
-
-    `a`, `b`: whether each gradient is finite; `first`: the random seed of the first matrix.
-    """
-    lost, gained = (np.flatnonzero(some) + first for some in (a & ~b, ~a & b))
+    lost, gained = (np.flatnonzero(some) + seed for some in (a & ~b, ~a & b))
     note = "; ".join(
         f"{change}: {'matrices' if len(some) > 1 else 'matrix'} {', '.join(map(str, some))}"
         for change, some in (("lost", lost), ("gained", gained))
         if len(some)
     )
-    found = exact(SUCCESS, (float(a.mean()), float(b.mean())), note)
-    if not note or repeats:
-        return replace(found, given="changed") if note and len(lost) == len(gained) else found
-    p = stats.discordant(len(lost), len(gained))
-    least_p = stats.discordant(len(lost) + len(gained), 0)
-    return replace(found, given=None, found=Interval(found.change, p=p, least_p=least_p))
+    shares = float(a.mean()), float(b.mean())
+    p, least_p = (stats.discordant(n, len(lost) + len(gained) - n) for n in (len(lost), 0))
+    test = Interval(shares[1] - shares[0], p=p, least_p=least_p)
+    found = SUCCESS.compare(*shares, same=not note, certain=alike, test=test)
+    changed = note and alike and shares[0] == shares[1]
+    return replace(found, note=note, answer="changed" if changed else found.answer)
 
 
-def _stability(a: Record, b: Record, context: Context) -> list[Finding]:
-    """The matrices that both runs have: which gradients are finite, and how wrong they are."""
-    assert isinstance(a.case, StabilityCase)  # noqa: S101
-    assert isinstance(b.case, StabilityCase)  # noqa: S101
-    count = min(a.case.seeds, b.case.seeds)
-    finite = [_values(one, "gradient_finite")[:count] == 1 for one in (a, b)]
-    errors = [_values(one, "gradient_error")[:count] for one in (a, b)]
-    if {len(values) for values in (*finite, *errors)} != {count}:
-        return [Finding(SUCCESS, NEITHER, note="a record lacks values")]
-    found = [_success(finite[0], finite[1], a.case.seed, repeats=a.case.dtype in context.repeating)]
-    both = np.logical_and.reduce([np.isfinite(one) & (one > 0) for one in errors])
-    if both.any():
-        medians = [stats.middle(one[both]) for one in errors]
-        logs = np.log(errors[1][both] / errors[0][both])
-        tested = Finding(GRADIENT_ERROR, medians, stats.paired(logs))
-        found.append(tested if logs.any() else exact(GRADIENT_ERROR, medians))
-    return found
-
-
-def _probes(a: Record, b: Record, context: Context) -> list[Finding]:
+def probes(a: list[Record], b: list[Record], context: Context) -> list[Effect]:
     """Of a path or an invariance: how many values are finite, the largest, of errors the median.
 
     The positions of one path are not independent, and few seeds ask for invariance, so that there
     is no test: a number that differs is judged if both runs round alike.
     """
-    assert isinstance(a.case, InvarianceCase | PathCase)  # noqa: S101
-    repeats = a.case.dtype in context.repeating
-    names = [name for name in LARGEST if a.values(name) and b.values(name)]
-    if not names or any(len(a.values(name)) != len(b.values(name)) for name in names):
-        return [Finding(SUCCESS, NEITHER, note="a record lacks values")]
+    case: Any = a[0].case
 
-    def judged(quantity: Quantity, one: Floats, other: Floats, value: Any) -> Finding:
-        """`value` of these values: equal numbers say little where those behind them differ."""
-        found = exact(quantity, (float(value(one)), float(value(other))))
-        if found.given == "equal" and not np.array_equal(one, other):
-            return replace(found, given="no difference shown" if repeats else None)
-        return found if repeats or found.given == "equal" else replace(found, given=None)
+    def judged(quantity: Quantity, value: Callable[[Any], Any], ours: Any, theirs: Any) -> Effect:
+        one, other = float(value(ours)), float(value(theirs))
+        same, certain = np.array_equal(ours, theirs), case.dtype in context.repeating
+        return quantity.compare(one, other, same=same, certain=certain)
 
-    values = {name: (_values(a, name), _values(b, name)) for name in names}
-    finite = [np.isfinite([pair[side] for pair in values.values()]) for side in (0, 1)]
-    found = [judged(SUCCESS, finite[0], finite[1], np.mean)]
-    for name, pair in values.items():
-        both = np.isfinite(pair).all(axis=0)
-        if both.any():
-            if name == "gradient_error":
-                found.append(judged(GRADIENT_ERROR, pair[0][both], pair[1][both], np.median))
-            found.append(judged(LARGEST[name], pair[0][both], pair[1][both], np.max))
+    pairs = {name: _both(a, b, name) for name in LARGEST}
+    pairs = {name: pair for name, pair in pairs.items() if all(map(len, pair))}
+    if not pairs or any(len(ours) != len(theirs) for ours, theirs in pairs.values()):
+        return _lacking()
+    finite = [np.isfinite([pair[side] for pair in pairs.values()]) for side in (0, 1)]
+    found = [judged(SUCCESS, np.mean, *finite)]
+    for name, pair in pairs.items():
+        known = [each[np.isfinite(pair).all(axis=0)] for each in pair]
+        if len(known[0]) and name == "gradient_error":
+            found.append(judged(GRADIENT_ERROR, stats.middle, *known))
+        if len(known[0]):
+            found.append(judged(LARGEST[name], np.max, *known))
     return found
 
 
-def _series(a: Record, b: Record, _context: Context) -> list[Finding]:
+def series(a: list[Record], b: list[Record], _context: Context) -> list[Effect]:
     """How many values are not the same."""
     different = {}
-    for name in {**a.samples, **b.samples}:
-        ours, theirs = a.samples.get(name, []), b.samples.get(name, [])  # NaN is a word here
-        count = sum(one != other for one, other in zip(ours, theirs, strict=False))
-        different[name] = count + abs(len(ours) - len(theirs))
+    for name in {**a[0].samples, **b[0].samples}:
+        ours, theirs = (side[0].samples.get(name, []) for side in (a, b))  # NaN is a word here
+        different[name] = sum(one != other for one, other in zip_longest(ours, theirs))
     note = ", ".join(f"{name} ({count})" for name, count in different.items() if count)
-    return [exact(DIFFERENT_VALUES, (0.0, float(sum(different.values()))), note)]
+    return [DIFFERENT_VALUES.exact(0.0, float(sum(different.values())), note)]
 
 
-def _profile(a: Record, b: Record, context: Context) -> list[Finding]:
+def profile(a: list[Record], b: list[Record], context: Context) -> list[Effect]:
     """Times of all passes and of each, then memory and work."""
-    passes = [name for name in PASSES if _seconds(a, [name]).size and _seconds(b, [name]).size]
-    parts = {"time": passes, **{name: [name] for name in passes}}
-    times = [_times(_time(name), part, (a, b), context) for name, part in parts.items()]
-    amounts = [
-        exact(quantity, a.values(metric) + b.values(metric))
-        for metric, quantity in AMOUNTS.items()
-        if len(a.values(metric)) == len(b.values(metric)) == 1
-    ]
-    return [effect for both in times for effect in both] + amounts
+    passes = [name for name in PASSES if all(map(len, _both(a, b, f"{name}_seconds")))]
+    found = _times("time", passes, a[0], b[0], context)
+    for name in passes:
+        found += _times(name, [name], a[0], b[0], context)
+    for metric, quantity in AMOUNTS.items():
+        ours, theirs = _both(a, b, metric)
+        if len(ours) == len(theirs) == 1:
+            found.append(quantity.exact(float(ours[0]), float(theirs[0])))
+    return found
 
 
 def _times(
-    quantity: Quantity, passes: Sequence[str], records: tuple[Record, Record], context: Context
-) -> list[Finding]:
+    name: str, passes: list[str], one: Record, other: Record, context: Context
+) -> list[Effect]:
     """The effect that is judged, and the other one beside it.
 
     The ratio to the reference takes the drift of a machine out of a time, and the machine itself.
     Under another torch the reference is another program, though, and its ratio does not say which
     of the two has changed: on the same machine the times do.
     """
-    case, where = records[0].case, context.environments
-    assert isinstance(case, ProfileCase)  # noqa: S101
-    times_decide = where.same_machine and not where.same_torch
-    logs = [np.log(_seconds(record, passes)) for record in records]
-    seconds = _difference(quantity, logs, stats.TIME_SHARE, stats.TIME_BETWEEN_RUNS)
-    references = [np.log(_seconds(record, passes, "reference_")) for record in records]
-    if any(len(one) != len(other) for one, other in zip(logs, references, strict=True)):
-        # Without a reference in the same rounds there is the time, if the machine is the same.
-        found, judged = [seconds], where.same_machine
-    else:
-        ratios = [one - other for one, other in zip(logs, references, strict=True)]
-        ratio = _difference(quantity, ratios, stats.RATIO_SHARE, stats.RATIO_BETWEEN_RUNS)
-        ratio = replace(ratio, relative_to=REFERENCES[case.subject][0])
-        found, judged = [seconds, ratio] if times_decide else [ratio, seconds], True
+    case: Any = one.case
+    logs = [_log_seconds(record, passes) for record in (one, other)]
+    references = [_log_seconds(record, passes, "reference_") for record in (one, other)]
+    found = [_time(name, logs, stats.TIME_SHARE, stats.TIME_BETWEEN_RUNS)]
+    times_decide = context.same_machine and not context.same_torch
     # A reference is the same program in both runs: what changes is the machine.
-    judged = judged and (times_decide or not case.is_reference)
-    beside = [replace(one, given="not judged") for one in found]
-    return [found[0], *beside[1:]] if judged else beside
+    judged = times_decide or not case.is_reference
+    if list(map(len, logs)) == list(map(len, references)):
+        ratios = [own - reference for own, reference in zip(logs, references, strict=True)]
+        ratio = _time(name, ratios, stats.RATIO_SHARE, stats.RATIO_BETWEEN_RUNS)
+        ratio = replace(ratio, relative_to=REFERENCES[case.subject][0])
+        found.insert(1 if times_decide else 0, ratio)
+    else:  # there is only the time, if the machine is the same
+        judged = judged and context.same_machine
+    return [one if judged and one is found[0] else _not_judged(one) for one in found]
 
 
-def _train(one: Unit, other: Unit, context: Context) -> list[Finding]:
+def train(a: list[Record], b: list[Record], context: Context) -> list[Effect]:
     """Trials of one cell: how many finished, their test errors, the time of a step.
 
     Steps are not timed in turn with a reference, so that another machine says nothing of them.
     """
-    ours, theirs = ({r.case.seed: r for r in unit.records if isinstance(r.case, TrainCase)}
-                    for unit in (one, other))  # fmt: skip
-    found = _statuses([(ours[seed], theirs[seed]) for seed in ours if seed in theirs])
-    a, b = ([r for r in unit.records if r.status != "skipped"] for unit in (one, other))
-    if not a or not b:
-        return found
-    logs = [np.concatenate([_logs(_values(r, "step_seconds")) for r in trials])
-            for trials in (a, b)]  # fmt: skip
-    found += [_finished(a, b), _test_error(a, b)]
+    done = [[one for one in side if ended(one) == "finished"] for side in (a, b)]
+    ours, theirs = (len(done[0]), len(a)), (len(done[1]), len(b))
+    shares = ours[0] / ours[1], theirs[0] / theirs[1]
+    note = " → ".join(f"{finished} of {trials} finished" for finished, trials in (ours, theirs))
+    test = stats.share_difference([(theirs, ours)])
+    success = SUCCESS.compare(*shares, same=shares[0] == shares[1], test=test)
+    errors = [np.array([e for one in side for e in one.values("test_error")[:1]]) for side in done]
+    means = stats.mean(errors[0]), stats.mean(errors[1])
+    same = means[0] == means[1] and np.array_equal(errors[0], errors[1])
+    test_of_means = stats.mean_difference(errors[1], errors[0])
+    accuracy = TEST_ERROR.compare(*means, same=same, test=test_of_means)
+    found = [replace(success, note=note), accuracy]
+    logs = [np.concatenate([_log_seconds(one, ["step"]) for one in side]) for side in (a, b)]
     if all(map(len, logs)):
-        steps = _difference(_time("step time"), logs, stats.TIME_SHARE, stats.TIME_BETWEEN_RUNS)
-        judged = context.environments.same_machine
-        found.append(steps if judged else replace(steps, given="not judged"))
+        step = _time("step time", logs, stats.TIME_SHARE, stats.TIME_BETWEEN_RUNS)
+        found.append(step if context.same_machine else _not_judged(step))
     return found
 
 
 def ended(record: Record) -> str:
     """Its status; of a measured training "finished" or "diverged"."""
-    if not isinstance(record.case, TrainCase) or record.status != "measured":
-        return record.status
-    return "finished" if record.labels.get("outcome") == ["finished"] else "diverged"
+    return next(iter(record.labels.get("outcome", ())), record.status)
 
 
-def _finished(*trials: Sequence[Record]) -> Finding:
-    a, b = ((sum(ended(one) == "finished" for one in each), len(each)) for each in trials)
-    note = " → ".join(f"{finished} of {count} finished" for finished, count in (a, b))
-    found = exact(SUCCESS, (a[0] / a[1], b[0] / b[1]), note)
-    if found.given == "equal":
-        return found
-    return replace(found, given=None, found=share_difference(a, b))
+def _both(a: Sequence[Record], b: Sequence[Record], name: str) -> tuple[Floats, Floats]:
+    """All that the first record of each side has of a metric."""
+    return np.array(a[0].values(name), dtype=float), np.array(b[0].values(name), dtype=float)
 
 
-def share_difference(a: Share, b: Share) -> Interval:
-    """The share of b less that of a; `least_p` is that of as many successes in both together.
+def _lacking() -> list[Effect]:
+    return [replace(_unknown(SUCCESS), note="a record lacks values")]
 
-    R. E. Tarone, A modified Bonferroni method for discrete data, 1990.
+
+def _unknown(quantity: Quantity) -> Effect:
+    return quantity.compare(math.nan, math.nan, same=False)
+
+
+def _not_judged(effect: Effect) -> Effect:
+    """A number that is given beside the one that is judged."""
+    return replace(effect, answer="not judged", p=math.nan, least_p=math.nan)
+
+
+def _log_seconds(record: Record, passes: list[str], of: str = "") -> Floats:
+    """The logarithm of the sum of these passes by round `(rounds,)`; NaN where one is no time.
+
+    Empty where passes have not the same rounds.
     """
-    total = a[0] + b[0]
-    extremes = {max(0, total - b[1]), min(a[1], total)}
-    least_p = min(stats.fisher([((n, a[1]), (total - n, b[1]))]) for n in extremes)
-    return replace(stats.share_difference([(b, a)]), least_p=least_p)
-
-
-def _test_error(*trials: Sequence[Record]) -> Finding:
-    a, b = (
-        np.array([next(iter(one.values("test_error")), math.nan)
-                  for one in each if ended(one) == "finished"])
-        for each in trials
-    )  # fmt: skip
-    means = [float(one.mean()) if len(one) else math.nan for one in (a, b)]
-    if len(a) and np.array_equal(a, b):
-        return exact(TEST_ERROR, means)
-    return Finding(TEST_ERROR, means, stats.mean_difference(b, a))
-
-
-def _values(record: Record, name: str) -> Floats:
-    return np.array(record.values(name), dtype=np.float64)
-
-
-def _seconds(record: Record, passes: Sequence[str], of: str = "") -> Floats:
-    """The sum of these passes by round `(rounds,)`; NaN where a clock gave nothing above 0."""
-    columns = [_values(record, f"{of}{name}_seconds") for name in passes]
+    columns = [np.array(record.values(f"{of}{name}_seconds"), dtype=float) for name in passes]
     if len({len(column) for column in columns}) != 1:
         return np.array([])
-    seconds: Floats = np.sum([np.where(each > 0, each, np.nan) for each in columns], axis=0)
-    return seconds
+    times = np.array(columns)
+    logs = np.log(np.where((times > 0) & np.isfinite(times), times, np.nan))
+    with np.errstate(invalid="ignore"):
+        summed: Floats = np.logaddexp.reduce(logs)
+    return summed
 
 
-def _logs(seconds: Floats) -> Floats:
-    return np.log(np.where(seconds > 0, seconds, np.nan))
-
-
-def _difference(
-    quantity: Quantity, logs: Sequence[Floats], share: float, allowance: float
-) -> Finding:
-    """The levels of both runs and their difference; none where one has too few rounds.
+def _time(name: str, logs: list[Floats], share: float, allowance: float) -> Effect:
+    """The levels of two times and their difference; none where one has too few rounds.
 
     `share` and `allowance` are how far runs differ though nothing has changed, see `stats`.
     """
-    levels: list[Level] = [
-        found.moved(share) for one in logs if (found := stats.level(one)) is not None
-    ]
+    quantity = Quantity(name, "slower", "faster")
+    levels = [found.moved(share) for one in logs if (found := stats.level(one)) is not None]
     if len(levels) < 2:
-        return Finding(quantity, NEITHER, note="too few rounds, or a time that is none")
-    values = [math.exp(level.value) for level in levels]
-    return Finding(quantity, values, stats.between_runs(levels[:1], levels[1:], allowance))
-
-
-RULES: dict[type[Any], Callable[[Record, Record, Context], list[Finding]]] = {
-    StabilityCase: _stability,
-    InvarianceCase: _probes,
-    PathCase: _probes,
-    SeriesCase: _series,
-    ProfileCase: _profile,
-}
-"""By kind of case with one record, what is compared of it."""
+        note = "too few rounds, or a time that is none"
+        return replace(_unknown(quantity), note=note)
+    with np.errstate(over="ignore"):
+        a, b = np.exp([level.value for level in levels]).tolist()
+    test = stats.between_runs(levels[:1], levels[1:], allowance)
+    return quantity.compare(a, b, same=False, test=test)

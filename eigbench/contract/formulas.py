@@ -13,7 +13,7 @@ from typing import Any
 
 import mpmath
 import numpy as np
-from mpmath import mp, mpf
+from mpmath import mp, mpc, mpf
 
 from eigbench.methods.base import Method
 from eigbench.methods.functions import (
@@ -410,8 +410,8 @@ def formula_gradients(
 
     The `matrices` `(seeds, n, n)` are taken as they are, whatever precision they were rounded to;
     `epsilon` is the machine epsilon of that precision, which some rules use. NaN where the formula
-    divides by zero, or says that there is no derivative. None if the method has no formula or
-    the function is not known here.
+    divides by zero, takes the root of a negative eigenvalue, or says that there is no derivative.
+    None if the method has no formula or the function is not known here.
     """
     formula = FORMULAS.get(method.name)
     if formula is None:
@@ -431,7 +431,9 @@ def formula_gradients(
 def _evaluated(formula: Formula, problem: Problem, parameters: Parameters) -> Floats:
     try:
         G = formula(problem, parameters)
-    except (ZeroDivisionError, NoDerivative):
+    except (ZeroDivisionError, NoDerivative, ValueError):  # the last of Cholesky's
         return np.full((problem.n, problem.n), np.nan)
-    rounded: Floats = np.array([[float(x) for x in row] for row in ((G + G.T) / 2).tolist()])
-    return rounded
+    entries = [x for row in ((G + G.T) / 2).tolist() for x in row]
+    if any(isinstance(x, mpc) for x in entries):  # the root of a negative eigenvalue
+        return np.full((problem.n, problem.n), np.nan)
+    return np.array([float(x) for x in entries]).reshape(problem.n, problem.n)

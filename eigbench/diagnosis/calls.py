@@ -165,7 +165,7 @@ def _install() -> None:
     autograd = [f"Autograd{key}" for key in DEVICES]
     places += [(name, key, _differentiating(name)) for name in DIFFERENTIATED for key in autograd]
     places += [(name, key, _naming(name)) for name in COMPOSED for key in autograd]
-    library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+    library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     _retired.clear()
     _last_calls.clear()
     with ExitStack() as stack, warnings.catch_warnings():

@@ -182,7 +182,9 @@ def diagnose(M: Any, gradients: Any = None, *, say: Say = lambda _: None) -> Dia
             matrix = matrices[index].usable
             size = "×".join(map(str, matrix.entries.shape))
             say(f"measuring {matrix.label}, {size} ({place + 1} of {len(census.chosen)})")
-            measured.append(measure(spectrum_of(matrix), every_method=place == 0))
+            spectrum = spectrum_of(matrix)
+            if np.isfinite(spectrum.values).all():  # near the largest number they overflow
+                measured.append(measure(spectrum, every_method=place == 0))
         evidence = Evidence(matrices, census, tuple(measured))
         return Diagnosis(source, evidence, findings_of(evidence), _recommendations(evidence))
 

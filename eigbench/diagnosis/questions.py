@@ -34,6 +34,8 @@ ADDED = 1e-4
 """ε on the diagonal: the paper's, for channels of variance 1, and so a share of the mean one."""
 STEADY = 1e3
 """ε in rounding units of ‖M‖: a condition number of which float32 keeps three digits."""
+FEW = 4
+"""Up to so many clusters each is worth a decomposition of its own."""
 LARGE = 1000
 """Above this size only the questions that are asked most are measured."""
 EXPONENT = 80.0
@@ -182,7 +184,10 @@ def _function(spectrum: Spectrum, use: str, name: str, function: SpectralFunctio
         target = Target(function, shift=float(f"{added:.0e}"))
         cures.append(Cure("spectral", precision, lines, "S", target, regularised=target.shift))
     if singular:
-        cures += [_on_range(spectrum, function, *cast) for cast in _casts(spectrum)]
+        cures += [
+            _on_range(spectrum, function, precision, line.replace("(M,", f"({M},"))
+            for precision, M in _casts(spectrum)
+        ]
     return Question(use, cures=tuple(cures), torch=torch)
 
 
@@ -196,17 +201,12 @@ def _epsilon(spectrum: Spectrum) -> float:
     return float(math.ceil(added / 10.0**exponent) * 10.0**exponent)
 
 
-def _on_range(spectrum: Spectrum, function: SpectralFunction, precision: str, M: str) -> Cure:
+def _on_range(spectrum: Spectrum, function: SpectralFunction, precision: str, line: str) -> Cure:
     """The function on the range of M, 0 elsewhere: the cut is at the rank."""
-    n, zeros = spectrum.size, spectrum.zeros
-    name = type(function).__name__
-    lines = (
-        f"from eigbench.methods.functions import {name}, Truncated\n"
-        f"kept = (torch.arange({n}) >= {zeros}).float()  # the last {n - zeros}: the rank\n"
-        f"S = eigbench.matrix_function({M}, Truncated({name}(), kept))"
-    )
-    chosen = Truncated(function, (np.arange(n) >= zeros).astype(float))
-    return Cure("spectral", precision, lines, "S", Target(chosen), kept=n - zeros)
+    rank, zeros = spectrum.rank, spectrum.zeros
+    chosen = Truncated(function, (np.arange(spectrum.size) >= zeros).astype(float))
+    lines = line.removesuffix(")") + f", rank={rank})"
+    return Cure("spectral", precision, lines, "S", Target(chosen), kept=rank)
 
 
 def _projector(spectrum: Spectrum, use: str, chosen: range, words: str) -> Question:
@@ -405,17 +405,42 @@ def _yours(spectrum: Spectrum, seen: LossView) -> Question:
             for precision, M in casts
         )
         return Question(YOURS, seen.indices, cures, torch=plain[0])
-    eta = _eta(spectrum)
-    cures = tuple(
-        Cure(
-            "lorentzian-relative",
-            precision,
-            f'values, V = eigbench.eigh({M}, method="lorentzian-relative", eta={eta:.0e})',
-            "values, V",
-        )
-        for precision, M in casts
-    )
+    exact = tuple(_by_clusters(spectrum, *cast) for cast in casts)
+    smooth = tuple(_smoothed(spectrum, *cast) for cast in casts if not spectrum.complex)
+    few = len(_clusters_seen(spectrum)) <= FEW
+    cures = (*exact, *smooth) if few or spectrum.complex else (*smooth, *exact)
     return Question(YOURS, seen.indices, cures, torch=plain[0])
+
+
+_BY_CLUSTERS = """\
+from eigbench.methods.functions import Projector
+values, V = torch.linalg.eigh({M})
+V = V.detach().clone()
+for a, b in {clusters}:  # vectors a to b - 1 go together
+    chosen = (torch.arange({n}) >= a) & (torch.arange({n}) < b)
+    V[..., a:b] = eigbench.matrix_function({M}, Projector(chosen)) @ V[..., a:b].clone()
+"""
+"""What of V turns against other clusters is the derivative of the projector on it."""
+
+
+def _by_clusters(spectrum: Spectrum, precision: str, M: str) -> Cure:
+    """Eigenvectors with the gradient of a loss that depends on no basis inside a tie."""
+    clusters = [(cluster.start, cluster.stop) for cluster in _clusters_seen(spectrum)]
+    code = _BY_CLUSTERS.format(M=M, clusters=clusters, n=spectrum.size).rstrip()
+    return Cure("spectral", precision, code, "values, V")
+
+
+def _clusters_seen(spectrum: Spectrum) -> list[range]:
+    """The clusters of which the user's own loss sees a vector."""
+    by_vectors = spectrum.matrix.upstream.gradients["eigenvectors"]
+    sizes = np.abs(by_vectors).max(axis=0)
+    return [one for one in spectrum.clusters if sizes[one].max() > 0]
+
+
+def _smoothed(spectrum: Spectrum, precision: str, M: str) -> Cure:
+    """Eigenvectors by 1/gap with a width between rounding and the narrowest open gap."""
+    call = f'eigbench.eigh({M}, method="lorentzian-relative", eta={_eta(spectrum):.0e})'
+    return Cure("lorentzian-relative", precision, f"values, V = {call}", "values, V")
 
 
 def _weight(spectrum: Spectrum, function: SpectralFunction) -> Numbers:

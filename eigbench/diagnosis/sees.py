@@ -321,5 +321,5 @@ def _svd(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
 
 def _beyond(vectors: Numbers, gradient: Numbers, A: Numbers) -> Numbers:
     """What of a gradient lies outside of the span of the vectors `(n, k)`; nothing at k = n."""
-    outside: Numbers = gradient - vectors @ A
-    return outside * (vectors.shape[0] > vectors.shape[1])
+    outside: Numbers = (gradient - vectors @ A) * (vectors.shape[0] > vectors.shape[1])
+    return outside

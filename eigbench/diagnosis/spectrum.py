@@ -98,7 +98,7 @@ class Spectrum:
     @functools.cached_property
     def floor(self) -> float:
         """n·ε·‖M‖ in the dtype in which M was computed: a smaller value, or gap, is rounding."""
-        return max(self.matrix.entries.shape) * self.unit * self.norm
+        return float(max(self.matrix.entries.shape) * self.unit * self.norm)
 
     @functools.cached_property
     def zeros(self) -> int:
@@ -172,8 +172,8 @@ def granularity(entries: Numbers) -> float:
     fraction, exponent = np.frexp(parts)
     bits = (fraction * 2.0**53).astype(np.int64)
     trailing = np.log2((bits & -bits).astype(np.float64))
-    lowest: int = np.min(exponent - 53 + trailing).astype(int).item()
-    return math.ldexp(1.0, lowest)
+    lowest = int(np.min(exponent - 53 + trailing))
+    return float(math.ldexp(1.0, lowest))
 
 
 def unit_of(matrix: GivenMatrix) -> float:

@@ -7,6 +7,7 @@ all of them does not hang on one rounding. Beside them every method runs on the 
 from __future__ import annotations
 
 import functools
+import importlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import eigbench
 from eigbench.diagnosis.matrices import FUNCTION, OUTPUTS, GivenMatrix, Numbers
 from eigbench.diagnosis.page import first_line
 from eigbench.diagnosis.questions import YOURS, Cure, Question, questions_of
@@ -269,7 +269,8 @@ def _trial(question: Question, cure: Cure, bench: _Bench, seen: LossView | None)
 
 def execute(cure: Cure, M: Tensor) -> tuple[Tensor, ...]:
     """What the lines of a cure make of M: each of the names that they bind."""
-    scope = {"torch": torch, "eigbench": eigbench, "M": M}
+    # As a user has it: the package itself, in which this module is far below.
+    scope = {"torch": torch, "eigbench": importlib.import_module("eigbench"), "M": M}
     exec(cure.code, scope)  # noqa: S102 - our own lines, which a user is told to paste
     return tuple(scope[name] for name in cure.result.split(", "))  # type: ignore[misc]
 
@@ -327,8 +328,8 @@ def _own_gradients(spectrum: Spectrum, computed: dict[str, Numbers]) -> dict[str
     turned = turn(own, new, spectrum.clusters)
     for name in vectors:
         if name in gradients:
-            parts = [ascending(one, name) for one in (given, gradients, computed)]
-            moved = transported(*parts, turned)
+            before, by, now = (ascending(one, name) for one in (given, gradients, computed))
+            moved = transported(before, by, now, turned)
             if spectrum.svd:
                 moved = moved[:, ::-1] if name == "left" else moved[:, ::-1].conj().T
             gradients[name] = moved

@@ -36,7 +36,7 @@ FROM_ABOVE = "first-from-above.pt"
 """Of a gradient that was not finite before it reached the decomposition."""
 CLOSEST = "closest.pt"
 VECTORS = ("eigh", "svd")
-"""The operations that return vectors, whose gradients divide by gaps."""
+"""The operations that return vectors; the gradients of others divide by no gap."""
 
 _log = logging.getLogger("eigbench")
 
@@ -57,7 +57,8 @@ def watch(
     were not finite already when they reached it, in `first-from-above.pt`. At the end, or at an
     exception, there are `records.jsonl` of the last `keep` calls (shape, smallest relative gap,
     norms of gradients) and `report.md`. If nothing failed, the report is of the matrix with the
-    smallest gap. `folder` gets a number if it exists; see `Watch.folder`.
+    smallest gap whose vectors were computed. `folder` gets a number if it exists; see
+    `Watch.folder`.
 
     Seen are `eigh`, `eigvalsh`, `svd`, `svdvals`, `pinv`, `matrix_norm`, `norm` and `cond` of
     `torch.linalg`, and what computes with them, real and complex, in all threads, under autocast
@@ -175,7 +176,7 @@ class CallObserver:
         self._where = where
         self._queue = Queue()
         self._open = True
-        self._closest: tuple[tuple[bool, float], Call] | None = None
+        self._closest: tuple[float, Call] | None = None
         # Calls come from any thread; reading one may save another.
         self._lock = threading.RLock()
 
@@ -235,11 +236,8 @@ class CallObserver:
             sums.smallest_gap = min(both, key=itemgetter(0))
         if not record.outputs_finite:
             self._save(call, "its result was not finite", {})
-            return
-        # A gap matters to vectors: what computes values alone comes second.
-        rank = (record.operation not in VECTORS, share)
-        if self._closest is None or rank < self._closest[0]:
-            self._closest = (rank, call)
+        elif record.operation in VECTORS and (self._closest is None or share < self._closest[0]):
+            self._closest = (share, call)
 
     def _passed(self, call: Call, gradients: dict[str, Tensor], norms: Tensor) -> None:
         with self._lock:

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from eigbench.kinds.base import Kind
-from eigbench.kinds.invariance import INVARIANCE, InvarianceCase
-from eigbench.kinds.path import PATH, PathCase
-from eigbench.kinds.profile import PROFILE, ProfileCase
-from eigbench.kinds.series import SERIES, SeriesCase
-from eigbench.kinds.stability import STABILITY, StabilityCase
-from eigbench.kinds.train import TRAIN, TrainCase
+from typing import Any
 
-Case = StabilityCase | InvarianceCase | PathCase | SeriesCase | TrainCase | ProfileCase
+import msgspec
 
-KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (STABILITY, INVARIANCE, PATH, SERIES, TRAIN, PROFILE)
-}
+from eigbench.errors import InputError
+from eigbench.kinds.base import CaseBase, Kind
+from eigbench.kinds.invariance import INVARIANCE
+from eigbench.kinds.path import PATH
+from eigbench.kinds.profile import PROFILE
+from eigbench.kinds.series import SERIES
+from eigbench.kinds.stability import STABILITY
+from eigbench.kinds.train import TRAIN
+
+Case = CaseBase
+"""A case of any kind."""
+
+KINDS = {kind.name: kind for kind in (STABILITY, INVARIANCE, PATH, SERIES, TRAIN, PROFILE)}
+
+
+def register(kind: Kind) -> None:
+    """Add a kind: suites, records, reports and comparisons know it from now on.
+
+    `InputError` if another kind has its name.
+    """
+    if KINDS.setdefault(kind.name, kind) != kind:
+        raise InputError(f"there is a kind {kind.name!r} already")
+
+
+def case_of(content: Any) -> Case:
+    """The case that a record holds as plain values; `msgspec.ValidationError` if it is none."""
+    name = content.get("kind") if isinstance(content, dict) else None
+    if name not in KINDS:
+        raise msgspec.ValidationError(f"a case of kind {name!r}; known: {', '.join(KINDS)}")
+    return msgspec.convert(content, KINDS[name].case)

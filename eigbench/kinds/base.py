@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,9 @@ ParameterNames = Callable[[str], Collection[str]]
 """The names of the parameters that a method accepts."""
 
 
+Counts = Iterator[tuple[Iterable[str], Collection[int]]]
+"""Metrics, and how many values each may have; `:` marks the name of a label."""
+
 Measure = Callable[[Any], "Measurement"]
 """What measures one case: raw values by metric."""
 
@@ -49,9 +52,23 @@ class CaseBase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return hashlib.sha256(content).hexdigest()[:16]
 
     @property
+    def kind(self) -> str:
+        """The name of its kind, as a suite and a record have it."""
+        return str(self.__struct_config__.tag)
+
+    @property
     def question(self) -> Self:
         """The case without what changes no result: a suite asks each question once."""
         return self
+
+    @property
+    def cell(self) -> Self:
+        """The case without its random seed, if several cases are trials of one cell."""
+        return self
+
+    def counts(self, lengths: Mapping[str, int]) -> Counts:  # noqa: ARG002
+        """What a whole record of the case has, by how many values there are of each metric."""
+        yield from ()
 
 
 class MethodCase(CaseBase, frozen=True, kw_only=True):
@@ -162,7 +179,10 @@ class Tools:
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One kind of case. To add one is to write its file, and to name it in `kinds/__init__.py`."""
+    """One kind of case. To add one is to write one file, and to name or `register` what it defines.
+
+    What lies above the kinds is named as "module:function", and imported by who needs it.
+    """
 
     case: type[CaseBase]
     required: Callable[[Values], frozenset[str] | set[str]]
@@ -174,6 +194,15 @@ class Kind:
 
     `InputError` if the matrices or images of the suite cannot be had.
     """
+    part: str
+    """The part of a report that shows such cases: a function of `Frames`, see `report.render.Part`.
+
+    Kinds that name the same one are shown together.
+    """
+    comparison: str
+    """The rule by which two records of a case are compared, see `compare.rules.Rule`."""
+    may_differ: tuple[str, ...] = ("device",)
+    """Fields in which two cases may differ and still be compared."""
     has_trials: bool = False
     """Whether a case is one trial of several: each cell has its first before any its second."""
     takes_options: bool = True
@@ -181,5 +210,5 @@ class Kind:
 
     @property
     def name(self) -> str:
-        """As a suite and a record have it."""
+        """As a suite and a record have it: the tag of its cases."""
         return str(self.case.__struct_config__.tag)

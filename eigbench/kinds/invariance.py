@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from eigbench.kinds.base import Kind, Measure, MethodCase, Parameters, Span, Tools
+from eigbench.kinds.base import Counts, Kind, Measure, MethodCase, Parameters, Span, Tools
 from eigbench.kinds.stability import STABILITY, StabilityCase
 
 
@@ -31,6 +31,11 @@ class InvarianceCase(MethodCase, tag="invariance", tag_field="kind", frozen=True
         """The stability case that asks the same problem."""
         return StabilityCase(**msgspec.structs.asdict(self), scale=1.0)
 
+    def counts(self, lengths: Mapping[str, int]) -> Counts:
+        """A value a matrix."""
+        samples = (name for name in lengths if not name.startswith(":"))
+        yield ("neighbour_change", "repeat_change", *samples), {self.seeds}
+
 
 def _expand(span: Span) -> Iterator[InvarianceCase]:
     """The problems of stability cases at their own scale, asked something else."""
@@ -52,4 +57,6 @@ INVARIANCE = Kind(
     required=lambda values: STABILITY.required(values) - {"scale"},
     expand=_expand,
     measurer=_measurer,
+    part="eigbench.report.chapters.stability:part",
+    comparison="eigbench.compare.rules:probes",
 )

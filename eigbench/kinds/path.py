@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from eigbench.kinds.base import Kind, Measure, MethodCase, Parameters, Span, Tools
+from eigbench.kinds.base import Counts, Kind, Measure, MethodCase, Parameters, Span, Tools
 
 
 class PathCase(MethodCase, tag="path", tag_field="kind", frozen=True, kw_only=True):
@@ -18,6 +18,13 @@ class PathCase(MethodCase, tag="path", tag_field="kind", frozen=True, kw_only=Tr
     loss: str
     seed: int
     device: str
+
+    def counts(self, lengths: Mapping[str, int]) -> Counts:
+        """A value a position, and a move between two."""
+        positions = lengths.get("position", 0)
+        metrics = ("position", "gradient_finite", "gradient_error", "crossing_ratio")
+        yield metrics, {max(positions, 2)}
+        yield ("moved", "exact_moved"), {positions - 1}
 
 
 def _expand(span: Span) -> Iterator[PathCase]:
@@ -36,4 +43,6 @@ PATH = Kind(
     required=lambda _: {"method", "d", "dtype", "epsilon", "iterations", "loss", "start"},
     expand=_expand,
     measurer=_measurer,
+    part="eigbench.report.chapters.stability:part",
+    comparison="eigbench.compare.rules:probes",
 )

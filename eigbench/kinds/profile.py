@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 import msgspec
 
-from eigbench.kinds.base import Kind, Measure, MethodCase, Parameters, Span, Tools, Values
+from eigbench.kinds.base import Counts, Kind, Measure, MethodCase, Parameters, Span, Tools, Values
 
 REFERENCES = {
     "operation": ("torch.linalg.eigh",),
@@ -17,6 +18,15 @@ REFERENCES = {
     "step": ("bn", "none"),
 }
 """By subject; the first is what ratios are taken to."""
+
+
+_BY_ROUND = re.compile(r"(reference_)?(forward|backward|update)_seconds")
+_TOGETHER = (
+    ("operator_self_seconds", "operator_calls", ":operator"),
+    ("phase_seconds", ":phase", ":phase_pass"),
+    ("event_start_seconds", "event_seconds", "event_lane", ":event"),
+)
+"""As many values of one as of the others."""
 
 
 class Profiling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,6 +66,15 @@ class ProfileCase(MethodCase, tag="profile", tag_field="kind", frozen=True, kw_o
     trace: bool
     seed: int
     device: str
+
+    def counts(self, lengths: Mapping[str, int]) -> Counts:
+        """A value a round, and as many names as values."""
+        rounds = (name for name in lengths if _BY_ROUND.fullmatch(name))
+        yield ("forward_seconds", "backward_seconds", *rounds), {lengths.get("forward_seconds", 0)}
+        yield lengths.keys() & {"first_call_seconds", "block_runs", ":clock", ":contest"}, {1}
+        for names in _TOGETHER:
+            if lengths.keys() & {*names}:
+                yield names, {lengths.get(names[0], 0)}
 
     @property
     def question(self) -> Self:
@@ -130,4 +149,13 @@ def _measurer(tools: Tools) -> Measure:
     return Profiler(planned, tools.keep_trace)
 
 
-PROFILE = Kind(case=ProfileCase, required=_required, expand=_expand, measurer=_measurer)
+PROFILE = Kind(
+    case=ProfileCase,
+    required=_required,
+    expand=_expand,
+    measurer=_measurer,
+    part="eigbench.report.chapters.profile:part",
+    comparison="eigbench.compare.rules:profile",
+    # Matrices of another seed take as long as others.
+    may_differ=("device", "trace", "rounds", "seconds", "inputs", "seed"),
+)

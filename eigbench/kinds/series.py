@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from eigbench.kinds.base import CaseBase, Kind, Measure, Span, Tools
+from eigbench.kinds.base import CaseBase, Counts, Kind, Measure, Span, Tools
 
 FIGURE_1_POWERS = (1, 2, 4, 6, 8, 10, 14, 19, 24, 29, 40, 60, 80, 100)
 """The powers k at which a series case holds qᵏ, in the order of its record."""
@@ -19,6 +19,12 @@ class SeriesCase(CaseBase, tag="series", tag_field="kind", frozen=True, kw_only=
     ratio: float
     threshold: float
     dtype: str
+
+    def counts(self, lengths: Mapping[str, int]) -> Counts:  # noqa: ARG002
+        """The powers and the sums of the paper."""
+        yield ("least_terms",), {1}
+        yield ("powers",), {len(FIGURE_1_POWERS)}
+        yield ("coefficient_error", "sum_rounding_error"), {len(COEFFICIENT_TERMS)}
 
 
 def _expand(span: Span) -> Iterator[SeriesCase]:
@@ -37,5 +43,8 @@ SERIES = Kind(
     required=lambda _: {"ratio", "dtype"},
     expand=_expand,
     measurer=_measurer,
+    part="eigbench.report.chapters.stability:part",
+    comparison="eigbench.compare.rules:series",
+    may_differ=(),
     takes_options=False,  # its ratios are those of the paper's table
 )

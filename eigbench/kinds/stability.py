@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from eigbench.kinds.base import Kind, Measure, MethodCase, Parameters, Span, Tools
+from eigbench.kinds.base import Counts, Kind, Measure, MethodCase, Parameters, Span, Tools
 
+STABILITY_METRICS = (
+    "forward_finite", "function_finite", "gradient_finite", "gradient_error", "gradient_cosine",
+    "gradient_norm", "exact_gradient_norm", "gradient_bound", "inside_bound", "rounding_floor",
+    "condition_number",
+)  # fmt: skip
+"""What every measured stability case has, of whatever version: a value a matrix."""
 FILE_SPECTRUM = "file"
 """The spectrum of the user's own matrices, which come from a file instead of a family."""
 
@@ -28,6 +34,12 @@ class StabilityCase(MethodCase, tag="stability", tag_field="kind", frozen=True, 
     device: str
     matrices: str | None = None
     """For the user's own matrices: the start of the file's SHA-256."""
+
+    def counts(self, lengths: Mapping[str, int]) -> Counts:
+        """A value a matrix; a label may be one for all."""
+        samples = (name for name in lengths if not name.startswith(":"))
+        yield (*STABILITY_METRICS, *samples), {self.seeds}
+        yield (name for name in lengths if name.startswith(":")), {1, self.seeds}
 
 
 _OF_A_PROBLEM = ("dtype", "epsilon", "scale", "loss", "gap")
@@ -66,4 +78,7 @@ STABILITY = Kind(
     required=lambda _: {"method", "iterations", "start", "d", "spectrum", *_OF_A_PROBLEM},
     expand=expand,
     measurer=_measurer,
+    part="eigbench.report.chapters.stability:part",
+    comparison="eigbench.compare.rules:stability",
+    may_differ=("device", "seeds"),  # the first seeds of more are the same matrices
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -11,7 +11,7 @@ import msgspec
 
 from eigbench.architectures import STEM_CHANNELS
 from eigbench.errors import InputError
-from eigbench.kinds.base import Kind, Measure, MethodCase, Parameters, Span, Tools, Values
+from eigbench.kinds.base import Counts, Kind, Measure, MethodCase, Parameters, Span, Tools, Values
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
@@ -130,6 +130,15 @@ class TrainCase(MethodCase, tag="train", tag_field="kind", frozen=True, kw_only=
         """The case without its seed: what the trials of one cell of a table have in common."""
         return msgspec.structs.replace(self, seed=0)
 
+    def counts(self, lengths: Mapping[str, int]) -> Counts:
+        """Series by step, in which pairs are those of a layer that decomposes, and by epoch."""
+        yield BY_STEP, {lengths.get("loss", 0)}
+        yield BY_STEP_WITH_PAIRS, {0, lengths.get("loss", 0)}
+        yield BY_EPOCH, {lengths.get("epoch_steps", 0)}
+        yield ("steps_planned", "peak_bytes", ":outcome", ":cause", ":peak_of"), {1}
+        yield ("test_error",), {0, 1}
+        yield (":data",), {3}
+
 
 _DECOMPOSING = frozenset({"method", "epsilon", "iterations"})
 _REQUIRED_BY_LAYER = {"zca": _DECOMPOSING | {"d"}, "pca": _DECOMPOSING}
@@ -217,5 +226,11 @@ def _measurer(tools: Tools) -> Measure:
 
 
 TRAIN = Kind(
-    case=TrainCase, required=_required, expand=_expand, measurer=_measurer, has_trials=True
+    case=TrainCase,
+    required=_required,
+    expand=_expand,
+    measurer=_measurer,
+    part="eigbench.report.chapters.training:part",
+    comparison="eigbench.compare.rules:train",
+    has_trials=True,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -23,8 +24,9 @@ from eigbench.networks import build, slot_module
 IMAGE = 32
 """Rows and columns: of CIFAR's images, and of what the layer after the first convolution sees."""
 CLASSES = 10
-POOL = 4
-"""So many different inputs, of which each run gets a copy of its own where they are fresh."""
+POOL, LARGEST_POOL = 4, 2**28
+"""So many different inputs, of which each run gets a copy of its own where they are fresh; but one
+alone of inputs that have more numbers together."""
 
 LIBRARY = "torch.linalg.eigh"
 """The reference of matrices."""
@@ -75,9 +77,11 @@ def _whitening(case: ProfileCase) -> Contestant:
 
 def _of_matrices(case: ProfileCase, forward: Decompose, operation: str = SQUARE_ROOT) -> Contestant:
     """Forward and backward for `(batch, d, d)`; the outputs are of one cotangent each."""
+    assert case.d is not None  # noqa: S101  # matrices have a size
     shape = (case.batch, case.d, case.d)
     generator = torch.Generator().manual_seed(case.seed)
-    pool = [_covariances(case, generator) for _ in range(POOL)]
+    count = POOL if POOL * math.prod(shape) <= LARGEST_POOL else 1
+    pool = [_covariances(case, generator) for _ in range(count)]
     _require_taken(case, pool[0])
     shapes = (shape[:-1], shape) if operation == "eigenpairs" else (shape,)
     cotangents = tuple(_random(case, size, generator) for size in shapes)

@@ -25,7 +25,7 @@ from eigbench.measure.process import torch_threads
 from eigbench.methods.base import Method
 from eigbench.methods.functions import Projector, SpectralFunction, Truncated
 from eigbench.methods.registry import configured
-from eigbench.spectra import Floats, ascending, random_orthogonal
+from eigbench.spectra import Floats, Sample, ascending, random_orthogonal
 
 NEIGHBOUR_SCALES = (1e-3, 1.0, 1e3)
 """Of the matrices that each one stands beside in a batch: itself, smaller and larger."""
@@ -106,26 +106,41 @@ def measure_path(case: PathCase) -> Measurement:
     """
     V = random_orthogonal(case.d, case.seed)
     eigenvalues, pair = _eigenvalues(case.d)
-    truth = ascending(eigenvalues + case.epsilon, np.broadcast_to(V, (len(POSITIONS), *V.shape)))
+    method = configured(case.method, **case.parameters)
+    count = min(len(POSITIONS), 1 + eigenvalues.size * case.d // MOST_ENTRIES)
+    lower, upper = V[:, pair], V[:, pair + 1]
+    before = exact_before = np.empty((0, *V.shape))
+    found: dict[str, list[float]] = {"position": as_list(POSITIONS)}
+    for values in np.array_split(eigenvalues + case.epsilon, count):
+        G, exact = _along(case, method, ascending(values, np.repeat(V[None], len(values), axis=0)))
+        moves = (np.diff(G, axis=0, prepend=before), np.diff(exact, axis=0, prepend=exact_before))
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            sizes = norms(exact)
+            samples = {
+                "gradient_finite": are_finite(G),
+                "gradient_error": norms(G - exact) / sizes,
+                "crossing_ratio": (lower @ G @ upper) / (lower @ exact @ upper),
+                "moved": norms(moves[0]) / sizes[-len(moves[0]) :],
+                "exact_moved": norms(moves[1]) / sizes[-len(moves[0]) :],
+            }
+        for name, some in samples.items():
+            found.setdefault(name, []).extend(as_list(some))
+        before, exact_before = G[-1:], exact[-1:]
+    return Measurement(found, {"promises": sorted(method.promises)})
+
+
+MOST_ENTRIES = 2**22
+"""Of the matrices that are differentiated in one call, so that long paths of large ones fit."""
+
+
+def _along(case: PathCase, method: Method, truth: Sample) -> tuple[Floats, Floats]:
+    """The gradient and the exact one `(positions, d, d)` at a stretch of the path."""
     function = LOSSES[case.loss].function(truth.eigenvalues, case.epsilon)
     W = weights(case.d, range(case.seed, case.seed + 1))
-    method = configured(case.method, **case.parameters)
-    exact = make_problem(truth, function, W, method).gradient
+    problem = make_problem(truth, function, W, method)
     dtype = getattr(torch, case.dtype)
-    M, given = (torch.tensor(x, dtype=dtype, device=case.device) for x in (truth.matrices(), W))
-    G = float64(differentiate(method, M, function, given).gradient)
-    lower, upper = V[:, pair], V[:, pair + 1]
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        samples = {
-            "position": POSITIONS,
-            "gradient_finite": are_finite(G),
-            "gradient_error": norms(G - exact) / norms(exact),
-            "crossing_ratio": (lower @ G @ upper) / (lower @ exact @ upper),
-            "moved": norms(np.diff(G, axis=0)) / norms(exact[1:]),
-            "exact_moved": norms(np.diff(exact, axis=0)) / norms(exact[1:]),
-        }
-    labels: dict[str, list[str]] = {"promises": sorted(method.promises)}
-    return Measurement({name: as_list(values) for name, values in samples.items()}, labels)
+    M, given = (torch.tensor(x, dtype=dtype, device=case.device) for x in (problem.matrices, W))
+    return float64(differentiate(method, M, function, given).gradient), problem.gradient
 
 
 def _eigenvalues(d: int) -> tuple[Floats, int]:

@@ -7,6 +7,7 @@ from types import new_class
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.autograd import Function
 
 
@@ -37,10 +38,9 @@ def conventions(rule: type[Function]) -> Conventions:
         return output
 
     def backward(ctx: Any, *gradients: Any) -> Any:
-        device = gradients[0].device.type
-        if not casts(device):
+        if not casts(gradients[0]):
             return rule.backward(ctx, *gradients)
-        with torch.autocast(device, enabled=False):
+        with torch.autocast(gradients[0].device.type, enabled=False):
             return rule.backward(ctx, *gradients)
 
     def made(base: type, **static: Callable[..., Any]) -> Any:
@@ -55,8 +55,21 @@ def conventions(rule: type[Function]) -> Conventions:
     )
 
 
-def casts(device: str) -> bool:
-    """Whether autocast is on for a type of device, of which some have none."""
+def _always() -> bool:
+    return True
+
+
+# torch has no public names for these. Without the first, autocast takes a microsecond to be asked
+# for; without the second, every call takes the composable way.
+_any_autocast = getattr(torch._C, "_is_any_autocast_enabled", _always)
+_transforms_active = getattr(torch._C, "_are_functorch_transforms_active", _always)
+
+
+def casts(X: Tensor) -> bool:
+    """Whether autocast is on for the device of `X`."""
+    if not torch.compiler.is_compiling() and not _any_autocast():
+        return False
+    device = X.device.type
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
@@ -72,14 +85,6 @@ def call(ways: Conventions, *inputs: Any) -> Any:
     if torch.compiler.is_compiling():
         return ways.compiled.apply(*inputs)
     return (ways.transformed if _transforms_active() else ways.eager).apply(*inputs)
-
-
-def _always() -> bool:
-    return True
-
-
-# torch has no public name for this. Without it every call takes the composable way.
-_transforms_active = getattr(torch._C, "_are_functorch_transforms_active", _always)
 
 
 def composing() -> bool:

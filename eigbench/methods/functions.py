@@ -76,11 +76,13 @@ class SquareRoot(SpectralFunction):
 
     def values(self, eigenvalues: Array) -> Array:
         """`λ^(1/2)`; NaN below `−n·ε·λmax`."""
-        return without_rounding(eigenvalues) ** 0.5
+        library, n = library_of(eigenvalues), eigenvalues.shape[-1]
+        least = eigenvalues[..., -1:] * (-n * library.finfo(eigenvalues.dtype).eps)
+        return library.where(eigenvalues < least, eigenvalues, eigenvalues.clip(0)) ** 0.5
 
     def divided_differences(self, eigenvalues: Array) -> Array:
-        """`1/(√λi + √λj)`."""
-        roots = self.values(eigenvalues)
+        """`1/(√λi + √λj)`; a negative eigenvalue counts as 0."""
+        roots = eigenvalues.clip(0) ** 0.5
         return 1 / (roots[..., :, None] + roots[..., None, :])
 
 
@@ -197,13 +199,6 @@ class OnRange(SpectralFunction):
             return Truncated(self.function, (library.cumsum(ones, -1) > n - self.rank) * ones)
         epsilon = self.epsilon or library.finfo(eigenvalues.dtype).eps
         return Truncated(self.function, (eigenvalues > n * epsilon * eigenvalues[..., -1:]) * ones)
-
-
-def without_rounding(eigenvalues: Array) -> Array:
-    """Eigenvalues with 0 for what rounding has made of a 0 and a negative number: `≥ −n·ε·λmax`."""
-    library = library_of(eigenvalues)
-    least = -eigenvalues.shape[-1] * library.finfo(eigenvalues.dtype).eps * eigenvalues[..., -1:]
-    return library.where(eigenvalues >= least, eigenvalues.clip(0), eigenvalues)
 
 
 def library_of(array: Array) -> Any:

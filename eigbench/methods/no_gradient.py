@@ -218,7 +218,7 @@ def watched(name: str, M: Tensor, wrong_values: Wrong = unresolved) -> Tensor:
     A second derivative through it raises `NotImplementedError` where `wrong_values` `(...)` is true
     of the ascending eigenvalues of `M`. A compiler, which gives none, is left alone.
     """
-    S, reason = symmetric_part(M), too_close(name)
+    S = symmetric_part(M)
 
     def wrong(M: Tensor) -> Tensor:
         return wrong_values(torch.linalg.eigvalsh(M))
@@ -226,13 +226,13 @@ def watched(name: str, M: Tensor, wrong_values: Wrong = unresolved) -> Tensor:
     if torch.compiler.is_compiling():
         return S
     if composing():
-        result: Tensor = call(_WATCHED, S, M, wrong, reason)
+        result: Tensor = call(_WATCHED, S, M, wrong, too_close(name))
         return result
     if S.requires_grad:
         constant = M.detach()
         # Called with the first gradient. It requires one itself where a second may be asked for.
         S.register_hook(  # type: ignore[no-untyped-call]
-            lambda G: unless(G, constant, wrong, reason) if G.requires_grad else None
+            lambda G: unless(G, constant, wrong, too_close(name)) if G.requires_grad else None
         )
     return S
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from eigbench.errors import harmless
 from eigbench.runs.store import REPORT, read_run, write_whole
 
 
@@ -22,6 +23,6 @@ def write_report(folder: Path) -> str:
         if f"figures/{picture.name}" not in text:  # of a report that an earlier version wrote
             picture.unlink()
     write_whole(folder / REPORT, text.encode())
-    html = page(text, folder, run.suite.title or run.suite.name)
+    html = page(text, folder, harmless(run.suite.title or run.suite.name))
     write_whole((folder / REPORT).with_suffix(".html"), html.encode())
     return "\n".join(summary)

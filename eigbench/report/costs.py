@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -31,19 +32,17 @@ PASSES = ("forward", "backward", "update")
 SUBJECTS = ("whitening", "operation", "layer", "step")
 """In the order in which they are shown; others follow."""
 
-_AXES = ("subject", "method", "layer", "d", "energy", "batch", "dtype", "compiled", "trace")
-_LABELS = {
-    "clock": "clock", "operation": "operation", "anatomy_failed": "anatomy_failed",
-    "trace_file": "trace",
-}  # fmt: skip
+_AXES = ("subject", "method", "layer", "d", "energy", "batch", "dtype", "compiled", "trace",
+         "iterations")  # fmt: skip
+_LABELS = {"clock": "clock", "anatomy_failed": "anatomy_failed", "trace_file": "trace"}
 """Columns, and the labels that they hold the first word of."""
 
 _SCHEMA: dict[str, Any] = {
     **dict.fromkeys(("subject", "method", "layer", "dtype", "id", "workload", "contestant", "what",
-                     "status", "reason", *_LABELS), pl.String),
+                     "status", *_LABELS), pl.String),
     **dict.fromkeys(("d", "batch", "iterations", "session", "rounds"), pl.Int64),
-    **dict.fromkeys(("energy", "time", "ratio"), pl.Float64),
-    **dict.fromkeys(("compiled", "trace", "reference"), pl.Boolean),
+    **dict.fromkeys(("energy", "time", "ratio", "low", "high"), pl.Float64),
+    **dict.fromkeys(("compiled", "trace", "reference", "noisy"), pl.Boolean),
 }  # fmt: skip
 
 
@@ -68,54 +67,51 @@ class Costs:
     def profiles(self) -> pl.DataFrame:
         """A row a case: by subject, layer, precision, size and batch; references come first.
 
-        Columns: axes of the case, `id`, `workload`, `iterations`, `reference` (whether it is one),
-        `contestant` (a method in words), `what` (the subject in words), `status` (of a record, or
-        "planned"), `reason`, `session`, `rounds`, medians of `time` in seconds and `ratio` (NaN
-        without), and the first words of labels. Words sort in the order in which they are shown.
+        Columns: axes of the case, `id`, `workload`, `reference` (whether it is one), `contestant`
+        (a method in words), `what` (the subject in words), `status` (of a record, or "planned"),
+        `session`, `rounds`, the median `time` in seconds, the median `ratio` with the ends of its
+        interval (`low`, `high`) and whether it is `noisy` (null without), and the first words of
+        labels. Words sort in the order in which they are shown.
         """
         rows = [self._row(key, case) for key, case in self.cases.items()]
         frame = pl.DataFrame(rows, _SCHEMA).with_columns(
-            _in_order(rows, "subject", SUBJECTS), _in_order(rows, "layer"),
-            _in_order(rows, "dtype"), _in_order(rows, "method"),
-            unusual=pl.col("iterations") != self.frames.iterations,
-        )  # fmt: skip
-        ranked = frame.sort(~pl.col("reference"), "method", "unusual", "iterations", "compiled",
-                            nulls_last=False)  # fmt: skip
-        contestants = ranked["contestant"].unique(maintain_order=True)
-        ordered = ranked.with_columns(pl.col("contestant").cast(pl.Enum(contestants)))
-        return ordered.sort(
+            _in_order(rows, "subject", SUBJECTS),
+            *(_in_order(rows, name) for name in ("layer", "dtype", "method")),
+        )
+        ranked = frame.sort(~pl.col("reference"), "method",
+                            pl.col("iterations") != self.frames.iterations, "iterations",
+                            "compiled", nulls_last=False)  # fmt: skip
+        contestants = pl.Enum(ranked["contestant"].unique(maintain_order=True))
+        return ranked.with_columns(pl.col("contestant").cast(contestants)).sort(
             "subject", "layer", "dtype", "d", "energy", "batch", "contestant",
             pl.col("status") != "measured", maintain_order=True,
-        ).drop("unusual")  # fmt: skip
+        )  # fmt: skip
 
     def _row(self, key: str, case: ProfileCase) -> dict[str, Any]:
-        record = self.records.get(key)
-        time, ratio = self.times[key], self.ratios[key]
-        row: dict[str, Any] = {axis: getattr(case, axis) for axis in _AXES}
-        row |= {
-            "id": key, "workload": case.workload.id, "iterations": case.iterations,
-            "reference": case.is_reference,
+        record, time, ratio = self.records.get(key), self.times[key], self.ratios[key]
+        labels = record.labels if record else {}
+        return {
+            **{axis: getattr(case, axis) for axis in _AXES},
+            **{one: next(iter(labels.get(name, [])), None) for one, name in _LABELS.items()},
+            "id": key, "workload": case.workload.id, "reference": case.is_reference,
             "contestant": contestant(case, self.frames.iterations), "what": what(case),
             "status": record.status if record else "planned",
-            "reason": record.reason if record else None,
-            "session": record.session if record else None,
-            "rounds": len(self.seconds(key)),
-            "time": time.value if time else math.nan,
-            "ratio": ratio.value if ratio else math.nan,
+            "session": record.session if record else None, "rounds": len(self.seconds(key)),
+            "time": time and time.value, "ratio": ratio and ratio.value,
+            "low": ratio and ratio.low, "high": ratio and ratio.high,
+            "noisy": ratio and ratio.noisy,
         }  # fmt: skip
-        labels = record.labels if record else {}
-        return row | {one: next(iter(labels.get(name, [])), None) for one, name in _LABELS.items()}
 
     @cached_property
     def timed(self) -> pl.DataFrame:
         """The rows with a time, one a workload and contestant: a case may be traced besides."""
-        known = self.profiles.filter(pl.col("time").is_finite())
+        known = self.profiles.filter(pl.col("time").is_not_null())
         return known.unique(["workload", "contestant"], keep="first", maintain_order=True)
 
     @cached_property
     def compared(self) -> pl.DataFrame:
         """Those of them with a ratio to their reference, references left out."""
-        return self.timed.filter(~pl.col("reference"), pl.col("ratio").is_finite())
+        return self.timed.filter(~pl.col("reference"), pl.col("ratio").is_not_null())
 
     def values(self, key: str, metric: str) -> Floats:
         """Raw values `(rounds,)` or of whatever the metric is a list of; empty without."""
@@ -126,6 +122,21 @@ class Costs:
         """What is counted once a case; NaN without."""
         values = self.values(key, metric)
         return next((float(value) for value in values if np.isfinite(value)), math.nan)
+
+    def listed(
+        self, key: str, words: Mapping[str, str], numbers: Mapping[str, str]
+    ) -> pl.DataFrame:
+        """What a record lists: a row an entry, with these labels and metrics as columns.
+
+        Empty if the lists do not fit together, or hold a number that is not finite.
+        """
+        labels = self.records[key].labels
+        columns: dict[str, Any] = {name: labels.get(label, []) for name, label in words.items()}
+        columns |= {name: self.values(key, metric) for name, metric in numbers.items()}
+        schema = {**dict.fromkeys(words, pl.String), **dict.fromkeys(numbers, pl.Float64)}
+        fit = len(set(map(len, columns.values()))) == 1
+        whole = fit and all(np.isfinite(columns[name]).all() for name in numbers)
+        return pl.DataFrame(columns if whole else None, schema=schema)
 
     def seconds(self, key: str, whose: str = "") -> Floats:
         """By round `(rounds,)`: a whole run; empty where the passes do not fit together."""

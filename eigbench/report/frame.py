@@ -67,7 +67,8 @@ class Frames:
             if isinstance(record.case, kind) and (not statuses or record.status in statuses)
         ]
 
-    def _tidy(self, kind: type[Any], *statuses: str) -> pl.DataFrame:
+    def tidy(self, kind: type[Any], *statuses: str) -> pl.DataFrame:
+        """A row a case of this kind and sample; the cases of these statuses, or of all."""
         return tidy(record for _, record in self.records(kind, *statuses))
 
     @cached_property
@@ -83,7 +84,7 @@ class Frames:
         there is no finite gradient; `finite`; `right`; `situation`; `contestant`, the method with
         its K where that is not the suite's.
         """
-        frame = self._tidy(StabilityCase, "measured", "failed")
+        frame = self.tidy(StabilityCase, "measured", "failed")
         return frame if frame.is_empty() else self._judged(frame)
 
     @cached_property
@@ -115,22 +116,22 @@ class Frames:
     @cached_property
     def invariances(self) -> pl.DataFrame:
         """A row a measured invariance case and matrix."""
-        return self._tidy(InvarianceCase, "measured")
+        return self.tidy(InvarianceCase, "measured")
 
     @cached_property
     def paths(self) -> pl.DataFrame:
         """A row a measured path and point on it; `moved` is the move to the next point."""
-        return self._tidy(PathCase, "measured")
+        return self.tidy(PathCase, "measured")
 
     @cached_property
     def series(self) -> pl.DataFrame:
         """A row a series case and term; see `COEFFICIENT_TERMS` and `FIGURE_1_POWERS`."""
-        return self._tidy(SeriesCase, "measured")
+        return self.tidy(SeriesCase, "measured")
 
     @cached_property
     def profiles(self) -> pl.DataFrame:
         """A row a profile and round."""
-        return self._tidy(ProfileCase, "measured", "failed")
+        return self.tidy(ProfileCase, "measured", "failed")
 
     @cached_property
     def trials(self) -> pl.DataFrame:

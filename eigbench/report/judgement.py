@@ -55,21 +55,22 @@ def judged(frame: pl.DataFrame) -> pl.DataFrame:
     """A row a loss, precision, situation and contestant, in order.
 
     Columns: `n` matrices; the shares `right`, `sound` (within 10 %), `same_size` (within 100 %) and
-    `finite`; `each`, whether a gradient is right, matrix by matrix; the median `error`, infinite
-    where half are not finite; the median `cosine` of the finite gradients; `failing`, how many of
-    the `classes` fail as a whole.
+    `finite`; `lost_d`, the size of all that are not finite, where it is one of several sizes;
+    `each`, whether a gradient is right, matrix by matrix; the median `error`, infinite where half
+    are not finite; the median `cosine` of the finite gradients; `failing`, how many of the
+    `classes` fail as a whole.
     """
     keys = ["loss", "dtype", "situation", "contestant"]
-    if frame.is_empty() or "situation" not in frame.columns:
-        return pl.DataFrame(schema=dict.fromkeys([*keys, "method"], pl.String))
     inside = frame.filter(pl.col("situation").is_not_null())
+    lost_d = pl.col("d").filter(~pl.col("finite"))
+    decides = (lost_d.n_unique() == 1) & (pl.col("d").n_unique() > 1)
     shares = inside.group_by(keys, maintain_order=True).agg(
         pl.len().alias("n"),
-        pl.col("method").first(),
         pl.col("right").mean(),
         (pl.col("error") <= SOUND).mean().alias("sound"),
         (pl.col("error") <= 1).mean().alias("same_size"),
         pl.col("finite").mean(),
+        pl.when(decides).then(lost_d.first()).alias("lost_d"),
         pl.col("right").sort_by(*POINT).alias("each"),
         pl.col("error").median(),
         metric(inside, "gradient_cosine").fill_nan(None).filter(pl.col("finite")).median()
@@ -108,6 +109,11 @@ class Standing:
         return min(self.rows, key=lambda row: (row["right"], row["sound"]))
 
     @property
+    def sound(self) -> float:
+        """The least share within 10 % of any situation."""
+        return float(min(row["sound"] for row in self.rows))
+
+    @property
     def failing(self) -> int:
         """How many classes of matrices fail as a whole."""
         return sum(row["failing"] for row in self.rows)
@@ -116,19 +122,19 @@ class Standing:
     def dependable(self) -> bool:
         """Whether all are finite, no class fails, and nearly all of every situation are sound."""
         finite = all(row["finite"] == 1 for row in self.rows)
-        return finite and not self.failing and min(r["sound"] for r in self.rows) >= NEARLY_ALL
+        return finite and not self.failing and self.sound >= NEARLY_ALL
 
     @property
     def misleading(self) -> dict[str, Any] | None:
         """The first situation in which most gradients are not finite, or point away; else None."""
-        return next(
-            (
-                row
-                for row in self.rows
-                if row["finite"] < 0.5 or (row["cosine"] is not None and row["cosine"] < 0)
-            ),
-            None,
-        )
+        away = (row for row in self.rows if row["finite"] < 0.5 or (row["cosine"] or 0) < 0)
+        return next(away, None)
+
+
+def standings(table: pl.DataFrame) -> list[Standing]:
+    """By contestant what `table` says, which is `judged` of one loss and precision."""
+    rows = table.partition_by("contestant", maintain_order=True)
+    return [Standing(own["contestant"][0], own.to_dicts()) for own in rows]
 
 
 @dataclass(frozen=True)
@@ -136,16 +142,15 @@ class Advice:
     """What the numbers recommend for one use, in one precision."""
 
     use: Use
-    dtype: str
     recommended: Sequence[Standing]
     """Dependable, not shown to be less often right than another, and not shown to be slower."""
     slower: Sequence[Standing]
     """Likewise, but shown to be slower than one of those."""
     less_right: Sequence[Standing]
     """Dependable, and shown to be less often right in some situation."""
+    others: Sequence[Standing]
     avoid: Sequence[Standing]
     """Most gradients of some situation are not finite, or point away."""
-    others: Sequence[Standing]
     more_right: Sequence[tuple[str, str]]
     """Not dependable, and yet shown to be right more often than the first that is recommended:
     contestant and situation."""
@@ -173,88 +178,73 @@ class Advice:
 
 
 def advise(
-    frame: pl.DataFrame, dtype: str, is_slower: Mapping[tuple[str, str], bool]
+    table: pl.DataFrame, otherwise: set[str], is_slower: Mapping[tuple[str, str], bool]
 ) -> list[Advice]:
     """The recommendations of a run: one for each use of which it has the loss.
 
-    `frame` holds rows on which contestants can be compared; `is_slower[a, b]` says whether a was
+    `table` is `judged` of one precision, of rows on which contestants can be compared; `otherwise`
+    are those that whiten by another matrix than `M^(−1/2)`; `is_slower[a, b]` says whether a was
     shown to take more time than b.
     """
-    table = judged(frame.filter(pl.col("dtype") == dtype)) if len(frame) else judged(frame)
-    otherwise = whitens_otherwise(frame)
     found = []
     for use in USES:
-        own = table.filter(pl.col("loss") == use.loss)
-        names = values_of(own, "contestant")
-        if use.whitening_matrix and not otherwise & set(names):
+        everyone = standings(table.filter(pl.col("loss") == use.loss))
+        by_others = any(one.contestant in otherwise for one in everyone)
+        if use.whitening_matrix and not by_others:
             continue
         if use.loss == "whitening" and not use.whitening_matrix:
-            names = [name for name in names if name not in otherwise]
-        standings = [
-            Standing(name, own.filter(pl.col("contestant") == name).to_dicts()) for name in names
-        ]
+            everyone = [one for one in everyone if one.contestant not in otherwise]
         # One that was not measured everywhere, as a reference is, has no worst situation.
-        most = max((len(one.rows) for one in standings), default=0)
-        whole = [one for one in standings if len(one.rows) == most]
+        most = max((len(one.rows) for one in everyone), default=0)
+        whole = [one for one in everyone if len(one.rows) == most]
         if len(whole) > 1:
-            found.append(_advice(use, dtype, whole, is_slower))
+            found.append(_advice(use, whole, is_slower))
     return found
 
 
 def _advice(
-    use: Use, dtype: str, standings: Sequence[Standing], is_slower: Mapping[tuple[str, str], bool]
+    use: Use, everyone: Sequence[Standing], is_slower: Mapping[tuple[str, str], bool]
 ) -> Advice:
-    dependable = [one for one in standings if one.dependable]
-    worse = _less_right(dependable)
+    dependable = [one for one in everyone if one.dependable]
+    rest = [one for one in everyone if not one.dependable]
+    among = differences([*itertools.permutations(dependable, 2)])
+    worse = {name for name, _, decision in among if decision.answer == "lower"}
     best = [one for one in dependable if one.contestant not in worse]
     slower = [
         one
         for one in best
         if any(is_slower.get((one.contestant, other.contestant), False) for other in best)
     ]
-    avoid = [one for one in standings if not one.dependable and one.misleading]
-    first = next((one for one in best if one not in slower), None)
-    rest = [one for one in standings if not one.dependable]
+    recommended = [one for one in best if one not in slower]
+    beyond = differences([(one, recommended[0]) for one in rest] if recommended else [])
     return Advice(
         use=use,
-        dtype=dtype,
-        recommended=[one for one in best if one not in slower],
+        recommended=recommended,
         slower=slower,
         less_right=[one for one in dependable if one.contestant in worse],
-        avoid=avoid,
-        others=[one for one in rest if one not in avoid],
-        more_right=_more_right(rest, first) if first else [],
+        others=[one for one in rest if not one.misleading],
+        avoid=[one for one in rest if one.misleading],
+        more_right=[(name, where) for name, where, d in beyond if d.answer == "higher"],
     )
 
 
-def _differences(
-    pairs: Sequence[tuple[Standing, Standing]],
-) -> list[tuple[Standing, str, Decision]]:
-    """What is shown of each pair in each situation of both: the first, and where."""
-    asked = []
-    for one, other in pairs:
-        theirs = {row["situation"]: row for row in other.rows}
-        asked += [
-            (one, row["situation"], difference(row, theirs[row["situation"]]))
-            for row in one.rows
-            if row["situation"] in theirs
-        ]
+def differences(pairs: Sequence[tuple[Standing, Standing]]) -> list[tuple[str, str, Decision]]:
+    """Whether the first of a pair is right more or less often, in each situation of both.
+
+    Its contestant, the situation, and what is shown; all are asked together.
+    """
+    asked = [
+        (one.contestant, row["situation"], _difference(row, other_row))
+        for one, other in pairs
+        for row in one.rows
+        for other_row in other.rows
+        if row["situation"] == other_row["situation"]
+    ]
     decisions = decide([found for *_, found in asked])
-    return [(one, where, d) for (one, where, _), d in zip(asked, decisions, strict=True)]
+    return [(name, where, d) for (name, where, _), d in zip(asked, decisions, strict=True)]
 
 
-def _less_right(standings: Sequence[Standing]) -> set[str]:
-    """Those shown to be right less often than another in some situation."""
-    found = _differences([*itertools.permutations(standings, 2)])
-    return {one.contestant for one, _, decision in found if decision.answer == "lower"}
-
-
-def _more_right(standings: Sequence[Standing], first: Standing) -> list[tuple[str, str]]:
-    found = _differences([(one, first) for one in standings])
-    return [(one.contestant, where) for one, where, d in found if d.answer == "higher"]
-
-
-def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> Interval:
+def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> Interval:
     """The share of right gradients of one row of `judged` less that of another.
 
     Both are of the same matrices, and so compared matrix by matrix (McNemar's exact test).
@@ -265,17 +255,3 @@ def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> Interval:
     least = min(1.0, 2 * 0.5 ** (gained + lost))
     p = discordant(lost, gained)
     return Interval(one["right"] - other["right"], math.nan, math.nan, p, least)
-
-
-def against(table: pl.DataFrame, contestant: str, reference: str) -> dict[str, Decision]:
-    """By situation: whether a contestant is right more or less often than a reference.
-
-    `table` is `judged` of one loss and precision.
-    """
-    mine, theirs = (
-        {row["situation"]: row for row in table.filter(pl.col("contestant") == name).to_dicts()}
-        for name in (contestant, reference)
-    )
-    shared = [name for name in mine if name in theirs]
-    decisions = decide([difference(mine[name], theirs[name]) for name in shared])
-    return dict(zip(shared, decisions, strict=True))

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import polars as pl
 
 from eigbench.axes import AXES, SETTINGS
+from eigbench.kinds import KINDS, Case
 from eigbench.report.frame import values_of
 from eigbench.report.numbers import axis_value
 
 KNOWN = {**SETTINGS, **AXES}
-_OTHERS = {"contestant": "method", "situation": "situation"}
+_OTHERS = {"contestant": "method", "situation": "situation", "matrices": "matrices"}
 """What columns hold that are no axes of a grid."""
+_UNNAMED = {"kind", "method", "parameters", "seed", "seeds", "rounds", "seconds", "trace"}
+"""Fields of a case that are no part of its name."""
 
 
 def label(axis: str) -> str:
@@ -54,3 +58,38 @@ def varied(frame: pl.DataFrame, axes: Sequence[str]) -> list[str]:
 def setting(frame: pl.DataFrame, axes: Sequence[str]) -> str:
     """What the rows have in common or range over, such as "whitening; float32; d = 4, 8, 16"."""
     return "; ".join(listed(axis, values) for axis in axes if (values := values_of(frame, axis)))
+
+
+def of_cases(cases: Sequence[Case]) -> tuple[list[str], dict[str, str]]:
+    """A name for each case: the method, the axes in which cases of its kind differ, and the kind.
+
+    The kind is left out where all cases are of one. Also, by kind, what its cases have in common.
+    """
+    every = pl.DataFrame([_spelled(case) for case in cases], infer_schema_length=None)
+    named, shared = [""] * len(cases), {}
+    for (kind,), own in every.with_row_index(" ").group_by("kind", maintain_order=True):
+        fields = KINDS[str(kind)].case.__struct_fields__
+        axes = [a for a in every.columns if a not in ("kind", "method") and own[a].count()]
+        axes.sort(key=lambda axis: fields.index(axis) if axis in fields else -1)
+        differing = [axis for axis in axes if own[axis].drop_nulls().n_unique() > 1]
+        told = ["method", *differing, *(["kind"] if own.height < every.height else [])]
+        for row in own.iter_rows(named=True):
+            named[row[" "]] = ", ".join(row[axis] for axis in told if row[axis] is not None)
+        same = (own[axis].drop_nulls()[0] for axis in axes if axis not in differing)
+        shared[str(kind)] = ", ".join(same)
+    return named, shared
+
+
+def _spelled(case: Case) -> dict[str, str]:
+    """Every axis of a case in words, the method's parameters first."""
+    values = msgspec.structs.asdict(case)
+    if values.get("layer") == values.get("method"):
+        values["layer"] = None  # "bn" and "none" need not be said twice
+    parameters = values.get("parameters", {})
+    own = {"start" if name == "seed" else name: value for name, value in parameters.items()}
+    spelled = {
+        axis: word(axis, value)
+        for axis, value in {**own, **values}.items()
+        if axis not in _UNNAMED and value is not None and (value is not False or axis in KNOWN)
+    }
+    return {"kind": case.kind, "method": values.get("method", case.kind), **spelled}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from eigbench.report.stats import Interval, share
 
@@ -12,7 +12,6 @@ NOT_FINITE = "not finite"
 NOISY_MARK = "≈"
 MOST_DIGITS = 3
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB")
-_THOUSANDS = ("", "k", "M", "G", "T")
 
 
 def percent(part: float) -> str:
@@ -33,17 +32,14 @@ def percentage(value: float) -> str:
 
 
 def counted(successes: int, trials: int) -> str:
-    """A share with its interval and n, such as "2 of 3 (67 %, 95 % interval 21 to 94 %)"."""
-    if not trials:
-        return NOTHING
+    """A share with the ends of its 95 % interval, such as "2 of 3 (21 to 94 %)"."""
     found = share(successes, trials)
-    ends = f"{100 * found.low:.0f} to {100 * found.high:.0f} %"
-    return f"{successes} of {trials} ({percent(found.value)}, 95 % interval {ends})"
+    return f"{successes} of {trials} ({100 * found.low:.0f} to {100 * found.high:.0f} %)"
 
 
-def scientific(value: float) -> str:
+def scientific(value: float | None) -> str:
     """Two digits; plain between 0.01 and 1000."""
-    if math.isnan(value):
+    if value is None or math.isnan(value):
         return NOTHING
     if math.isinf(value):
         return NOT_FINITE if value > 0 else "−∞"
@@ -56,9 +52,9 @@ def scientific(value: float) -> str:
     return text.replace("-", "−", 1) if value < 0 else text
 
 
-def cosine(value: float) -> str:
+def cosine(value: float | None) -> str:
     """A cosine to two decimals; 1 only where it is 1 beyond them."""
-    if math.isnan(value):
+    if value is None or math.isnan(value):
         return NOTHING
     text = f"{abs(value):.2f}"
     return f"{'−' if value < 0 and text != '0.00' else ''}{text}"
@@ -114,12 +110,28 @@ def count(value: float) -> str:
 
 def amount(size_bytes: float) -> str:
     """An amount of memory in the unit in which it has up to three digits before the point."""
-    return _in_units(size_bytes, 1024, _BYTES)
+    if not math.isfinite(size_bytes):
+        return NOTHING
+    value, power = size_bytes, 0
+    while abs(value) >= 1000 and power < len(_BYTES) - 1:
+        value, power = value / 1024, power + 1
+    decimals = 0 if power == 0 or abs(value) >= 100 else 1
+    return f"{value:.{decimals}f} {_BYTES[power]}"
 
 
-def operations(flops: float) -> str:
-    """A number of floating-point operations, likewise."""
-    return _in_units(flops, 1000, _THOUSANDS)
+def duration(seconds: float) -> str:
+    """A time in seconds, milliseconds or microseconds, to three digits."""
+    if not 1e-9 <= seconds < 1e9:
+        return f"{scientific(seconds)} s"
+    scale, unit = (1, "s") if seconds >= 1 else (1e3, "ms") if seconds >= 1e-3 else (1e6, "µs")
+    return f"{significant(scale * seconds)} {unit}"
+
+
+def factor(ratio: float) -> str:
+    """A ratio to three digits, such as "1.15"."""
+    if math.isnan(ratio) or math.isinf(ratio):
+        return NOTHING if math.isnan(ratio) else "∞"
+    return significant(ratio) if 0.01 <= ratio < 1000 else scientific(ratio)
 
 
 def span(values: Iterable[float], write: Callable[[float], str] = significant) -> str:
@@ -164,16 +176,6 @@ def rate(one: Interval) -> str:
 def plural(number: int, noun: str) -> str:
     """Such as "1 trial" or "3 trials"."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-def _in_units(value: float, step: int, units: Sequence[str]) -> str:
-    if not math.isfinite(value):
-        return NOTHING
-    power = 0
-    while abs(value) >= 1000 and power < len(units) - 1:
-        value, power = value / step, power + 1
-    decimals = 0 if power == 0 or abs(value) >= 100 else 1
-    return f"{value:.{decimals}f} {units[power]}".rstrip()
 
 
 def _decimals(one: Interval, scale: float) -> int:

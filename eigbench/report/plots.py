@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
 from eigbench.methods.registry import recognised
+from eigbench.runs.store import own_folder, write_whole
 
 Floats = NDArray[np.float64]
 
@@ -160,9 +163,11 @@ def heat_map(
 
 def save(figure: Any, folder: Path, name: str) -> str:
     """Write `figures/NAME.png`; the same figure gives the same bytes. Returns the link."""
-    path = folder / "figures" / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = io.BytesIO()
     # Without the program's name and version the bytes depend on the picture alone.
-    figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a name in letters that the font has not
+        figure.savefig(picture, dpi=DOTS_PER_INCH, metadata={"Software": None})
     plt.close(figure)
+    write_whole(own_folder(folder, "figures") / f"{name}.png", picture.getvalue())
     return f"figures/{name}.png"

@@ -18,6 +18,7 @@ import jinja2
 import polars as pl
 from tabulate import tabulate
 
+from eigbench.errors import printable
 from eigbench.report import names, numbers
 from eigbench.report.frame import values_of
 from eigbench.report.numbers import NOT_FINITE, NOTHING
@@ -65,9 +66,10 @@ def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
         keep_trailing_newline=False,
         undefined=jinja2.StrictUndefined,
     )
-    public = (numbers.percent, numbers.percentage, numbers.scientific, numbers.cosine,
-              numbers.axis_value, numbers.count, numbers.plural, numbers.fixed, names.listed,
-              both)  # fmt: skip
+    public = (
+        *(numbers.percent, numbers.percentage, numbers.scientific, numbers.cosine, numbers.factor),
+        *(numbers.axis_value, numbers.count, numbers.plural, numbers.fixed, names.listed, both),
+    )
     made.filters.update({function.__name__: function for function in public})
     made.globals.update(details=details, figure=figure)
     return made
@@ -87,13 +89,12 @@ def both(words: Iterable[str], last: str = "and") -> str:
 
 def escape(text: object) -> str:
     """Text that is not ours, such as a name, as Markdown that shows it and does nothing else."""
-    plain = re.sub(r"\s+", " ", str(text))
-    return re.sub(r"([\\`*_{}\[\]<>|$~])", r"\\\1", plain)
+    return re.sub(r"([\\`*_{}\[\]<>|$~&])", r"\\\1", printable(str(text)))
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table that reads as well in a terminal as on a code host; numbers to the right."""
-    body = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    body = [[re.sub(r"(?<!\\)\|", r"\\|", cell).replace("\n", " ") for cell in row] for row in rows]
     columns = list(zip(*body, strict=True)) if body else [()] * len(headers)
     alignment = ["left", *("right" if all(map(_numeric, c)) else "left" for c in columns[1:])]
     text: str = tabulate(body, headers, tablefmt="pipe", colalign=alignment, disable_numparse=True)
@@ -125,8 +126,8 @@ def pivot(
     columns = values_of(frame, across)
     body = [
         [names.word(down, one) if down not in ("method", "contestant") else str(one)]
-        + [write(found[one, other]["cell"]) if (one, other) in found else NOTHING
-           for other in columns]
+        + [NOTHING if (one, other) not in found or found[one, other]["cell"] is None
+           else write(found[one, other]["cell"]) for other in columns]
         for one in values_of(frame, down)
     ]  # fmt: skip
     counts = [sorted({found[key]["n"] for key in found if key[1] == other}) for other in columns]

@@ -34,8 +34,6 @@ A run without it has situations at the first of its own that is not 0.
 """
 
 REAL = ("cifar-patches", "cifar-conv")
-SMALL = 3
-"""Matrices up to this size ask for a coefficient; they are left out where there are larger ones."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +47,25 @@ class Situation:
 SITUATIONS = (
     Situation("open gaps", "built; the smallest relative gap is 1e-3 or more"),
     Situation("closing gaps", "built; the smallest relative gap is below 1e-3 and not 0"),
-    Situation("exact ties", "built; eigenvalues repeat: identity, dead channels, repeated zeros"),
+    Situation("one tied pair", "built; two eigenvalues are equal, and no others"),
+    Situation("many ties", "built; many are equal: identity, dead channels, clusters, zeros"),
     Situation(
         "well-conditioned covariances",
-        "of CIFAR-10 features; float32 knows every eigenvalue to a tenth: n·u·κ ≤ 0.1",
+        "of CIFAR-10 features; float32 resolves every eigenvalue: n·u·κ ≤ 0.1",
     ),
     Situation("ill-conditioned covariances", "of CIFAR-10 features with n·u·κ > 0.1"),
     Situation("scaled matrices", "built, times a factor from 1e-5 to 1e5, without ε"),
     Situation("your matrices", "from your file, whatever they are"),
 )
 NAMES = tuple(situation.name for situation in SITUATIONS)
-OPEN_GAPS, CLOSING_GAPS, TIES, REAL_WELL, REAL_ILL, SCALED, YOURS = NAMES
+OPEN_GAPS, CLOSING_GAPS, TIED_PAIR, MANY_TIES, REAL_WELL, REAL_ILL, SCALED, YOURS = NAMES
+
+ONE_PAIR = (
+    (pl.col("spectrum") == "gap")
+    | (pl.col("spectrum").is_in(("cluster", "rank-deficient")) & (pl.col("d") <= 5))
+    | (pl.col("d") == 2)
+)
+"""Where a tie is of two eigenvalues by the definition of the spectrum: half of five is two."""
 
 
 def classified(frame: pl.DataFrame, point: Sequence[str]) -> pl.DataFrame:
@@ -68,37 +74,24 @@ def classified(frame: pl.DataFrame, point: Sequence[str]) -> pl.DataFrame:
     What is known of a matrix is the same for all methods, so that one which failed takes it from
     the others at the same `point`.
     """
-    known = [
-        pl.col(name).max().over(point).alias(f"known_{name}")
-        if name in frame.columns
-        else pl.lit(None, dtype=pl.Float64).alias(f"known_{name}")
+    known = {
+        name: pl.col(name).max().over(point) if name in frame.columns else pl.lit(None, pl.Float64)
         for name in ("condition_number", "smallest_relative_gap")
-    ]
-    gap, condition = pl.col("known_smallest_relative_gap"), pl.col("known_condition_number")
-    unit = float(np.finfo(np.float32).eps)
-    ill = pl.col("d") * unit * condition > DOUBT
-    by_gap = (
-        pl.when(gap < TIE).then(pl.lit(TIES))
+    }
+    gap, condition = known["smallest_relative_gap"], known["condition_number"]
+    ill = pl.col("d") * float(np.finfo(np.float32).eps) * condition > DOUBT
+    situation = (
+        pl.when(pl.col("scale") != 1).then(pl.lit(SCALED))
+        .when(pl.col("epsilon") != usual_epsilon(frame)).then(None)
+        .when(pl.col("spectrum") == "file").then(pl.lit(YOURS))
+        .when(pl.col("spectrum").is_in(REAL) & ill).then(pl.lit(REAL_ILL))
+        .when(pl.col("spectrum").is_in(REAL) & condition.is_not_null()).then(pl.lit(REAL_WELL))
+        .when((gap < TIE) & ONE_PAIR).then(pl.lit(TIED_PAIR))
+        .when(gap < TIE).then(pl.lit(MANY_TIES))
         .when(gap < OPEN).then(pl.lit(CLOSING_GAPS))
         .when(gap.is_not_null()).then(pl.lit(OPEN_GAPS))
     )  # fmt: skip
-    at_usual = pl.col("epsilon") == usual_epsilon(frame)
-    larger = frame["d"].max() > SMALL  # type: ignore[operator]
-    asked = pl.lit(value=True) if not larger else pl.col("d") > SMALL
-    situation = (
-        pl.when(~asked).then(None)
-        .when(pl.col("scale") != 1).then(pl.lit(SCALED))
-        .when(~at_usual).then(None)
-        .when(pl.col("spectrum") == "file").then(pl.lit(YOURS))
-        .when(pl.col("spectrum").is_in(REAL) & condition.is_not_null())
-        .then(pl.when(ill).then(pl.lit(REAL_ILL)).otherwise(pl.lit(REAL_WELL)))
-        .otherwise(by_gap)
-    )  # fmt: skip
-    return (
-        frame.with_columns(known)
-        .with_columns(situation=situation.cast(pl.String))
-        .drop("known_condition_number", "known_smallest_relative_gap")
-    )
+    return frame.with_columns(situation=situation.cast(pl.String))
 
 
 def usual_epsilon(frame: pl.DataFrame) -> float:
@@ -111,10 +104,5 @@ def usual_epsilon(frame: pl.DataFrame) -> float:
 
 def present(frame: pl.DataFrame) -> list[str]:
     """The situations that a frame has rows of, in their order."""
-    found = set(frame["situation"].drop_nulls().unique()) if "situation" in frame.columns else set()
+    found = set(frame["situation"]) if "situation" in frame.columns else set()
     return [name for name in NAMES if name in found]
-
-
-def says(name: str) -> str:
-    """What a situation is."""
-    return next(situation.says for situation in SITUATIONS if situation.name == name)

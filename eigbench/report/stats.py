@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,13 @@ class Interval:
         return max(self.high - self.value, self.value - self.low)
 
     @property
+    def exponential(self) -> Interval:
+        """Of a logarithm the number itself; infinite where it is too large."""
+        with np.errstate(over="ignore"):
+            value, low, high = np.exp([self.value, self.low, self.high]).tolist()
+        return replace(self, value=value, low=low, high=high)
+
+    @property
     def noisy(self) -> bool:
         """Whether the interval is wider than ± `NOISY` of the value, or there is none."""
         return not self.reach <= NOISY * abs(self.value)
@@ -73,17 +80,13 @@ def decide(found: Sequence[Interval | None], none: float = 0.0) -> list[Decision
 
     `none` is the value of no difference: 0, or 1 for ratios.
     """
-    asked = [
-        position
+    asked = {
+        position: one.p
         for position, one in enumerate(found)
         if one is not None and not math.isnan(one.p) and one.least_p < SIGNIFICANT
-    ]
-    adjusted = dict(zip(asked, adjust([_p(found[i]) for i in asked]), strict=True))
+    }
+    adjusted = dict(zip(asked, adjust([*asked.values()]), strict=True))
     return [_decision(one, adjusted.get(i, math.nan), none) for i, one in enumerate(found)]
-
-
-def _p(one: Interval | None) -> float:
-    return math.nan if one is None else one.p
 
 
 def _decision(one: Interval | None, adjusted: float, none: float) -> Decision:
@@ -109,8 +112,27 @@ def adjust(p_values: Sequence[float]) -> list[float]:
 
 def middle(values: Iterable[float]) -> float:
     """The median, where NaN counts as infinite; NaN of nothing."""
-    array = np.asarray(list(values), dtype=np.float64)
-    return float(np.median(np.where(np.isnan(array), np.inf, array))) if len(array) else math.nan
+    known = np.asarray(list(values), dtype=np.float64)
+    if not len(known):
+        return math.nan
+    ordered = np.sort(np.where(np.isnan(known), np.inf, known)).tolist()
+    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    # Halves, as the sum of two of the largest numbers overflows; those of the least are 0.
+    return float(low if low == high else low / 2 + high / 2)
+
+
+def mean(values: Floats) -> float:
+    """The mean, of numbers as large as there are too; NaN of nothing."""
+    if not len(values):
+        return math.nan
+    (scaled,), exponent = _scaled(values)
+    return float(np.ldexp(scaled.mean(), exponent))
+
+
+def _scaled(*samples: Floats) -> tuple[list[Floats], int]:
+    """The samples over a power of two, which is exact, so that none is above 1; its exponent."""
+    exponent = int(np.frexp(np.abs(np.concatenate(samples)).max())[1])
+    return [np.ldexp(values, -exponent) for values in samples], exponent
 
 
 def median(values: Iterable[float], *, signed: bool = False, none: float = 1.0) -> Interval | None:
@@ -126,7 +148,7 @@ def median(values: Iterable[float], *, signed: bool = False, none: float = 1.0) 
     test = stats.quantile_test(kept, q=none, p=0.5)
     low, high = test.confidence_interval(CONFIDENCE)
     least_p = 2 * 0.5 ** len(kept)
-    return Interval(float(np.median(kept)), float(low), float(high), float(test.pvalue), least_p)
+    return Interval(middle(kept), float(low), float(high), float(test.pvalue), least_p)
 
 
 def share(successes: int, trials: int) -> Interval:
@@ -159,16 +181,14 @@ def mean_difference(one: Floats, other: Floats) -> Interval | None:
     """
     if min(len(one), len(other)) < 2 or not np.isfinite([*one, *other]).all():
         return None
-    if np.ptp(one) == np.ptp(other) == 0:
+    (first, second), exponent = _scaled(one, other)
+    if np.ptp(first) == np.ptp(second) == 0:
         return None
-    with warnings.catch_warnings():
-        # SciPy warns where the values of one side are all the same, which is no fault here.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        test = stats.ttest_ind(one, other, equal_var=False)
-        low, high = test.confidence_interval(CONFIDENCE)
-    return Interval(
-        float(np.mean(one) - np.mean(other)), float(low), float(high), float(test.pvalue)
-    )
+    value = float(first.mean() - second.mean())
+    found = _t_test(value, lambda: stats.ttest_ind(first, second, equal_var=False))
+    with np.errstate(over="ignore"):
+        value, low, high = np.ldexp([found.value, found.low, found.high], exponent).tolist()
+    return replace(found, value=value, low=low, high=high)
 
 
 def paired(differences: Floats) -> Interval | None:
@@ -178,9 +198,17 @@ def paired(differences: Floats) -> Interval | None:
     """
     if len(differences) < 2 or float(np.ptp(differences)) == 0:
         return None
-    test = stats.ttest_1samp(differences, 0)
-    low, high = test.confidence_interval(CONFIDENCE)
-    return Interval(float(differences.mean()), float(low), float(high), float(test.pvalue))
+    return _t_test(float(differences.mean()), lambda: stats.ttest_1samp(differences, 0))
+
+
+def _t_test(value: float, test: Callable[[], Any]) -> Interval:
+    """A mean with what SciPy's test says of it."""
+    with warnings.catch_warnings():
+        # SciPy warns where values are nearly or all the same, which is no fault here.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        found = test()
+        low, high = found.confidence_interval(CONFIDENCE)
+    return Interval(value, float(low), float(high), float(found.pvalue))
 
 
 def fisher(strata: Sequence[tuple[Share, Share]]) -> float:

@@ -9,22 +9,20 @@ import codecs
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from eigbench.errors import InputError
-from eigbench.kinds import Case
+from eigbench.kinds import case_of
 from eigbench.kinds.base import DIGITS
-from eigbench.kinds.invariance import InvarianceCase
-from eigbench.kinds.path import PathCase
-from eigbench.kinds.profile import ProfileCase
-from eigbench.kinds.series import COEFFICIENT_TERMS, FIGURE_1_POWERS, SeriesCase
-from eigbench.kinds.stability import StabilityCase
-from eigbench.kinds.train import BY_EPOCH, BY_STEP, BY_STEP_WITH_PAIRS, TrainCase
+
+if TYPE_CHECKING:
+    from eigbench.kinds import Case
+else:
+    Case = Any  # of any kind, also of one that is registered later: `decode` makes it a case
 
 SCHEMA = 1
 
@@ -78,7 +76,8 @@ def encode(record: Record) -> bytes:
 
 def decode(line: bytes) -> Record:
     """The record on one line; `msgspec.MsgspecError` if it is not one."""
-    return _decoder.decode(line)
+    record = _decoder.decode(line)
+    return msgspec.structs.replace(record, case=case_of(record.case))
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def read(path: Path) -> Recorded:
         if earlier == number:
             found[number] = record
         elif found[earlier] == record:
-            notes.append(f"{place} repeats line {earlier}; one of them counts")
+            notes.append(f"{path.name}, line {number} repeats line {earlier}; one of them counts")
         else:
             raise InputError(
                 f"{place} contradicts line {earlier}, a record of the same case; remove one"
@@ -161,60 +160,6 @@ def _is_torn(line: bytes) -> bool:
     return has_id and head[: len(_HEAD)] == _HEAD[: len(head)]
 
 
-STABILITY_METRICS = (
-    "forward_finite", "function_finite", "function_error", "gradient_finite", "gradient_error",
-    "gradient_cosine", "gradient_norm", "exact_gradient_norm", "gradient_asymmetry",
-    "gradient_bound", "inside_bound", "disturbed_finite", "disturbed_change", "rounding_floor",
-    "condition_number",
-)  # fmt: skip
-"""What every measured stability case has: a value a matrix."""
-_BY_ROUND = r"(reference_)?(forward|backward|update)_seconds"
-_TOGETHER = (
-    ("operator_self_seconds", "operator_calls", ":operator"),
-    ("phase_seconds", ":phase", ":phase_pass"),
-    ("event_start_seconds", "event_seconds", "event_lane", ":event"),
-)
-"""Of a profile: as many values of one as of the others."""
-
-Counts = Iterator[tuple[Iterable[str], Collection[int]]]
-
-
-def _counts(record: Record, lengths: dict[str, int]) -> Counts:
-    """Metrics that a measured record must have, and how many values of each; `:` marks a label."""
-    match record.case:
-        case StabilityCase(seeds=seeds):
-            yield (*STABILITY_METRICS, *record.samples), {seeds}
-            yield (f":{label}" for label in record.labels), {1, seeds}
-        case InvarianceCase(seeds=seeds):
-            yield ("neighbour_change", "repeat_change", *record.samples), {seeds}
-        case PathCase():
-            positions = lengths.get("position", 0)
-            metrics = ("position", "gradient_finite", "gradient_error", "crossing_ratio")
-            yield metrics, {max(positions, 2)}
-            yield ("moved", "exact_moved"), {positions - 1}
-        case SeriesCase():
-            yield ("least_terms",), {1}
-            yield ("powers",), {len(FIGURE_1_POWERS)}
-            yield ("coefficient_error", "sum_rounding_error"), {len(COEFFICIENT_TERMS)}
-        case TrainCase():
-            yield BY_STEP, {lengths.get("loss", 0)}
-            yield BY_STEP_WITH_PAIRS, {0, lengths.get("loss", 0)}
-            yield BY_EPOCH, {lengths.get("epoch_steps", 0)}
-            yield ("steps_planned", "peak_bytes", ":outcome", ":cause", ":peak_of"), {1}
-            yield ("test_error",), {0, 1}
-            yield (":data",), {3}
-        case ProfileCase():
-            rounds = (name for name in record.samples if re.fullmatch(_BY_ROUND, name))
-            yield (
-                ("forward_seconds", "backward_seconds", *rounds),
-                {lengths.get("forward_seconds", 0)},
-            )
-            yield ("first_call_seconds", "block_runs", ":clock", ":contest"), {1}
-            for names in _TOGETHER:
-                if lengths.keys() & {*names}:
-                    yield names, {lengths.get(names[0], 0)}
-
-
 def _defect(record: Record) -> str:
     """What a record lacks to be whole; "" if nothing."""
     if record.session < 0:
@@ -223,7 +168,7 @@ def _defect(record: Record) -> str:
     lengths |= {f":{name}": len(words) for name, words in record.labels.items()}
     if record.status != "measured":
         return f"it {record.status}, and has values" if lengths else ""
-    for names, allowed in _counts(record, lengths):
+    for names, allowed in record.case.counts(lengths):
         for name in names:
             if name not in lengths:
                 return f"there is no {name.removeprefix(':')}"

@@ -7,6 +7,7 @@ through a link that lies in it.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import shutil
@@ -24,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from eigbench._version import __version__
 from eigbench.axes import NAME
-from eigbench.errors import InputError, RunStopped
+from eigbench.errors import InputError, RunStopped, harmless
 from eigbench.kinds import Case
 from eigbench.kinds.base import MethodCase, ParameterNames
 from eigbench.kinds.profile import ProfileCase
@@ -36,6 +37,8 @@ from eigbench.runs.suite import Suite, cases, load, to_toml
 
 SUITE, RECORDS, ENVIRONMENT, REPORT = "suite.toml", "records.jsonl", "environment.json", "report.md"
 LOCK = ".lock"
+
+_log = logging.getLogger("eigbench")
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,6 +99,33 @@ class Run(msgspec.Struct, frozen=True, dict=True):
                 known = {case.id for case in getattr(self, planned)}
                 found = [record for record in found if record.id not in known]
         return found
+
+    def harmless(self) -> Run:
+        """The same, with words in it that no table, page or picture obeys."""
+
+        def words(of: Session) -> dict[str, str]:
+            values = msgspec.structs.asdict(of)
+            return {name: harmless(v) for name, v in values.items() if isinstance(v, str)}
+
+        def labels(of: Record) -> dict[str, list[str]]:
+            return {harmless(n): [*map(harmless, w)] for n, w in of.labels.items()}
+
+        replace = msgspec.structs.replace
+        suite = replace(self.suite, title=harmless(self.suite.title))
+        sessions = [
+            replace(
+                one,
+                **words(one),
+                packages={harmless(name): harmless(v) for name, v in one.packages.items()},
+            )
+            for one in self.environment.sessions
+        ]
+        environment = replace(self.environment, sessions=sessions)
+        records = [
+            replace(one, reason=one.reason and harmless(one.reason), labels=labels(one))
+            for one in self.records
+        ]
+        return Run(suite, environment, records, self.notes)
 
     @cached_property
     def missing(self) -> list[Case]:
@@ -208,11 +238,15 @@ def _read_records(folder: Path) -> Recorded:
     path = folder / RECORDS
     _require_regular(path)
     recorded = read(path)
+    for note in recorded.notes:
+        _log.warning("eigbench: %s: %s", folder, note)
     for number, record in recorded.lines.items():
         case = record.case
         if isinstance(case, MethodCase):
             if case.method not in available() and NAME.accept(case.method) is None:
                 raise InputError(f"{path}, line {number}: no method is called {case.method!r}")
+            if not all(name.isidentifier() for name in case.parameters):
+                raise InputError(f"{path}, line {number}: {[*case.parameters]} are no parameters")
             # Before the suite, which names it, is checked.
             register_unavailable(case.method, case.parameters)
     return recorded

@@ -142,9 +142,8 @@ def logarithm(ratios: Floats) -> Level:
 
 def estimate(ratios: Floats) -> Estimate:
     """The ratio and its interval."""
-    found = between_runs([Level(0.0, 0.0, 1)], [logarithm(ratios)], 0)
-    value, low, high = (math.exp(end) for end in (found.value, found.low, found.high))
-    return Estimate(ratio=value, low=low, high=high, pairs=len(ratios))
+    found = between_runs([Level(0.0, 0.0, 1)], [logarithm(ratios)], 0).exponential
+    return Estimate(ratio=found.value, low=found.low, high=found.high, pairs=len(ratios))
 
 
 def slower(now: Level, entry: Entry, where: str, asked: int) -> bool:

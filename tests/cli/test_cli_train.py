@@ -53,7 +53,7 @@ def test_train_writes_records_and_a_report(cwd: Path, pictures: Path) -> None:
     assert all(r["case"]["data"] == "pictures" for r in records)
     assert not (cwd / "run" / "checkpoints").exists()
     text = (cwd / "run" / "report.md").read_text("utf-8")
-    assert "What this run cannot say" in text
+    assert "**Not seen in this run:**" in text
     assert str(pictures.parent) not in text.split("## How to repeat it")[0]
 
 

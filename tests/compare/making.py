@@ -10,14 +10,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from eigbench import compare as comparing
+from eigbench.compare import LEAST_SLOWDOWN
+from eigbench.compare.judge import compare_runs
 from eigbench.compare.model import CaseComparison, Comparison, Effect
 from eigbench.kinds import Case
 from eigbench.kinds.profile import REFERENCES, ProfileCase, Profiling
 from eigbench.kinds.stability import StabilityCase
 from eigbench.runs.environment import Session
 from eigbench.runs.record import SCHEMA, Record, number
-from eigbench.runs.store import open_run
+from eigbench.runs.store import Environment, Run, open_run
 from eigbench.runs.suite import Axes, Grid, Suite, cases
 from tests.runs.making import session, suite
 
@@ -118,22 +119,19 @@ def write(folder: Path, of: Suite, records: Iterable[Record], where: Session | N
 
 
 def compared(
-    tmp_path: Path,
+    _folder: Path,
     a: Iterable[Record],
     b: Iterable[Record],
     of: Suite | None = None,
     where: tuple[Session, Session] | None = None,
     **options: Any,
 ) -> Comparison:
-    """Two runs, written and compared."""
-    one, other = where or (here(), here())
-    count = len(list(tmp_path.iterdir()))
-    folder = tmp_path / str(count)
-    folder.mkdir()
-    made = of or suite()
-    write(folder / "a", made, a, one)
-    write(folder / "b", made, b, other)
-    return comparing.compare(folder / "a", folder / "b", **options)
+    """Two runs compared, whose records need not be those of their suite."""
+    one, other = (
+        Run(of or suite(), Environment(schema=SCHEMA, sessions=[where_measured]), [*records])
+        for where_measured, records in zip(where or (here(), here()), (a, b), strict=True)
+    )
+    return compare_runs(("a", one), ("b", other), options.get("threshold", LEAST_SLOWDOWN))
 
 
 def case_of(found: Comparison, name: str) -> CaseComparison:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,9 +15,10 @@ import pytest
 
 from eigbench import compare as comparing
 from eigbench.compare.model import Answer, Comparison, Verdict, to_json
-from eigbench.compare.text import WIDTH, named, shared, to_markdown
+from eigbench.compare.text import WIDTH, to_markdown
 from eigbench.kinds import Case
 from eigbench.kinds.profile import ProfileCase
+from eigbench.report.names import of_cases
 from eigbench.runs.store import read_run
 from eigbench.runs.suite import cases
 from tests.compare.making import (
@@ -85,8 +86,9 @@ def test_all_lists_what_did_not_change(golden: Comparison) -> None:
     unchanged = [case for case in golden.cases if case.verdict == "no difference shown"]
     assert unchanged
     for case in unchanged:
-        assert f"- {case.name}: time" not in short
-        assert f"- {case.name}: time" in full
+        rows = [line for line in full.splitlines() if line.endswith(f"| {case.name} |")]
+        assert len([row for row in rows if row.startswith("| no difference shown")]) == 3
+        assert not any(line.endswith(f"| {case.name} |") for line in short.splitlines())
     assert set(short.splitlines()) <= set(full.splitlines())
 
 
@@ -165,22 +167,19 @@ def test_text_is_a_function_of_the_records(tmp_path: Path, golden: Comparison) -
 @pytest.mark.parametrize("sample", ["stability", "train-stress", "paper-table5"])
 def test_cases_of_a_run_have_names_of_their_own(sample: str) -> None:
     """Trials of one cell share theirs."""
-    own = {_unit(record.case).id: _unit(record.case) for record in
-           read_run(SAMPLES / sample).records}  # fmt: skip
-    names = named(list(own.values()))
-    assert len(set(names)) == len(own)
+    own = {one.case.cell.id: one.case.cell for one in read_run(SAMPLES / sample).records}
+    assert len(set(named(list(own.values())))) == len(own)
 
 
-def _unit(case: Case) -> Case:
-    cell: Case = getattr(case, "cell", case)
-    return cell
+def named(own: Sequence[Case]) -> list[str]:
+    return of_cases(own)[0]
 
 
 def test_what_all_share_is_said_once() -> None:
     own = cases(profile_suite(d=[16]))
     assert named(own) == ["torch.linalg.eigh", "eigh", "hybrid"]
-    words = "operation, d = 16, batch 64, float32, not compiled, fresh inputs, device cpu, K = 19"
-    assert shared(own) == {"profile": words}
+    words = "K = 19, operation, d = 16, batch 64, float32, not compiled, fresh inputs, device cpu"
+    assert of_cases(own)[1] == {"profile": words}
 
 
 def test_what_differs_is_said_of_each() -> None:
@@ -193,7 +192,7 @@ def test_what_differs_is_said_of_each() -> None:
 
 
 def test_batch_normalisation_is_named_once() -> None:
-    names = named([case.cell for case in cases(trainings.suite()) if hasattr(case, "cell")])
+    names = named([case.cell for case in cases(trainings.suite())])
     assert "bn" in names
 
 
@@ -213,7 +212,7 @@ def test_kinds_do_not_mix() -> None:
     assert named(own) == [
         "eigh, stability", "torch.linalg.eigh, profile", "eigh, profile", "hybrid, profile"
     ]  # fmt: skip
-    assert set(shared(own)) == {"stability", "profile"}
+    assert set(of_cases(own)[1]) == {"stability", "profile"}
 
 
 if __name__ == "__main__":

@@ -42,6 +42,19 @@ def error(method: str, values: tuple[float, ...], name: str, dtype: torch.dtype)
     return float(np.linalg.norm(found - own) / np.linalg.norm(own))
 
 
+@pytest.mark.parametrize("method", FORMULAS)
+@pytest.mark.parametrize("least", [-1e-300, -0.1])
+def test_a_formula_with_the_root_of_a_negative_eigenvalue_has_no_value(
+    method: str, least: float
+) -> None:
+    M, W = np.diag([least, 1.0, 2.0])[None], weights(3)[None]
+    own = formula_gradients(
+        configured(method, **parameters(method)), M, W, InverseSquareRoot(), 1e-16
+    )
+    assert own is not None
+    assert np.isnan(own).all() or np.isfinite(own).all()
+
+
 def test_every_built_in_method_has_its_formula() -> None:
     assert set(FORMULAS) == set(built_in())
 

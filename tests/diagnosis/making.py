@@ -55,9 +55,8 @@ def gradient_of(one: Recommendation, M: Tensor, loss: Callable[..., Tensor]) -> 
     X = M.clone().requires_grad_()
     names: dict[str, Any] = {"M": X, "torch": torch, "eigbench": eigbench}
     exec(one.code, names)  # noqa: S102 - as a user would paste it
-    loss(*(names[name] for name in one.result.split(", "))).backward()
-    assert X.grad is not None
-    return X.grad
+    value = loss(*(names[name] for name in one.result.split(", ")))
+    return torch.autograd.grad(value, X)[0]
 
 
 def covariance(samples: int, channels: int, seed: int, mean: float = 0.0) -> Tensor:
@@ -72,7 +71,9 @@ def upstream(M: Tensor, loss: Callable[..., Tensor]) -> dict[str, Tensor]:
     pairs = [one.requires_grad_() for one in torch.linalg.eigh(M.detach())]
     gradients = torch.autograd.grad(loss(*pairs), pairs, allow_unused=True)
     names = ("eigenvalues", "eigenvectors")
-    return {name: g for name, g in zip(names, gradients, strict=True) if g is not None}
+    # None, whatever torch declares, of an output that the loss does not see.
+    some: list[Tensor | None] = list(gradients)
+    return {name: g for name, g in zip(names, some, strict=True) if g is not None}
 
 
 class Whitening(nn.Module):

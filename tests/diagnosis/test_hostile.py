@@ -249,7 +249,7 @@ def test_a_file_whose_name_is_not_utf_8(cwd: Path) -> None:
 # Numbers
 
 
-@pytest.mark.parametrize("scale", [1e308, 1e-320])
+@pytest.mark.parametrize("scale", [5e307, 1e-320])
 def test_numbers_at_the_ends_of_float64(cwd: Path, scale: float) -> None:
     M = np.array([[1.0, 0.25, 0], [0.25, 1.5, 1], [0, 1, 1.75]]) * scale
     np.save("M.npy", M)

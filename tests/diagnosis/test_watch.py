@@ -258,10 +258,12 @@ def test_what_autocast_casts_is_seen_and_its_dtype_is_noted(
         backward(sum(result.sum() for result in results))
     (record,) = records(watched)
     assert (record["dtype"], record["given_dtype"]) == ("float32", "bfloat16")
-    (path,) = watched.folder.glob("*.pt")
-    origin = saved(watched, path.name).origin
-    assert origin is not None
-    assert origin.given_dtype == "bfloat16"
+    paths = list(watched.folder.glob("*.pt"))
+    assert len(paths) == (function is not torch.linalg.svdvals)
+    for path in paths:
+        origin = saved(watched, path.name).origin
+        assert origin is not None
+        assert origin.given_dtype == "bfloat16"
 
 
 def entry(X: Tensor) -> Tensor:
@@ -376,6 +378,21 @@ def records_of_none(watched: Watch) -> bool:
     return not watched._observer.records
 
 
+def test_an_exported_graph_is_the_same(cwd: Path) -> None:
+    class Whole(nn.Module):
+        def forward(self, X: Tensor) -> Tensor:
+            total: Tensor = torch.linalg.svdvals(X).sum() + torch.linalg.pinv(X).sum() + entry(X)
+            return total
+
+    def graphs() -> tuple[str, str]:
+        program = torch.export.export(Whole(), (torch.eye(3),))
+        return str(program.graph), str(program.run_decompositions().graph)
+
+    alone = graphs()
+    with eigbench.watch():
+        assert graphs() == alone
+
+
 def test_modes_of_the_caller_see_the_callers_calls_only(cwd: Path) -> None:
     from torch.overrides import TorchFunctionMode
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -457,6 +474,13 @@ def test_evaluation_has_no_gradients_and_that_is_said(cwd: Path) -> None:
         whiten(matrix(1, 2, 3))
     assert records(watched)[0]["gradient_norm"] is None
     assert "No gradient was seen" in report(watched)
+
+
+def test_without_vectors_and_failures_no_matrix_is_kept(cwd: Path) -> None:
+    with eigbench.watch() as watched:
+        torch.linalg.cond(torch.eye(3))
+    assert "no matrix was kept" in report(watched)
+    assert list(watched.folder.glob("*.pt")) == []
 
 
 def test_where_nothing_was_seen_what_cannot_be_seen_is_named(cwd: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 import torch
 
 from eigbench.data.images import ImageSet
+from eigbench.errors import RunStopped
 from eigbench.kinds.train import TrainCase, Training
 from eigbench.measure.trial import ImageSets
 
@@ -72,6 +74,13 @@ class Kept:
 
     def save(self, case_id: str, state: dict[str, Any]) -> None:
         self.states[case_id] = copy.deepcopy(state)  # as a file would be
+
+    @contextmanager
+    def own(self, case_id: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise RunStopped(f"{case_id} is not its own") from error
 
 
 def stop_after(steps: int) -> Callable[[TrainCase, int, int, float], None]:

@@ -61,6 +61,17 @@ def test_a_record_remembers_what_was_promised() -> None:
     assert measure_path(case).labels == {"promises": sorted(get("taylor").promises)}
 
 
+@pytest.mark.parametrize("entries", [1, 60, 500])
+def test_a_path_in_stretches_is_the_same_path(
+    monkeypatch: pytest.MonkeyPatch, entries: int
+) -> None:
+    """As a long path of large matrices is measured, which do not fit into memory together."""
+    whole = samples("spectral")
+    monkeypatch.setattr("eigbench.measure.invariance.MOST_ENTRIES", entries)
+    for name, values in samples("spectral").items():
+        assert values == pytest.approx(whole[name], rel=1e-6, abs=1e-12, nan_ok=True), name
+
+
 def test_a_single_eigenvalue_cannot_cross() -> None:
     with pytest.raises(NotApplicable, match="d must be 2 or more"):
         samples("eigh", d=1)

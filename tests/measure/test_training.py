@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
-from eigbench.errors import InputError
+from eigbench.errors import InputError, RunStopped
 from eigbench.kinds.train import BY_STEP, BY_STEP_WITH_PAIRS, TrainCase, Training
 from eigbench.measure import training
 from eigbench.measure.measurement import Measurement
@@ -132,6 +132,37 @@ def test_a_killed_training_ends_with_the_numbers_of_one_that_was_not(
         assert kept.states[case.id]["step"] == stop - 1  # the step in flight is lost
     torch.manual_seed(12345)  # another process has another state
     assert _numbers(_measure(case, checkpoints=kept)) == whole
+
+
+FOREIGN = {
+    "another trial": lambda state: state.update(case="0" * 16),
+    "no optimiser": lambda state: state.pop("optimiser"),
+    "another optimiser": lambda state: state.update(optimiser={}),
+    "another network": lambda state: state["network"].popitem(),
+    "another size": lambda state: state.update(random=torch.zeros(3, dtype=torch.uint8)),
+    "no images": lambda state: state.pop("data"),
+    "far beyond": lambda state: state.update(step=10**9),
+    "before the start": lambda state: state.update(step=-1),
+    "half a step": lambda state: state.update(step=2.0),
+    "another history": lambda state: state["history"]["loss"].append(1.0),
+    "words": lambda state: state["history"].update(loss=["a"] * state["step"]),
+    "no history": lambda state: state.update(history=[]),
+}
+
+
+@pytest.mark.parametrize("change", FOREIGN)
+def test_a_checkpoint_that_is_not_its_own_stops_the_run(
+    change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no result of the method: nothing is recorded."""
+    case = small.case(layer="bn")
+    monkeypatch.setattr(training, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    kept = small.Kept()
+    with pytest.raises(KeyboardInterrupt):
+        _measure(case, checkpoints=kept, watch=small.stop_after(3))
+    FOREIGN[change](kept.states[case.id])
+    with pytest.raises(RunStopped):
+        _measure(case, checkpoints=kept)
 
 
 def test_a_loss_that_is_not_finite_is_a_result() -> None:

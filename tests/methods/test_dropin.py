@@ -84,8 +84,9 @@ def test_a_second_derivative_under_autocast() -> None:
 
 def test_forward_mode_under_autocast_says_what_to_do() -> None:
     M = separated(3, dtype=torch.float32).requires_grad_()
-    with autocast(), torch.autograd.forward_ad.dual_level():
-        dual = torch.autograd.forward_ad.make_dual(M, M.detach())
+    mode: Any = torch.autograd.forward_ad
+    with autocast(), mode.dual_level():
+        dual = mode.make_dual(M, M.detach())
         with pytest.raises(NotImplementedError, match="outside of it"):
             eigbench.matrix_function(dual, "square-root")
 
@@ -326,7 +327,8 @@ def test_complex_matrices_have_the_derivative_of_differences(
     assert loss.item() == pytest.approx(float(value), rel=1e-13)
     assert (G.conj() * E).sum().real.item() == pytest.approx(float(slope), rel=1e-9)
     assert relative_complex(G.mH, G) < 1e-14
-    _, tangent = torch.func.jvp(lambda M: eigbench.matrix_function(M, function), (M,), (E,))
+    jvp: Any = torch.func.jvp
+    _, tangent = jvp(lambda M: eigbench.matrix_function(M, function), (M,), (E,))
     assert (W.conj() * tangent).sum().real.item() == pytest.approx(float(slope), rel=1e-9)
     single = eigbench.matrix_function(M.to(torch.complex64), function)
     assert single.dtype == torch.complex64

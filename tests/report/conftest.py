@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from matplotlib.figure import Figure
@@ -17,7 +17,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """
     monkeypatch.chdir(tmp_path)
 
-    def stand_in(_figure: Figure, path: Path, **_options: Any) -> None:
-        Path(path).write_bytes(b"\x89PNG")
+    def stand_in(_figure: Figure, picture: BinaryIO, **_options: Any) -> None:
+        picture.write(b"\x89PNG")
 
     monkeypatch.setattr(Figure, "savefig", stand_in)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from eigbench.report import situations
 from eigbench.report.frame import comparable, tidy, values_of
+from eigbench.spectra import SPECTRA, draw
 from tests.report.making import frames_of, lost, stability
 
 
@@ -74,9 +76,11 @@ def test_contestants_are_compared_on_the_matrices_of_all() -> None:
         ({"gap": 0.1}, {}, situations.OPEN_GAPS),
         ({"gap": 1e-3}, {"smallest_relative_gap": [9.8e-4] * 2}, situations.OPEN_GAPS),
         ({"gap": 1e-4}, {}, situations.CLOSING_GAPS),
-        ({"gap": 0.0}, {}, situations.TIES),
+        ({"gap": 0.0}, {}, situations.TIED_PAIR),
+        ({"spectrum": "cluster", "gap": 0.0, "d": 5}, {}, situations.TIED_PAIR),
+        ({"spectrum": "cluster", "gap": 0.0, "d": 6}, {}, situations.MANY_TIES),
         ({"spectrum": "identity", "gap": None}, {"smallest_relative_gap": [0.0] * 2},
-         situations.TIES),
+         situations.MANY_TIES),
         ({"spectrum": "cifar-conv", "gap": None}, {"condition_number": [1e4] * 2},
          situations.REAL_WELL),
         ({"spectrum": "cifar-conv", "gap": None, "d": 64},
@@ -102,14 +106,25 @@ def test_the_situation_of_a_failed_case_is_that_of_its_matrices() -> None:
     tied = {"smallest_relative_gap": [0.0, 0.0]}
     records = [stability(gap=0.0, samples=tied), stability("failed", gap=0.0, method="svd")]
     frame = frames_of(records).stability
-    assert frame["situation"].to_list() == [situations.TIES] * 4
+    assert frame["situation"].to_list() == [situations.TIED_PAIR] * 4
 
 
-def test_small_matrices_are_judged_only_where_there_are_no_larger_ones() -> None:
-    small = stability(d=2)
-    assert frames_of([small]).stability["situation"].null_count() == 0
-    both = frames_of([small, stability(d=8)]).stability
-    assert both.filter(pl.col("d") == 2)["situation"].null_count() == 2
+@pytest.mark.parametrize("name", ["gap", "cluster", "geometric", "rank-deficient", "identity"])
+@pytest.mark.parametrize("d", [2, 3, 4, 5, 6, 8, 9])
+def test_one_tied_pair_is_never_counted_with_many_ties(name: str, d: int) -> None:
+    """By the eigenvalues themselves: how many neighbours are equal."""
+    values = draw(SPECTRA[name], d, 0.0, range(1)).eigenvalues[0]
+    ties = int((np.diff(values) < situations.TIE).sum())
+    gap = {"smallest_relative_gap": [0.0 if ties else 0.15] * 2}
+    frame = frames_of([stability(spectrum=name, gap=0.0, d=d, samples=gap)]).stability
+    names = [situations.OPEN_GAPS, situations.TIED_PAIR, situations.MANY_TIES]
+    assert frame["situation"][0] == names[min(ties, 2)]
+
+
+def test_matrices_of_every_size_have_a_situation() -> None:
+    """Of 2×2 matrices beside larger ones nothing was said once."""
+    frame = frames_of([stability(d=2), stability(d=8)]).stability
+    assert frame["situation"].to_list() == [situations.OPEN_GAPS] * 4
 
 
 def test_lost_gradients_are_not_finite() -> None:

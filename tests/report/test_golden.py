@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from eigbench.report import write_report
+from eigbench.runs.suite import cases, find, load, override, to_toml
 from tests.report.writing import written
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -96,6 +98,24 @@ def test_a_report_opens_with_one_screen(run: Path) -> None:
 
 
 SAMPLES = Path(__file__).parents[2] / "reports"
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_default_report_is_short(tmp_path: Path) -> None:
+    """What `eigbench stability --d 4 8 16 32 64` measures, from the records of the sample."""
+    suite = override(load(find("stability")), {"d": [4, 8, 16, 32, 64]})
+    wanted = {case.id for case in cases(suite)}
+    sample = SAMPLES / "stability"
+    kept = [line for line in (sample / "records.jsonl").read_bytes().splitlines(keepends=True)
+            if json.loads(line)["id"] in wanted]  # fmt: skip
+    assert len(kept) == len(wanted)
+    (tmp_path / "records.jsonl").write_bytes(b"".join(kept))
+    (tmp_path / "suite.toml").write_text(to_toml(suite), "utf-8")
+    shutil.copy(sample / "environment.json", tmp_path)
+    write_report(tmp_path)
+    text = (tmp_path / "report.md").read_text("utf-8")
+    assert len(text.encode()) < 80 * 1024
+    assert len(visible(text).encode()) < 8 * 1024
 
 
 @pytest.mark.usefixtures("undrawn")

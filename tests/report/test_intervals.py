@@ -107,8 +107,3 @@ def test_a_span_is_of_medians_and_nothing_is_nothing() -> None:
     texts = [numbers.supported(None), numbers.with_interval(None), numbers.difference(None),
              numbers.interval_span([None]), numbers.span([NAN]), numbers.amount(NAN)]  # fmt: skip
     assert set(texts) == {numbers.NOTHING}
-
-
-def test_operations_count_in_thousands() -> None:
-    texts = [numbers.operations(flops) for flops in (576, 36_864, 9.4e6, 4.8e9)]
-    assert texts == ["576", "36.9 k", "9.4 M", "4.8 G"]

@@ -8,7 +8,7 @@ import pytest
 
 from eigbench.report import situations
 from eigbench.report.frame import comparable
-from eigbench.report.judgement import Advice, advise, judged
+from eigbench.report.judgement import Advice, advise, judged, whitens_otherwise
 from eigbench.runs.record import Record
 from tests.report.making import frames_of, lost, stability
 
@@ -23,7 +23,7 @@ def everywhere(method: str, made: Any = stability, **axes: Any) -> list[Record]:
 
 def advice(records: list[Record], slower: dict[tuple[str, str], bool] | None = None) -> Advice:
     frame, _ = comparable(frames_of(records).usual)
-    (found,) = advise(frame, "float32", slower or {})
+    (found,) = advise(judged(frame), set(), slower or {})
     return found
 
 
@@ -36,9 +36,19 @@ def test_shares_belong_to_one_situation() -> None:
     rows = {row["situation"]: row for row in judged(frames_of(records).usual).to_dicts()}
     assert rows[situations.OPEN_GAPS]["right"] == 1
     assert rows[situations.OPEN_GAPS]["n"] == 2
-    assert rows[situations.TIES]["finite"] == 0.5
-    assert rows[situations.TIES]["failing"] == 1
-    assert rows[situations.TIES]["cosine"] == 1  # of the finite gradients
+    assert rows[situations.TIED_PAIR]["finite"] == 0.5
+    assert rows[situations.TIED_PAIR]["failing"] == 1
+    assert rows[situations.TIED_PAIR]["cosine"] == 1  # of the finite gradients
+
+
+def test_the_size_is_said_where_it_decides() -> None:
+    small, large = stability(d=4), lost(d=64)
+    (row,) = judged(frames_of([small, large]).usual).to_dicts()
+    assert row["lost_d"] == 64
+    (row,) = judged(frames_of([lost(d=4), large]).usual).to_dicts()
+    assert row["lost_d"] is None
+    (row,) = judged(frames_of([large]).usual).to_dicts()
+    assert row["lost_d"] is None  # there is no other size
 
 
 def test_the_exact_gradient_outside_the_bound_is_recommended() -> None:
@@ -123,6 +133,6 @@ def test_another_whitening_matrix_has_a_use_of_its_own() -> None:
     labels = {"whitens_by": ["inverse Cholesky factor"]}
     records = [*everywhere("spectral"), *everywhere("eigh"), *everywhere("cholesky", labels=labels)]
     frame, _ = comparable(frames_of(records).usual)
-    by_root, by_any = advise(frame, "float32", {})
+    by_root, by_any = advise(judged(frame), whitens_otherwise(frame), {})
     assert "cholesky" not in names(by_root.recommended)
     assert "cholesky" in names(by_any.recommended)

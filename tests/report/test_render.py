@@ -40,7 +40,7 @@ def test_a_median_has_the_digits_that_its_interval_supports() -> None:
 
 def test_amounts_have_units() -> None:
     assert numbers.amount(3 * 2**20) == "3.0 MiB"
-    assert numbers.operations(2.5e9) == "2.5 G"
+    assert [numbers.duration(t) for t in (2.5, 2.5e-3, 2.5e-5)] == ["2.50 s", "2.50 ms", "25.0 µs"]
 
 
 def test_numbers_stand_to_the_right_and_words_to_the_left() -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from eigbench.kinds.path import PathCase
 from eigbench.report.chapters import stability as chapter
+from eigbench.report.judgement import judged
 from eigbench.report.render import Part
-from eigbench.runs.record import Record
+from eigbench.runs.record import SCHEMA, Record, number
 from tests.report.making import frames_of, lost, stability
 
 OPEN, TIES = 0.1, 0.0
@@ -42,14 +47,19 @@ def test_the_opening_says_what_each_method_does(tmp_path: Path) -> None:
     away = {"gradient_error": [2.0, 2.0], "gradient_cosine": [-0.3, -0.3]}
     found = part(tmp_path, [*svd(), *everywhere("hybrid", samples=away), *everywhere("spectral")])
     assert (tmp_path / "figures" / "situations.png").is_file()
-    assert "| exact ties (4) " in found.head
+    assert "| one tied pair (4) " in found.head
     assert "**0 %** (NaN 100 %), not finite, –" in found.head
     sentences = " ".join(found.summary)
-    assert "svd: within 1 % of the exact gradient on every matrix of: open gaps; " in sentences
-    assert "at worst on 0 % of 4 (exact ties)" in sentences
-    assert "; not finite in 100 % of 4 (exact ties)." in sentences
-    assert "it points away from the exact gradient: open gaps, median cosine −0.30" in sentences
-    assert "spectral: within 1 % of the exact gradient on every matrix; always finite." in sentences
+    for said in (
+        "svd is within 1 % of the exact gradient on every matrix in 1 of 2 situations; ",
+        "at worst on 0 % of 4 (one tied pair).",
+        "It is not finite on 100 % of 4 (one tied pair).",
+        "hybrid is always finite, and within 1 % of the exact gradient on none of 8 matrices.",
+        "It points away from the exact gradient on open gaps (4; median cosine −0.30), one tied",
+        "spectral is always finite, and within 1 % of the exact gradient on every matrix (8).",
+    ):
+        assert said in sentences
+    assert "right as often" not in sentences  # four matrices against four show nothing
     assert "too few matrices to say (20 are needed)" in found.head
 
 
@@ -64,9 +74,10 @@ def test_success_is_finite_and_the_bound_is_only_a_claim(tmp_path: Path) -> None
     assert "NaN" not in found.head
     claims = titled(found, "The claims")
     assert "The bound" in claims
-    row = next(line for line in claims.splitlines() if line.startswith("| whitening | open gaps"))
-    assert row.split("|")[4].strip() == "100 %"  # the hybrid is inside
-    assert row.split("|")[7].strip() == "100 %"  # the exact gradient is not
+    assert "inside it on 8 of 8 matrices and losses (100 %); the largest norm is 0.1" in claims
+    assert (
+        "gradient is outside: whitening, open gaps, on 4 of 4; whitening, one tied pair" in claims
+    )
 
 
 def test_pictures_show_the_cases_that_their_titles_name(tmp_path: Path) -> None:
@@ -81,7 +92,7 @@ def test_pictures_show_the_cases_that_their_titles_name(tmp_path: Path) -> None:
     assert "<summary>whitening</summary>" in heat
     assert "closing-eigenvector" not in heat
     by_gap = titled(found, "As one gap closes")
-    assert "**whitening, float32**" in by_gap
+    assert "**Median relative error of whitening, float32**" in by_gap
     assert "1e-10" not in by_gap
     assert "1e-10" in titled(found, "The coefficient of one pair")
 
@@ -117,6 +128,103 @@ def test_the_head_stays_short(tmp_path: Path, size: int) -> None:
     assert len(found.head.encode()) < 12_000
     assert "| SVD " in found.head
     assert "method-0" not in found.head.split("## What to use")[0]
+
+
+def test_the_size_is_said_where_it_decides(tmp_path: Path) -> None:
+    """Power iteration is lost at d = 64 alone, which a share of all sizes hides."""
+    pi = [stability(method="pi", d=d) for d in (4, 8)] + [lost(method="pi", d=64)]
+    others = [stability(method="spectral", d=d) for d in (4, 8, 64)]
+    found = part(tmp_path, [*pi, *others])
+    assert "**67 %** (NaN 33 %, only d = 64), " in found.head
+    assert "only at d = 64 in open gaps (6)." in " ".join(found.summary)
+
+
+def test_svd_is_as_right_only_where_a_difference_could_be_shown(tmp_path: Path) -> None:
+    more = [stability(method=m, d=d) for m in ("svd", "spectral") for d in (4, 8, 16)]
+    text = " ".join(part(tmp_path, more).summary)
+    assert "svd is right as often as spectral on open gaps (6)." in text
+
+
+def test_every_size_is_in_the_opening(tmp_path: Path) -> None:
+    """`--d 2 4` showed the matrices of d = 4 alone, and did not say so."""
+    records = [stability(method=m, d=d) for m in ("svd", "spectral") for d in (2, 4)]
+    assert "| open gaps (4) " in part(tmp_path, records).head
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """Every picture, by its name."""
+    seen: dict[str, Figure] = {}
+
+    def look(figure: Figure, path: Path, **_options: Any) -> None:
+        seen[Path(path).stem] = figure
+        Path(path).write_bytes(b"")
+
+    monkeypatch.setattr(Figure, "savefig", look)
+    return seen
+
+
+def words_of(figure: Figure) -> set[str]:
+    return {one.get_text() for one in figure.findobj(Text)}
+
+
+def test_a_class_is_seen_by_size(tmp_path: Path, drawn: dict[str, Figure]) -> None:
+    half = {"gradient_finite": [1.0, 0.0], "gradient_error": [1e-6, float("nan")]}
+    records = [*svd(), *everywhere("spectral"), stability(method="svd", d=16, samples=half),
+               stability(method="spectral", d=16)]  # fmt: skip
+    part(tmp_path, records)
+    seen = words_of(drawn["right-by-class"])
+    assert {"open gaps: gap, gap 0.1", "one tied pair: gap, gap 0", "4", "8", "16"} <= seen
+    assert {"100", "NaN", "50\nNaN 50"} <= seen
+
+
+def test_pictures_of_a_closing_gap(tmp_path: Path, drawn: dict[str, Figure]) -> None:
+    """Norms above 1000 were left out, titles lacked d, and each panel had ticks of its own."""
+    records = [
+        stability(method=method, d=d, gap=gap, loss=loss,
+                  samples={"gradient_norm": [norm] * 2, "exact_gradient_norm": [norm] * 2})
+        for method in ("svd", "spectral") for d in (12, 20)
+        for loss, norms in (("whitening", (4.8, 4.3, 4.2)), ("closing-eigenvector", (4, 32, 3e5)))
+        for gap, norm in zip((0.1, 1e-2, 1e-6), norms, strict=True)
+    ]  # fmt: skip
+    part(tmp_path, records)
+    for name in ("error-by-gap", "norm-by-gap"):
+        assert "whitening, d = 12, float32" in words_of(drawn[name])
+    flat, steep = (panel for panel in drawn["norm-by-gap"].axes if panel.lines)
+    assert max(steep.lines[0].get_ydata()) == 3e5  # type: ignore[arg-type, type-var]
+    assert flat.get_ylim() == steep.get_ylim()
+    assert flat.get_ylim()[0] == 1
+
+
+def test_a_component_beyond_the_picture_of_a_crossing_has_an_arrow(
+    tmp_path: Path, drawn: dict[str, Figure]
+) -> None:
+    case = PathCase(method="pi", parameters={}, d=8, dtype="float32", epsilon=1e-4,
+                    loss="whitening", seed=0, device="cpu")  # fmt: skip
+    samples = {"position": [-1e-1, -1e-6, 0.0, 1e-6, 1e-1], "gradient_finite": [1.0] * 4 + [0.0],
+               "crossing_ratio": [9.0, 1.0, 1.0, -7.0, float("nan")],
+               "moved": [0.1, 0.2, 0.3, 4.0, 5.0], "exact_moved": [1e-6] * 5}  # fmt: skip
+    numbers = {name: [*map(number, values)] for name, values in samples.items()}
+    path = Record(schema=SCHEMA, id=case.id, case=case, status="measured", samples=numbers)
+    found = part(tmp_path, [*svd(), *everywhere("spectral"), path])
+    assert {"↑", "↓"} <= words_of(drawn["through-a-crossing"])
+    row = titled(found, "Through a crossing").split("| `pi`")[1]
+    cells = [cell.strip() for cell in row.splitlines()[0].split("|")[1:-1]]
+    assert cells == ["9", "−3", "1", "0.3", "4 of 5"]  # the jumps are those near the crossing
+
+
+def test_the_judgement_of_a_report_is_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def counted(frame: pl.DataFrame) -> pl.DataFrame:
+        calls.append(frame)
+        return judged(frame)
+
+    monkeypatch.setattr(chapter, "judged", counted)
+    part(tmp_path, [*svd(), *everywhere("spectral")])
+    assert len(calls) == 1
 
 
 def test_a_run_without_a_measured_gradient_says_so(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import msgspec
 
 import eigbench
 from eigbench.kinds import Case
+from eigbench.kinds.stability import STABILITY_METRICS
 from eigbench.runs import store
 from eigbench.runs.environment import Session
-from eigbench.runs.record import STABILITY_METRICS
 from eigbench.runs.runner import attempt
 from eigbench.runs.suite import Axes, Grid, Suite, cases
 
@@ -58,7 +58,7 @@ def session(device: str = "cpu") -> Session:
 def measure(case: Case) -> Measured:
     """Numbers that depend on the case alone, those that JSON does not have among them."""
     share = int(case.id, 16) / 16**16
-    samples = dict.fromkeys(STABILITY_METRICS, [share, math.nan])
+    samples = {metric: [share, math.nan] for metric in STABILITY_METRICS}
     return {**samples, "ends": [math.inf, -math.inf]}, {"word": ["é", "λ ≤ ε"]}
 
 

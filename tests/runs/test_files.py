@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,10 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunStopped, match=r"case\.pt is damaged, .*; remove it") as caught:
         checkpoints.load("case")
     assert "\n" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)  # torch's advice, which executes the file
+    torch.save([1, 2], path)
+    with pytest.raises(RunStopped, match=r"case\.pt is damaged, or not the checkpoint of"):
+        checkpoints.load("case")
 
 
 def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
@@ -135,6 +140,25 @@ def test_a_later_session_adds_to_what_is_there_and_replaces_what_it_made_again(
     write(tmp_path / "traces" / "b", b"second")
     bundle(tmp_path)
     assert unpacked(tmp_path / "traces.zip") == {"traces/a": b"first", "traces/b": b"second"}
+
+
+@pytest.mark.parametrize("damage", [lambda _: b"", lambda _: b"PK", lambda x: x[:60] + x[70:]])
+def test_a_damaged_archive_is_made_again(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    write(tmp_path / "figures" / "old.png", b"old" * 100)
+    bundle(tmp_path)
+    archive = tmp_path / "figures.zip"
+    archive.write_bytes(damage(archive.read_bytes()))
+    write(tmp_path / "figures" / "new.png", b"new")
+    bundle(tmp_path)
+    assert unpacked(archive) == {"figures/new.png": b"new"}
+
+
+def test_a_link_does_not_bring_another_file_into_an_archive(tmp_path: Path) -> None:
+    write(tmp_path / "figures" / "one.png", b"picture")
+    (tmp_path / "mine").write_bytes(b"mine")
+    (tmp_path / "figures" / "two.png").symlink_to(tmp_path / "mine")
+    bundle(tmp_path)
+    assert unpacked(tmp_path / "figures.zip") == {"figures/one.png": b"picture"}
 
 
 def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:

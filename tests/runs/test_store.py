@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from eigbench.errors import InputError, RunStopped
 from eigbench.kinds.stability import StabilityCase
 from eigbench.runs import store
-from eigbench.runs.record import encode
 from eigbench.runs.runner import attempt, run
 from eigbench.runs.suite import cases, to_toml
 from tests.runs import making
@@ -296,7 +295,7 @@ def test_a_full_disk_ends_the_run_and_says_how_to_go_on(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with store.open_run(folder, SUITE, making.session(), resume=False) as writer:
         writer._file = Full(writer._file)  # type: ignore[assignment]
-        with pytest.raises(RunStopped, match="the disk is full.*--resume --out .*run to go on"):
+        with pytest.raises(RunStopped, match=r"the disk is full.*--resume --out .*run to go on"):
             writer.append(record)
         assert record.id not in writer.done
     with Path("/dev/full").open("wb", buffering=0) as full:

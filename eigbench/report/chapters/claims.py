@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -12,7 +11,9 @@ from eigbench.algorithm_1 import ITERATIONS
 from eigbench.kinds.series import COEFFICIENT_TERMS, SeriesCase
 from eigbench.kinds.stability import StabilityCase
 from eigbench.report import situations
-from eigbench.report.frame import Frames, metric, values_of
+from eigbench.report.chapters.accuracy import low_rank, one_gap, share_table
+from eigbench.report.frame import POINT, Frames, metric, values_of
+from eigbench.report.judgement import judged
 from eigbench.report.names import setting
 from eigbench.report.numbers import NOTHING, axis_value, percent, scientific
 from eigbench.report.paper import NEIGHBOUR_RATIO, TABLE_1
@@ -21,35 +22,33 @@ from eigbench.report.render import Chapter, Part, details, figure, pivot, render
 
 THRESHOLD = 0.05
 """Of Eq. 14: a power of the ratio that the paper takes for 0."""
-USUAL_D = 16
 METHODS = ("eigh", "svd", "pi", "hybrid", "hybrid-loop", "hybrid-eq10", "spectral")
 """Of which the paper speaks, and the exact gradient of functions of M."""
 
 
 def chapters(frames: Frames, frame: pl.DataFrame) -> list[Chapter | None]:
     """One chapter of the claims about gradients, each of which is folded; one of Table 1."""
-    usual, frame = _of_paper(frames.usual), _of_paper(frame)
-    tests: list[tuple[str, Callable[[], str]]] = [
-        ("The forward pass of a decomposition is stable and accurate; that of power iteration is "
-         "not (§2)", lambda: _forward(frames, usual)),
-        ("Power iteration depends on the number of iterations and on the random start (§2)",
-         lambda: _starts(frames.every_stability)),
-        ("When eigenvalues come close, the analytic gradient becomes very large (Eq. 1)",
-         lambda: _explosion(frame)),
-        ("As K grows, the gradient tends to the analytic one (Eq. 7)", lambda: _limit(frames)),
-        ("∂L/∂λ can be ignored (Eq. 10)", lambda: _without_values(usual)),
-        ("The bound: the gradient is at most nK/λmin ≤ nK/ε (Eq. 12, 13)",
-         lambda: _bound(usual, frames.iterations)),
-        ("qᴷ ≤ 0.05 is a good approximation to qᴷ = 0 (§2.4)", lambda: _closing_pair(usual)),
-        ("The mean ratio of neighbouring eigenvalues on CIFAR-10 is 0.84 to 0.86 (§2.4)",
-         lambda: _ratios(usual)),
-        ("With ε added every eigenvalue should be ≥ ε; in single precision some are not (§2.5)",
-         lambda: _below_epsilon(usual)),
-        ("Hence the truncation of Algorithm 1 (§2.5)", lambda: _truncation(usual)),
-        ("The gradient is reproducible up to rounding (§1, §2.5)", lambda: _reproducible(usual)),
-    ]  # fmt: skip
-    written = [(title, text()) for title, text in tests]
-    body = "\n\n".join(details(title, text) for title, text in written if text)
+    frame = _of_paper(frame)
+    tests = {
+        "The forward pass of a decomposition is stable and accurate; that of power iteration is "
+        "not (§2)": _forward(frames, frame),
+        "Power iteration depends on the number of iterations and on the random start (§2)":
+            _starts(frames.every_stability),
+        "When eigenvalues come close, the analytic gradient becomes very large (Eq. 1)":
+            _explosion(frame),
+        "As K grows, the gradient tends to the analytic one (Eq. 7)": _limit(frames),
+        "∂L/∂λ can be ignored (Eq. 10)": _without_values(frames.usual),
+        "The bound: the gradient is at most nK/λmin ≤ nK/ε (Eq. 12, 13)":
+            _bound(frame, frames.iterations),
+        "qᴷ ≤ 0.05 is a good approximation to qᴷ = 0 (§2.4)": _closing_pair(frame),
+        "The mean ratio of neighbouring eigenvalues on CIFAR-10 is 0.84 to 0.86 (§2.4)":
+            _ratios(frame),
+        "With ε added every eigenvalue should be ≥ ε; in single precision some are not (§2.5)":
+            _below_epsilon(frame),
+        "Hence the truncation of Algorithm 1 (§2.5)": _truncation(frame),
+        "The gradient is reproducible up to rounding (§1, §2.5)": _reproducible(frame),
+    }  # fmt: skip
+    body = "\n\n".join(details(title, text) for title, text in tests.items() if text)
     found = [Chapter("The claims of the paper's section 2, measured", body)] if body else []
     return [*found, *table_1(frames)]
 
@@ -65,8 +64,7 @@ def of_series(frames: Frames) -> Part | None:
     chapters_of = table_1(frames)
     if not chapters_of:
         return None
-    same, all_of = _agreement(frames)
-    sentence = render("claims-table-1-sentence", same=same, compared=all_of)
+    sentence = _agreement(_series(frames))
     return Part("Table 1 of the paper", sentence, chapters_of, [sentence.replace("**", "")])
 
 
@@ -75,26 +73,20 @@ def _at(frame: pl.DataFrame, **axes: object) -> pl.DataFrame:
 
 
 def _plain(frame: pl.DataFrame) -> pl.DataFrame:
-    """Whitening at the paper's ε and scale 1, of matrices larger than those of the formulas."""
-    own = _at(frame, loss="whitening", scale=1.0, epsilon=situations.EPSILON)
-    return own.filter(pl.col("situation").is_not_null())
+    """Whitening at the paper's ε and scale 1."""
+    return _at(frame, loss="whitening", scale=1.0, epsilon=situations.EPSILON)
 
 
-def _near_usual(frame: pl.DataFrame) -> pl.DataFrame:
-    """The rows of the size next to 16."""
-    sizes = values_of(frame, "d")
-    return _at(frame, d=min(sizes, key=lambda d: abs(d - USUAL_D))) if sizes else frame
-
-
-def _median(name: str) -> pl.Expr:
-    return pl.col(name).fill_nan(math.inf).median()
+def _by_gap(frame: pl.DataFrame, name: str) -> str:
+    median = pl.col(name).fill_nan(math.inf).median()
+    return pivot(frame, ("contestant", "gap"), median, corner="method \\ gap")
 
 
 def _forward(frames: Frames, frame: pl.DataFrame) -> str:
     own = _at(_plain(frame), dtype="float32")
-    if own.is_empty() or "forward_residual" not in own.columns:
+    own = own.filter(metric(own, "forward_residual").is_not_null())
+    if own.is_empty():
         return ""
-    own = own.filter(pl.col("forward_residual").is_not_null())
     worst = pl.col("forward_residual").fill_nan(math.inf).max()
     failed = len(frames.records(StabilityCase, "failed"))
     return render("claims-forward", table=pivot(own, ("method", "d"), worst), failed=failed,
@@ -104,19 +96,18 @@ def _forward(frames: Frames, frame: pl.DataFrame) -> str:
 def _starts(frame: pl.DataFrame) -> str:
     own = _at(frame, method="pi", loss="whitening", spectrum="gap")
     keys = ["d", "gap", "dtype", "epsilon", "scale", "iterations"]
-    several = own.group_by(keys).agg(pl.col("start").n_unique().alias("starts"))
-    own = own.join(several.filter(pl.col("starts") > 1), on=keys, how="semi")
+    own = own.filter(pl.col("start").n_unique().over(keys) > 1)
     if own.is_empty():
         return ""
-    by_start = own.group_by("iterations", "start").agg(
-        _median("forward_residual").alias("residual"), pl.col("error").median()
+    middles = own.group_by("iterations", "start").agg(
+        pl.col("forward_residual").fill_nan(math.inf).median().alias("residual"),
+        pl.col("error").median(),
     )
-    ends = by_start.group_by("iterations").agg(
-        pl.len(), pl.col("residual").min().alias("a"), pl.col("residual").max().alias("b"),
-        pl.col("error").min().alias("c"), pl.col("error").max().alias("d"),
+    ends = middles.group_by("iterations").agg(
+        pl.len(), pl.col("residual").min(), pl.col("residual").max().alias("most residual"),
+        pl.col("error").min(), pl.col("error").max().alias("most error"),
     ).sort("iterations")  # fmt: skip
-    body = [[str(row["iterations"]), str(row["len"]),
-             *(scientific(row[name]) for name in "abcd")] for row in ends.to_dicts()]  # fmt: skip
+    body = [[str(K), str(n), *map(scientific, numbers)] for K, n, *numbers in ends.iter_rows()]
     headers = ["K", "starts", "least residual", "largest", "least error", "largest"]
     return render("claims-starts", table=table(headers, body),
                   where=setting(own, ("d", "gap", "dtype")))  # fmt: skip
@@ -125,36 +116,34 @@ def _starts(frame: pl.DataFrame) -> str:
 def _explosion(frame: pl.DataFrame) -> str:
     parts = []
     for loss in ("closing-eigenvector", "whitening"):
-        own = _at(frame, loss=loss, spectrum="gap", dtype="float32", scale=1.0,
-                  epsilon=situations.EPSILON)  # fmt: skip
-        own = _near_usual(own.filter(pl.col("d") > 3))
-        if len(values_of(own, "gap")) < 2:
+        own = one_gap(_at(frame, loss=loss, dtype="float32"))
+        if own.is_empty():
             continue
         truth = own.unique(["gap", "matrix"], keep="first", maintain_order=True).with_columns(
             contestant=pl.lit("*exact*"), gradient_norm="exact_gradient_norm"
         )
-        rows = pl.concat([truth, own], how="vertical_relaxed")
-        norms = pivot(rows, ("contestant", "gap"), _median("gradient_norm"))
-        parts.append({"loss": loss, "d": own["d"][0], "table": norms})
+        own = own.filter(pl.col("method").is_in(("svd", "pi", "hybrid")))
+        norms = _by_gap(pl.concat([truth, own], how="vertical_relaxed"), "gradient_norm")
+        parts.append({"loss": loss, "d": truth["d"][0], "table": norms})
     return render("claims-explosion", parts=parts) if parts else ""
 
 
 def _limit(frames: Frames) -> str:
-    """Error by K and gap, of each method that has K and was measured at three or more."""
+    """Error of `pi` and `hybrid` by K and gap, at the size and precision with the most K."""
     own = _at(frames.stability, loss="whitening", spectrum="gap", scale=1.0)
-    own = own.filter(pl.col("iterations").is_not_null() & (pl.col("d") > 3))
-    several = own.group_by("d", "dtype").agg(pl.col("iterations").n_unique().alias("n"))
-    if own.is_empty() or several["n"].max() < 3:  # type: ignore[operator]
+    own = own.filter(pl.col("method").is_in(("pi", "hybrid")))
+    own = own.with_columns(
+        several=pl.col("iterations").n_unique().over("d", "dtype"),
+        at_gap=pl.col("iterations").n_unique().over("d", "dtype", "gap"),
+    ).filter(pl.col("at_gap") > 2)
+    if own.is_empty():
         return ""
-    best = several.sort("n", "d", descending=True).row(0, named=True)
+    best = own.sort("several", "d", descending=True, maintain_order=True).row(0, named=True)
     own = _at(own, d=best["d"], dtype=best["dtype"])
-    counts = own.group_by("gap").agg(pl.col("iterations").n_unique().alias("n"))
-    own = own.join(counts.filter(pl.col("n") > 2), on="gap", how="semi", maintain_order="left")
-    methods = [m for m in values_of(own, "method") if m in ("pi", "hybrid")]
-    gaps = values_of(own, "gap")
+    methods = values_of(own, "method")
     picture, axes = panels(len(methods), 4.4, 3.4, same=True)
     for panel, method in zip(axes, methods, strict=True):
-        for place, gap in enumerate(gaps):
+        for place, gap in enumerate(values_of(own, "gap")):
             rows = _at(own, method=method, gap=gap).group_by("iterations").agg(
                 pl.col("error").median()).sort("iterations")  # fmt: skip
             panel.plot(rows["iterations"], rows["error"].clip(1e-16, 1e3), marker="o", markersize=4,
@@ -165,68 +154,58 @@ def _limit(frames: Frames) -> str:
     axes[0].set_ylabel("median relative error")
     legend_below(picture, axes)
     link = save(picture, frames.folder, "error-by-iterations")
+    own = own.filter(pl.col("iterations") >= ITERATIONS)
     shown = figure(link, "Median error of whitening by K and gap", "The line is K = 19.")
-    parts = [{"method": m, "table": pivot(_at(own, method=m), ("iterations", "gap"),
-                                          pl.col("error").median())} for m in methods]  # fmt: skip
-    return render("claims-limit", figure=shown, parts=parts,
-                  where=setting(own, ("d", "dtype")))  # fmt: skip
+    return render("claims-limit", where=setting(own, ("d", "dtype")), figure=shown,
+                  table=_by_gap(own, "error"))  # fmt: skip
 
 
 def _without_values(frame: pl.DataFrame) -> str:
-    own = frame.filter(pl.col("method").is_in(("hybrid", "hybrid-eq10"))
-                       & pl.col("situation").is_not_null())  # fmt: skip
-    if len(values_of(own, "method")) < 2:
-        return ""
-    keys = ("loss", "situation", "dtype")
-    shared = own.filter(pl.col("method") == "hybrid-eq10").select(keys).unique()
-    own = own.join(shared, on=list(keys), how="semi", maintain_order="left")
-    rows = own.group_by(*keys, "method", maintain_order=True).agg(
-        pl.len(), pl.col("error").median(),
-        metric(own, "gradient_cosine").fill_nan(None).median().alias("cosine"))  # fmt: skip
-    body = [[row["loss"], row["situation"], row["dtype"], f"`{row['method']}`", str(row["len"]),
-             scientific(row["error"]), scientific(row["cosine"])]
-            for row in rows.sort(*keys, maintain_order=True).to_dicts()]  # fmt: skip
-    headers = ["loss", "situation", "precision", "method", "matrices", "median error",
-               "median cosine"]  # fmt: skip
-    return render("claims-without-values", table=table(headers, body))
+    own = frame.filter(pl.col("method").is_in(("hybrid", "hybrid-eq10")))
+    own = _at(own, dtype="float32").filter(pl.col("loss").is_in(("whitening", "square-root")))
+    own = judged(own.filter(pl.col("method").n_unique().over(POINT) == 2))
+    parts = [{"loss": rows["loss"][0], "table": share_table(rows)}
+             for rows in own.partition_by("loss", maintain_order=True)]  # fmt: skip
+    return render("claims-without-values", parts=parts) if parts else ""
 
 
 def _bound(frame: pl.DataFrame, iterations: int) -> str:
-    if "gradient_bound" not in frame.columns:
-        return ""
-    usable = pl.col("gradient_bound").is_finite() & (pl.col("gradient_bound") > 0)
-    own = frame.filter(pl.col("situation").is_not_null() & usable)
+    bound = metric(frame, "gradient_bound")
+    own = frame.filter(pl.col("situation").is_not_null() & bound.is_finite() & (bound > 0))
     own = _at(own, method="hybrid", dtype="float32")
-    rows = own.with_columns(
-        ratio=(pl.col("gradient_norm") / pl.col("gradient_bound")).fill_nan(math.inf),
-        exact=pl.col("exact_gradient_norm") / pl.col("gradient_bound"),
-    )
-    body = []
-    for loss in values_of(rows, "loss"):
-        for situation in situations.present(_at(rows, loss=loss)):
-            there = _at(rows, loss=loss, situation=situation).select(
-                n=pl.len(), inside=(pl.col("ratio") <= 1).mean(), middle=pl.col("ratio").median(),
-                most=pl.col("ratio").max(), beyond=(pl.col("exact") > 1).mean(),
-            ).row(0, named=True)  # fmt: skip
-            body.append([loss, situation, str(there["n"]), percent(there["inside"]),
-                         scientific(there["middle"]), scientific(there["most"]),
-                         percent(there["beyond"])])  # fmt: skip
-    if not body:
+    if own.is_empty():
         return ""
-    headers = ["loss", "situation", "matrices", "inside", "median norm/bound", "largest",
-               "exact gradient outside"]  # fmt: skip
-    return render("claims-bound", table=table(headers, body), iterations=iterations)
+    own = own.with_columns(
+        ratio=(pl.col("gradient_norm") / pl.col("gradient_bound")).fill_nan(math.inf),
+        beyond=pl.col("exact_gradient_norm") > pl.col("gradient_bound"),
+    )
+    own = own.sort(pl.col("situation").cast(pl.Enum(situations.NAMES)), maintain_order=True)
+    outside = own.group_by("loss", "situation", maintain_order=True).agg(
+        pl.len().alias("n"), pl.col("beyond").sum()
+    )
+    return render(
+        "claims-bound",
+        table=pivot(own, ("loss", "situation"), pl.col("ratio").median()),
+        n=len(own),
+        inside=len(own.filter(pl.col("ratio") <= 1)),
+        largest=own["ratio"].max(),
+        outside=outside.filter(pl.col("beyond") > 0).to_dicts(),
+        iterations=iterations,
+    )
 
 
 def _closing_pair(frame: pl.DataFrame) -> str:
     own = _at(_plain(frame), spectrum="gap", dtype="float64").filter(pl.col("d") <= 8)
-    if own.is_empty() or "closing_pair_ratio" not in own.columns:
-        return ""
-    own = _at(own, d=max(values_of(own, "d"))).filter(pl.col("closing_pair_ratio").is_not_null())
+    own = own.filter(metric(own, "closing_pair_ratio").is_not_null())
+    own = own.filter(pl.col("d") == pl.col("d").max())
     if len(values_of(own, "gap")) < 2:
         return ""
-    return render("claims-closing-pair", d=own["d"][0], threshold=THRESHOLD,
-                  table=pivot(own, ("method", "gap"), _median("closing_pair_ratio")))  # fmt: skip
+    return render(
+        "claims-closing-pair",
+        d=own["d"][0],
+        threshold=THRESHOLD,
+        table=_by_gap(own, "closing_pair_ratio"),
+    )
 
 
 def _ratios(frame: pl.DataFrame) -> str:
@@ -234,67 +213,44 @@ def _ratios(frame: pl.DataFrame) -> str:
     if own.is_empty():
         return ""
     each = own.unique(["spectrum", "d", "matrix"], keep="first", maintain_order=True)
-    rows = each.group_by("spectrum", "d").agg(
-        pl.len(), pl.col("mean_neighbour_ratio").median().alias("ratio"),
-        pl.col("smallest_relative_gap").median().alias("gap"),
-        pl.col("condition_number").median().alias("condition")).sort("spectrum", "d")  # fmt: skip
-    low, high = NEIGHBOUR_RATIO
-    body = [[row["spectrum"], str(row["d"]), str(row["len"]), scientific(row["ratio"]),
-             f"{low}–{high}", scientific(row["gap"]), scientific(row["condition"])]
-            for row in rows.to_dicts()]  # fmt: skip
-    headers = ["real covariances", "d", "matrices", "mean ratio", "printed",
-               "smallest relative gap", "condition number"]  # fmt: skip
-    return render("claims-ratios", table=table(headers, body))
+    middles = (pl.col(name).median() for name in
+               ("mean_neighbour_ratio", "smallest_relative_gap", "condition_number"))  # fmt: skip
+    rows = each.group_by("spectrum", "d").agg(pl.len(), *middles).sort("spectrum", "d")
+    body = [[spectrum, str(d), str(n), *map(scientific, numbers)]
+            for spectrum, d, n, *numbers in rows.iter_rows()]  # fmt: skip
+    headers = ["real covariances", "d", "matrices", "mean ratio", "smallest relative gap",
+               "condition number"]  # fmt: skip
+    return render("claims-ratios", table=table(headers, body), printed=NEIGHBOUR_RATIO)
 
 
 def _below_epsilon(frame: pl.DataFrame) -> str:
-    own = _at(frame, loss="whitening", scale=1.0).filter(
-        (pl.col("epsilon") > 0) & pl.col("spectrum").is_in(("rank-deficient", "cifar-conv"))
-        & metric(frame, "eigenvalues_below_epsilon").is_not_null())  # fmt: skip
-    sizes = values_of(own.filter(pl.col("epsilon") != situations.EPSILON), "d")
-    own = own.filter(pl.col("d").is_in(sizes))
+    own = _at(low_rank(frame), epsilon=situations.EPSILON)
+    own = own.filter(metric(own, "eigenvalues_below_epsilon").is_not_null())
     if own.is_empty():
         return ""
-    parts = [
-        {"title": f"{spectrum}, d = {d}, {dtype}",
-         "table": pivot(rows, ("method", "epsilon"),
-                        (pl.col("eigenvalues_below_epsilon") > 0).mean(), percent)}
-        for (spectrum, d, dtype), rows in own.group_by("spectrum", "d", "dtype",
-                                                       maintain_order=True)
-    ]  # fmt: skip
-    return render("claims-below-epsilon", parts=parts)
+    below = (pl.col("eigenvalues_below_epsilon") > 0).mean()
+    return render("claims-below-epsilon", table=pivot(own, ("matrices", "method"), below, percent))
 
 
 def _truncation(frame: pl.DataFrame) -> str:
-    if "truncated_by" not in frame.columns:
-        return ""
-    own = _plain(frame).filter(pl.col("truncated_by").is_not_null())
-    own = own.filter(pl.col("method").is_in(("svd", "pi", "hybrid")))
+    own = _plain(frame).filter(pl.col("method").is_in(("svd", "pi", "hybrid")))
+    by = metric(own, "truncated_by").is_not_null()
+    own = own.filter(pl.col("situation").is_not_null() & by)
     if own.is_empty():
         return ""
-    share = (pl.col("rank_kept") / pl.col("d")).median().alias("share")
-    rows = own.group_by("situation", "dtype", "method", "truncated_by").agg(pl.len(), share)
-    rows = rows.sort("situation", "dtype", "method", -pl.col("len").cast(int), "truncated_by")
-    body = [[row["situation"], row["dtype"], f"`{row['method']}`", row["truncated_by"],
-             str(row["len"]), percent(row["share"])] for row in rows.to_dicts()]  # fmt: skip
     counts = own.group_by("method").agg(
         pl.len(), pl.col("truncated_by").str.contains("Rayleigh").sum().alias("rayleigh")
-    )
-    headers = ["situation", "precision", "method", "stopped by", "matrices",
-               "median share of pairs kept"]  # fmt: skip
-    return render("claims-truncation", table=table(headers, body),
-                  counts=counts.sort("method").to_dicts())  # fmt: skip
+    )  # fmt: skip
+    kept = (pl.col("rank_kept") / pl.col("d")).median()
+    shares = pivot(_at(own, dtype="float32"), ("situation", "method"), kept, percent)
+    return render("claims-truncation", counts=counts.sort("method").to_dicts(), table=shares)
 
 
 def _reproducible(frame: pl.DataFrame) -> str:
-    own = _at(_plain(frame), spectrum="gap")
-    own = _near_usual(own)
-    if len(values_of(own, "gap")) < 2 or "disturbed_change" not in own.columns:
+    own = one_gap(_at(frame, loss="whitening", dtype="float32"))
+    if own.is_empty() or "disturbed_change" not in own.columns:
         return ""
-    parts = [{"dtype": dtype,
-              "table": pivot(rows, ("method", "gap"), _median("disturbed_change"))}
-             for (dtype,), rows in own.group_by("dtype", maintain_order=True)]  # fmt: skip
-    return render("claims-reproducible", parts=parts, d=own["d"][0])
+    return render("claims-reproducible", d=own["d"][0], table=_by_gap(own, "disturbed_change"))
 
 
 def _series(frames: Frames) -> dict[float, dict[str, list[float]]]:
@@ -306,11 +262,11 @@ def _series(frames: Frames) -> dict[float, dict[str, list[float]]]:
     return dict(sorted(found.items()))
 
 
-def _agreement(frames: Frames) -> tuple[int, int]:
-    """How many entries of Table 1 come out as printed, of how many."""
-    terms = {ratio: int(own["least_terms"][0]) for ratio, own in _series(frames).items()}
-    compared = [ratio for ratio in TABLE_1 if ratio in terms]
-    return sum(TABLE_1[ratio] == terms[ratio] for ratio in compared), len(compared)
+def _agreement(found: dict[float, dict[str, list[float]]]) -> str:
+    """How many entries of Table 1 come out as printed, of how many: a sentence."""
+    equal = [int(own["least_terms"][0]) == TABLE_1[ratio]
+             for ratio, own in found.items() if ratio in TABLE_1]  # fmt: skip
+    return render("claims-table-1-sentence", same=sum(equal), compared=len(equal))
 
 
 def table_1(frames: Frames) -> list[Chapter]:
@@ -318,19 +274,17 @@ def table_1(frames: Frames) -> list[Chapter]:
     found = _series(frames)
     if not found:
         return []
-    body = []
-    for ratio, own in found.items():
-        terms, printed = int(own["least_terms"][0]), TABLE_1.get(ratio)
-        same = NOTHING if printed is None else "yes" if printed == terms else "**no**"
-        body.append([axis_value(ratio), str(terms), str(printed or NOTHING), same])
-    shares = [[axis_value(ratio), *map(scientific, own["coefficient_error"])]
-              for ratio, own in found.items()]  # fmt: skip
-    same_count, compared = _agreement(frames)
+    places = {terms: COEFFICIENT_TERMS.index(terms) for terms in (ITERATIONS, 100, 1000)}
+    body = [
+        [axis_value(ratio), str(int(own["least_terms"][0])), str(TABLE_1.get(ratio, NOTHING)),
+         *(scientific(own["coefficient_error"][place]) for place in places.values())]
+        for ratio, own in found.items()
+    ]  # fmt: skip
+    left = (f"K = {terms}" for terms in places)
     text = render(
         "claims-table-1",
-        sentence=render("claims-table-1-sentence", same=same_count, compared=compared),
-        table=table(["q = λi/λ1", "k, counted", "k, printed", "equal"], body),
-        shares=table(["q \\ K", *map(str, COEFFICIENT_TERMS)], shares),
+        sentence=_agreement(found),
+        table=table(["q = λi/λ1", "k, counted", "k, printed", *left], body),
         figure=_figure_1(frames, found),
     )
     return [Chapter("Table 1 and Figure 1: how many terms the series needs (Eq. 14)", text)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -33,9 +32,6 @@ from eigbench.report.stats import NOISY
 from eigbench.runs.environment import Session
 
 MILLI = 1e3
-EIGENPAIRS = "eigenpairs"
-"""The operation of the reference, and of every method that has gradients of eigenvectors."""
-
 PANELS = {"d": ("dtype", "batch"), "batch": ("dtype", "d", "energy")}
 """Time is drawn by these axes, with a panel for each value of the others."""
 LEAST_SIZES = 3
@@ -55,9 +51,8 @@ def part(frames: Frames) -> Part | None:
         picture=_picture(costs) if len(costs.compared) else "",
         table=_ranges(costs) if len(costs.compared) else "",
         subjects=values_of(costs.compared, "subject"),
-        functions=_functions(costs.compared),
     )
-    chapters = [*_subjects(costs), traces.chapter(costs), _taken(costs), _lost(costs)]
+    chapters = [*_subjects(costs), traces.chapter(costs), _taken(costs), _undissected(costs)]
     return Part(
         title="Time and memory",
         head=head,
@@ -75,24 +70,12 @@ def function_times(frames: Frames) -> pl.DataFrame:
     `high`, `noisy`, `n_rounds`. Of subject "whitening"; in a run without it of "operation", the
     bare decomposition. References are left out. Empty, with its columns, if neither was measured.
     """
-    schema: dict[str, Any] = {
-        "subject": pl.String, "method": pl.String, "dtype": pl.String, "d": pl.Int64,
-        "batch": pl.Int64, "ratio": pl.Float64, "low": pl.Float64, "high": pl.Float64,
-        "noisy": pl.Boolean, "n_rounds": pl.Int64,
-    }  # fmt: skip
-    costs = Costs(frames)
-    own = costs.compared.filter(~pl.col("compiled"), pl.col("subject").is_in(SUBJECTS[:2]))
-    own = own.filter(pl.col(name) == pl.col(name).first() for name in ("subject", "dtype"))
-    rows = []
-    for row in own.iter_rows(named=True):
-        ratio = costs.ratios[row["id"]]
-        assert ratio is not None  # noqa: S101  # those compared have one
-        rows.append({
-            **{name: row[name] for name in ("subject", "dtype", "d", "batch")},
-            "method": row["contestant"], "ratio": ratio.value, "low": ratio.low,
-            "high": ratio.high, "noisy": ratio.noisy, "n_rounds": row["rounds"],
-        })  # fmt: skip
-    return pl.DataFrame(rows, schema=schema)
+    own = Costs(frames).compared.filter(~pl.col("compiled"), pl.col("subject").is_in(SUBJECTS[:2]))
+    return own.filter(pl.col(name) == pl.col(name).first() for name in ("subject", "dtype")).select(
+        pl.col("subject").cast(pl.String), pl.col("contestant").cast(pl.String).alias("method"),
+        pl.col("dtype").cast(pl.String), "d", "batch", "ratio", "low", "high", "noisy",
+        pl.col("rounds").alias("n_rounds"),
+    )  # fmt: skip
 
 
 # The head: one picture, one table, some sentences.
@@ -107,15 +90,12 @@ def _picture(costs: Costs) -> str:
     for panel, own in zip(axes, groups, strict=True):
         methods = values_of(own, "contestant")
         for place, name in enumerate(methods):
-            ratios = [
-                one for key in own.filter(contestant=name)["id"] if (one := costs.ratios[key])
-            ]
+            line = own.filter(contestant=name)
             gap = 0.8 / own["workload"].n_unique()
-            at = [place + gap * (i - (len(ratios) - 1) / 2) for i in range(len(ratios))]
+            at = [place + gap * (i - (len(line) - 1) / 2) for i in range(len(line))]
             look = _look(name) | {"linestyle": "none", "markersize": 4}
-            panel.hlines(at, [one.low for one in ratios], [one.high for one in ratios],
-                         color=look["color"], linewidth=1.5)  # fmt: skip
-            panel.plot([one.value for one in ratios], at, **look)
+            panel.hlines(at, line["low"], line["high"], color=look["color"], linewidth=1.5)
+            panel.plot(line["ratio"], at, **look)
         panel.axvline(1, color="black", linestyle=":", linewidth=1, zorder=0)
         panel.set(xscale="log", ylabel="method")
         panel.set_title(both(own["what"].unique(maintain_order=True)), fontsize=9)
@@ -146,28 +126,19 @@ def _ranges(costs: Costs) -> str:
     """Methods by subject: from the least to the largest ratio."""
     columns = [own for _, own in costs.compared.group_by("what", maintain_order=True)]
     heads = [f"{own['what'][0]} over `{reference_of(own['subject'][0])}`" for own in columns]
-    body = [
-        [name, *(_range(costs, own.filter(contestant=name)["id"].to_list()) for own in columns)]
-        for name in values_of(costs.compared, "contestant")
-    ]
+    body = []
+    for name in values_of(costs.compared, "contestant"):
+        lines = [own.filter(contestant=name)["id"] for own in columns]
+        body.append([name, *(
+            f"{interval_span(map(costs.ratios.get, line))} ({len(line)})" if len(line) else NOTHING
+            for line in lines
+        )])  # fmt: skip
     return table(["method", *heads], body)
-
-
-def _range(costs: Costs, keys: Sequence[str]) -> str:
-    ratios = [costs.ratios[key] for key in keys]
-    return f"{interval_span(ratios)} ({len(ratios)})" if ratios else NOTHING
-
-
-def _functions(rows: pl.DataFrame) -> list[str]:
-    """Methods whose bare decomposition was timed as a function, without eigenvectors."""
-    own = rows.filter(pl.col("operation") != EIGENPAIRS, subject="operation")
-    return [f"`{name}`" for name in values_of(own, "method")]
 
 
 def _sentences(costs: Costs) -> str:
     timed = costs.timed
     times = [one for key in timed["id"] if (one := costs.times[key])]
-    ratios = [one for key in costs.compared["id"] if (one := costs.ratios[key])]
     statuses = costs.profiles["status"].value_counts(sort=True).iter_rows()
     return render(
         "profile-sentences",
@@ -178,8 +149,8 @@ def _sentences(costs: Costs) -> str:
         rounds=span(map(float, timed["rounds"]), axis_value),
         times=len(times),
         noisy_times=sum(one.noisy for one in times),
-        ratios=len(ratios),
-        noisy_ratios=sum(one.noisy for one in ratios),
+        ratios=costs.compared.height,
+        noisy_ratios=costs.compared["noisy"].sum(),
         limit=NOISY,
         lost=[(status, number) for status, number in statuses if status != "measured"],
         total=costs.profiles.height,
@@ -193,23 +164,22 @@ def _said(costs: Costs, methods: pl.DataFrame) -> dict[str, Any]:
     answers = [costs.decisions[key, ""].answer for key, _ in known]
     fastest: Counter[str] = Counter()
     slowest: Counter[str] = Counter()
-    contests = 0
-    for _, own in methods.group_by("workload", maintain_order=True):
-        contests += own.height > 1
+    contests = [own for _, own in methods.group_by("workload", maintain_order=True)
+                if own.height > 1]  # fmt: skip
+    for own in contests:
         for key, name in own.select("id", "contestant").iter_rows():
-            others = [other for other in own["id"] if other != key]
-            fastest[name] += bool(others) and all(costs.is_slower(one, key) for one in others)
-            slowest[name] += bool(others) and all(costs.is_slower(key, one) for one in others)
+            others = own.filter(pl.col("id") != key)["id"]
+            fastest[name] += all(costs.is_slower(one, key) for one in others)
+            slowest[name] += all(costs.is_slower(key, one) for one in others)
     return {
         "what": both(methods["what"].unique(maintain_order=True)),
         "reference": reference_of(methods["subject"][0]),
         "setting": setting(methods),
         "workloads": methods["workload"].n_unique(),
-        "span": interval_span(ratio for _, ratio in known),
         "ratios": len(known),
         "untestable": answers.count("cannot be shown"),
         "unshown": answers.count("not shown"),
-        "contests": contests,
+        "contests": len(contests),
         "fastest": (+fastest).most_common(),
         "slowest": (+slowest).most_common(),
     }
@@ -233,7 +203,7 @@ def _subjects(costs: Costs) -> list[Chapter]:
     for (what,), own in costs.profiles.group_by("what", maintain_order=True):
         rows = own.filter(pl.col("status").is_in(["measured", "failed"])).unique(
             ["workload", "contestant"], keep="first", maintain_order=True)  # fmt: skip
-        if rows["time"].is_nan().all():
+        if rows["time"].null_count() == rows.height:
             continue
         compared = costs.compared.filter(what=what)
         body = render(
@@ -263,11 +233,9 @@ def _growth(costs: Costs, own: pl.DataFrame, axis: str) -> str:
             line = rows.filter(contestant=name).sort(axis)
             if line.height < 2:
                 continue
-            ratios = [one for key in line["id"] if (one := costs.ratios[key])]
-            reach = [[one.value - one.low for one in ratios],
-                     [one.high - one.value for one in ratios]]  # fmt: skip
-            panel.errorbar(line[axis].to_list(), [one.value for one in ratios], yerr=reach,
-                           label=name, elinewidth=1, **_look(name))  # fmt: skip
+            reach = [line["ratio"] - line["low"], line["high"] - line["ratio"]]
+            panel.errorbar(line[axis], line["ratio"], yerr=reach, label=name, elinewidth=1,
+                           **_look(name))  # fmt: skip
         panel.axhline(1, color="black", linestyle=":", linewidth=1, zorder=0)
         panel.set_xscale("log", base=2)
         panel.set(yscale="log", xlabel=names.label(axis))
@@ -330,35 +298,14 @@ def _taken(costs: Costs) -> Chapter | None:
     return Chapter("How the times and the memory were measured", body)
 
 
-def _lost(costs: Costs) -> Chapter | None:
-    """Cases without a time and runs that could not be taken apart, with their reasons."""
-    lost = costs.profiles.filter(pl.col("status") != "measured")
-    undissected = costs.profiles.filter(pl.col("anatomy_failed").is_not_null())
-    if lost.is_empty() and undissected.is_empty():
+def _undissected(costs: Costs) -> Chapter | None:
+    """Runs that could not be taken apart, with the reasons."""
+    rows = costs.profiles.filter(pl.col("anatomy_failed").is_not_null())
+    if rows.is_empty():
         return None
-    body = render(
-        "profile-lost", lost=_reasons(lost, "reason"),
-        undissected=_reasons(undissected, "anatomy_failed"),
-    )  # fmt: skip
-    return Chapter("Cases without a time, or without a trace", body, folded=undissected.is_empty())
-
-
-def _reasons(rows: pl.DataFrame, reason: str) -> str:
-    """A row a status and reason: how many cases, of whom, and where. "" of nothing.
-
-    A reason that names its method is one reason for all of them.
-    """
-    named = pl.struct(reason, "method").map_elements(
-        lambda row: (row[reason] or "").replace(row["method"], "the method"), pl.String
-    )
-    body = []
-    grouped = rows.with_columns(why=named).group_by("status", "why", maintain_order=True)
-    for (status, why), own in grouped:
-        where = list(dict.fromkeys(map(title, own.iter_rows(named=True))))
-        more = f" and {len(where) - 1} more" if len(where) > 1 else ""
-        methods = ", ".join(values_of(own, "contestant"))
-        body.append([str(status), str(why) or NOTHING, str(own.height), methods, where[0] + more])
-    return table(["status", "reason", "cases", "methods", "workloads"], body) if body else ""
+    body = [[title(row), row["contestant"], row["anatomy_failed"]] for row in rows.to_dicts()]
+    text = render("profile-undissected", table=table(["workload", "method", "reason"], body))
+    return Chapter("The profiler failed", text, folded=False)
 
 
 def _sessions(costs: Costs) -> list[Session]:

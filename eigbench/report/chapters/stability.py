@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-import statistics
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -15,19 +12,24 @@ from eigbench.kinds.stability import StabilityCase
 from eigbench.report import judgement, situations
 from eigbench.report.chapters import accuracy, claims, properties
 from eigbench.report.chapters.profile import function_times
-from eigbench.report.costs import Costs
+from eigbench.report.costs import SUBJECTS, Costs
 from eigbench.report.frame import Frames, comparable, values_of
-from eigbench.report.judgement import Advice, Standing, advise, against, judged
+from eigbench.report.judgement import (
+    Advice,
+    advise,
+    differences,
+    judged,
+    standings,
+    whitens_otherwise,
+)
 from eigbench.report.numbers import (
     NOISY_MARK,
     NOTHING,
     axis_value,
-    cosine,
-    percent,
     significant,
     span,
 )
-from eigbench.report.plots import SMALL_SET, legend_below, panels, profile, save, style
+from eigbench.report.plots import SMALL_SET, legend_below, panels, save, style
 from eigbench.report.render import Chapter, Part, figure, render, table
 
 PAPERS = ("svd", "pi", "hybrid", "spectral")
@@ -35,52 +37,69 @@ PAPERS = ("svd", "pi", "hybrid", "spectral")
 
 TITLES = {"svd": "SVD", "pi": "PI", "hybrid": "hybrid", "spectral": "exact rule (`spectral`)"}
 REFERENCE = "spectral"
-LOWEST, HIGHEST = 1e-8, 1e3
-"""The ends of the error axis: below the rounding of float32, and larger than any use."""
+ENOUGH_PAIRS = 6
+"""With fewer matrices McNemar's test shows no difference, whatever it finds: 2 · 0.5⁵ > 0.05."""
 
 
 def part(frames: Frames) -> Part | None:
     """The part of a report that is about stability; None if nothing of it was measured."""
-    if frames.usual.is_empty():
+    usual = frames.usual
+    if usual.is_empty():
         return _nothing(frames) or claims.of_series(frames)
-    frame, left_out = _settled(frames)
-    times = function_times(frames)
-    loss, dtype = _main(frame)
-    main = judged(frame).filter((pl.col("loss") == loss) & (pl.col("dtype") == dtype))
+    by_loss = usual.partition_by("loss", maintain_order=True)
+    frame = pl.concat([comparable(own)[0] for own in by_loss])
+    verdicts = judged(frame)
+    loss, dtype = (
+        usual_one if usual_one in values_of(frame, axis) else values_of(frame, axis)[0]
+        for axis, usual_one in (("loss", "whitening"), ("dtype", "float32"))
+    )
+    at = (pl.col("loss") == loss) & (pl.col("dtype") == dtype)
+    main = verdicts.filter(at)
     shown = _shown(values_of(main, "contestant"))
-    advice = advise(frame, dtype, _slower(frames))
-    sentences = _sentences(judged(frame), loss, dtype, shown, times)
+    times = function_times(frames)
+    written = _written(times)
+    of_dtype = verdicts.filter(pl.col("dtype") == dtype)
+    advice = advise(of_dtype, whitens_otherwise(frame), _slower(frames))
+    sentences = _sentences(verdicts, loss, dtype, shown)
+    uses = [
+        [one.use.depends_on, *render("stability-use", one=one, few=judgement.ENOUGH).split("\n"),
+         str(one.matrices)]
+        for one in advice
+    ]  # fmt: skip
+    headers = ["your loss depends on", "use", "dependable too", "worst situation of the first",
+               "matrices"]  # fmt: skip
     head = render(
         "stability",
-        picture=_picture(frames, frame, shown, (loss, dtype)) if len(main) else "",
-        table=_table(frames, main, shown, times) if len(main) else "",
+        picture=_picture(frames, frame.filter(at), shown) if len(main) else "",
+        table=_table(frames, main, shown, written) if len(main) else "",
         loss=loss,
         dtype=dtype,
-        epsilon=situations.usual_epsilon(frames.usual),
+        epsilon=situations.usual_epsilon(usual),
         has_scaled=situations.SCALED in situations.present(main),
-        has_times=len(times) > 0,
+        lost=(main["finite"] < 1).any(),
+        has_sizes=main["lost_d"].is_not_null().any(),
         more_right=[one for one in advice if one.more_right],
         sentences=sentences,
-        advice=_advice_table(advice),
-        advised=bool(advice),
+        advice=table(headers, uses) if uses else "",
         has_truncated="whitening-truncated" in values_of(frame, "loss"),
         nearly_all=judgement.NEARLY_ALL,
         sound=judgement.SOUND,
-        left_out=left_out,
+        left_out=[m for m in values_of(usual, "method") if m not in values_of(frame, "method")],
         timed=_timed(times),
     )
     chapters = [
-        *accuracy.chapters(frames, frame, shown, dtype),
+        *accuracy.chapters(frames, frame, verdicts, shown, dtype),
         _every_method(advice, times),
         _trade_off(frames, advice, times),
         *properties.chapters(frames, frame),
         *claims.chapters(frames, frame),
     ]
+    advised = (f"If your loss depends on {use.split(':')[0]}: {which}." for use, which, *_ in uses)
     return Part(
         title="Stability and accuracy",
         head=head,
         chapters=[chapter for chapter in chapters if chapter is not None],
-        summary=[_plain(sentence) for sentence in [*sentences, *_advised(advice)]],
+        summary=[_plain(sentence) for sentence in (*sentences, *advised)],
     )
 
 
@@ -95,21 +114,8 @@ def _nothing(frames: Frames) -> Part | None:
     return Part("Stability and accuracy", head, claims.table_1(frames), summary)
 
 
-def _settled(frames: Frames) -> tuple[pl.DataFrame, list[str]]:
-    """The rows on which contestants are compared, loss by loss, and who was left out of all."""
-    parts = [comparable(own) for _, own in frames.usual.group_by("loss", maintain_order=True)]
-    frame = pl.concat([rows for rows, _ in parts])
-    return frame, [m for m in values_of(frames.usual, "method")
-                   if m not in values_of(frame, "method")]  # fmt: skip
-
-
-def _main(frame: pl.DataFrame) -> tuple[str, str]:
-    """The loss and precision of the opening: whitening in float32, or the first that there are."""
-    losses, dtypes = values_of(frame, "loss"), values_of(frame, "dtype")
-    return (
-        "whitening" if "whitening" in losses else losses[0],
-        "float32" if "float32" in dtypes else dtypes[0],
-    )
+def _plain(sentence: str) -> str:
+    return sentence.replace("**", "").replace("`", "")
 
 
 def _shown(contestants: Sequence[str]) -> list[str]:
@@ -118,291 +124,157 @@ def _shown(contestants: Sequence[str]) -> list[str]:
     return papers if len(papers) > 1 else [*contestants[: SMALL_SET - 1]]
 
 
-def _picture(
-    frames: Frames, frame: pl.DataFrame, shown: Sequence[str], setting: tuple[str, str]
-) -> str:
+def _picture(frames: Frames, own: pl.DataFrame, shown: Sequence[str]) -> str:
     """A performance profile for each situation."""
-    own = frame.filter((pl.col("loss") == setting[0]) & (pl.col("dtype") == setting[1]))
-    present = situations.present(own)
-    picture, axes = panels(len(present), 2.35, 2.9, columns=6, same=True)
-    for panel, name in zip(axes, present, strict=True):
-        there = own.filter(pl.col("situation") == name)
-        for method in shown:
-            rows = there.filter(pl.col("contestant") == method)
-            profile(panel, rows["error"].to_numpy(), LOWEST, HIGHEST, label=method, **style(method))
-            count = len(rows)
-        panel.axvline(0.01, color="0.6", linewidth=0.8)
-        panel.set_title(f"{name}\n({count} matrices)", fontsize=8.5)
-        panel.set_xlabel("relative error", fontsize=8.5)
-        panel.set_xticks([1e-8, 1e-5, 1e-2, 10])
-    axes[0].set_ylabel("% of matrices\nwith at most this error", fontsize=8.5)
-    legend_below(picture, axes)
-    link = save(picture, frames.folder, "situations")
+    link = accuracy.profiles(frames, own.filter(pl.col("contestant").is_in(shown)),
+                             ("situation", "contestant"), 4)  # fmt: skip
     return figure(
         link,
         f"Share of matrices by the error of the gradient, for {', '.join(shown)}",
-        f"The further left and the higher a curve, the better. A curve that ends below 100 % was "
-        f"not finite for the rest, or off by more than {axis_value(HIGHEST)}. The line is 1 %.",
+        f"A panel a situation (matrices). The further left and the higher a curve, the better. A "
+        f"curve that ends below 100 % was not finite for the rest, or off by more than "
+        f"{axis_value(accuracy.CEILING)}. The line is 1 %.",
     )
 
 
-def _table(frames: Frames, main: pl.DataFrame, shown: Sequence[str], times: pl.DataFrame) -> str:
-    """Situations down, methods across, and the time last."""
+def _table(
+    frames: Frames, main: pl.DataFrame, shown: Sequence[str], times: Mapping[str, str]
+) -> str:
+    """Situations down, methods with their K across, and the time last."""
+    K = dict(frames.usual.drop_nulls("iterations").select("contestant", "iterations").iter_rows())
+    heads = [TITLES.get(one, f"`{one}`") + (f", K = {K[one]}" if one in K else "") for one in shown]
     body = []
     for name in situations.present(main):
-        rows = {row["contestant"]: row
-                for row in main.filter(pl.col("situation") == name).to_dicts()}  # fmt: skip
-        count = max(row["n"] for row in rows.values())
-        body.append(
-            [f"{name} ({count})", *(accuracy.share_cell(rows.get(method)) for method in shown)]
-        )
-    body.append(["*time over `torch.linalg.eigh`*", *(_time(times, method) for method in shown)])
-    heads = [_title(frames, method) for method in shown]
+        own = main.filter(pl.col("situation") == name).to_dicts()
+        rows = {row["contestant"]: row for row in own}
+        cells = (accuracy.share_cell(rows[one]) if one in rows else NOTHING for one in shown)
+        body.append([f"{name} ({own[0]['n']})", *cells])
+    body.append(["*time over `torch.linalg.eigh`*", *(times.get(one, NOTHING) for one in shown)])
     return table(["situation (matrices)", *heads], body)
 
 
-def _title(frames: Frames, method: str) -> str:
-    """A method as the head of a column, with its K."""
-    own = frames.usual.filter(pl.col("contestant") == method)["iterations"].drop_nulls()
-    K = f", K = {own[0]}" if len(own) else ""
-    return TITLES.get(method, f"`{method}`") + K
-
-
-def _time(times: pl.DataFrame, method: str) -> str:
-    """From the least to the largest median ratio over sizes and batches; ≈ if any is noisy."""
-    own = times.filter(pl.col("method") == method) if len(times) else times
-    if own.is_empty():
-        return NOTHING
-    mark = NOISY_MARK if own["noisy"].any() else ""
-    return mark + span(own["ratio"].to_list(), lambda ratio: significant(ratio, 2))
+def _written(times: pl.DataFrame) -> dict[str, str]:
+    """By method from the least to the largest median ratio of any workload; ≈ if one is noisy."""
+    return {
+        own["method"][0]: (NOISY_MARK if own["noisy"].any() else "")
+        + span(own["ratio"].to_list(), lambda ratio: significant(ratio, 2))
+        for own in times.partition_by("method", maintain_order=True)
+    }
 
 
 def _timed(times: pl.DataFrame) -> str:
     """What the times are of."""
     if times.is_empty():
         return ""
-    sizes = ", ".join(map(axis_value, values_of(times, "d")))
-    batches = ", ".join(map(axis_value, values_of(times, "batch")))
+    sizes, batches = (", ".join(map(axis_value, values_of(times, axis))) for axis in ("d", "batch"))
     what = "⟨W, M^(−1/2)⟩" if "whitening" in values_of(times, "subject") else "the decomposition"
     return f"{what}, forward and backward, d = {sizes}, batch {batches}"
 
 
 def _slower(frames: Frames) -> dict[tuple[str, str], bool]:
     """Whether one method is shown to take more time than another in every workload of both."""
-    if frames.profiles.is_empty():
-        return {}
     costs = Costs(frames)
-    timed = costs.timed
-    subject = "whitening" if "whitening" in values_of(timed, "subject") else "operation"
-    own = timed.filter((pl.col("subject") == subject) & ~pl.col("reference"))
-    by_method = {
-        str(name): dict(rows.select("workload", "id").iter_rows())
-        for (name,), rows in own.group_by("contestant", maintain_order=True)
-    }
-    found = {}
-    for (one, mine), (other, theirs) in itertools.permutations(by_method.items(), 2):
-        shared = [workload for workload in mine if workload in theirs]
-        found[one, other] = bool(shared) and all(
-            costs.is_slower(mine[workload], theirs[workload]) for workload in shared
-        )
+    own = costs.timed.filter(~pl.col("reference"), pl.col("subject").is_in(SUBJECTS[:2]))
+    own = own.filter(pl.col("subject") == pl.col("subject").first())
+    own = own.select("workload", pl.col("contestant").cast(pl.String), "id")
+    found: dict[tuple[str, str], bool] = {}
+    for _, one, key, other, other_key in own.join(own, on="workload", suffix="_other").iter_rows():
+        found[one, other] = found.get((one, other), True) and costs.is_slower(key, other_key)
     return found
 
 
-def _sentences(
-    everything: pl.DataFrame, loss: str, dtype: str, shown: Sequence[str], times: pl.DataFrame
-) -> list[str]:
-    """What SVD, PI with the hybrid, and the exact gradient do; of other methods one each."""
-    main = everything.filter((pl.col("loss") == loss) & (pl.col("dtype") == dtype))
-    if main.is_empty():
-        return []
-    facts = {method: _facts(main, method, times) for method in shown}
-    double = everything.filter((pl.col("loss") == loss) & (pl.col("dtype") == "float64"))
-    same = []
-    if {"svd", REFERENCE} <= set(shown):
-        decisions = against(main, "svd", REFERENCE)
-        same = [name for name, decision in decisions.items() if not decision.shown]
+def _sentences(verdicts: pl.DataFrame, loss: str, dtype: str, shown: Sequence[str]) -> list[str]:
+    """What each method does; where SVD is as right as the exact gradient; where float64 helps."""
+    own = verdicts.filter(pl.col("loss") == loss)
+    found = {one.contestant: one for one in standings(own.filter(pl.col("dtype") == dtype))}
+    double = own.filter((pl.col("dtype") == "float64") & (pl.col("contestant") == REFERENCE))
+    pair = [(found["svd"], found[REFERENCE])] if {"svd", REFERENCE} <= set(shown) else []
     text = render(
         "stability-sentences",
-        facts=facts,
-        papers=set(shown) <= set(PAPERS) and len(shown) > 1,
-        same=same,
-        double={row["situation"]: row
-                for row in double.filter(pl.col("contestant") == REFERENCE).to_dicts()},
+        standings=[found[name] for name in shown],
+        same=[where for _, where, decision in differences(pair) if not decision.shown],
+        enough=ENOUGH_PAIRS,
+        double={row["situation"]: row for row in double.to_dicts()} if dtype != "float64" else {},
         reference=REFERENCE,
-        dtype=dtype,
-    )  # fmt: skip
-    return [re.sub(r"\s+", " ", line).strip() for line in text.split("\n\n") if line.strip()]
-
-
-def _facts(main: pl.DataFrame, method: str, times: pl.DataFrame) -> dict[str, Any]:
-    rows = main.filter(pl.col("contestant") == method).to_dicts()
-    return {
-        "rows": rows,
-        "right": [row for row in rows if row["right"] == 1],
-        "partly": [row for row in rows if row["right"] < 1],
-        "worst": min(rows, key=lambda row: (row["right"], row["finite"])),
-        "lost": [row for row in rows if row["finite"] < 1],
-        "away": [row for row in rows if row["cosine"] is not None and row["cosine"] < 0],
-        "best": max(rows, key=lambda row: row["right"]),
-        "frailest": min(rows, key=lambda row: row["finite"]),
-        "least": min(rows, key=lambda row: row["error"]),
-        "most": max(rows, key=lambda row: row["error"]),
-        "time": _time(times, method),
-    }
-
-
-def _advice_table(advice: Sequence[Advice]) -> str:
-    body = [
-        [
-            one.use.depends_on,
-            _used(one),
-            _named([*one.slower, *one.less_right]) or NOTHING,
-            _worst((one.recommended or one.best)[0]),
-            str(one.matrices),
-        ]
-        for one in advice
-    ]
-    headers = ["your loss depends on", "use", "dependable too", "worst situation of the first",
-               "matrices"]  # fmt: skip
-    return table(headers, body)
-
-
-def _used(one: Advice) -> str:
-    if not one.enough:
-        return f"too few matrices to say ({judgement.ENOUGH} are needed)"
-    best = f"none is dependable; the best: {_named(one.best)}"
-    return _named(one.recommended) or best
-
-
-def _named(standings: Sequence[Standing]) -> str:
-    return ", ".join(f"`{one.contestant}`" for one in standings)
-
-
-def _worst(one: Standing) -> str:
-    row = one.worst
-    if row["right"] == 1:
-        return "all within 1 %"
-    return (
-        f"{row['situation']}: {percent(row['right'])} of {row['n']} within 1 %, "
-        f"{percent(row['sound'])} within 10 %"
     )
-
-
-def _advised(advice: Sequence[Advice]) -> list[str]:
-    return [
-        f"For {one.use.depends_on} use {_named(one.recommended) or 'none of these'}."
-        for one in advice
-        if one.enough
-    ]
+    return [re.sub(r"\s+", " ", line).strip() for line in text.split("\n\n") if line.strip()]
 
 
 def _every_method(advice: Sequence[Advice], times: pl.DataFrame) -> Chapter | None:
     """Why a method is recommended or not, for each use."""
+    written = _written(times)
     parts = []
     for one in advice:
-        groups = (
-            ("recommended", one.recommended),
-            ("dependable, slower", one.slower),
-            ("dependable, less often right", one.less_right),
-            ("not dependable", one.others),
-            ("avoid", one.avoid),
-        )
+        groups = {
+            "recommended": one.recommended,
+            "dependable, slower": one.slower,
+            "dependable, less often right": one.less_right,
+            "not dependable": one.others,
+            "avoid": one.avoid,
+        }
         body = [
-            [f"`{standing.contestant}`", group, _worst(standing), _why(standing),
-             _time(times, standing.contestant)]
-            for group, standings in groups
-            for standing in standings
+            [f"`{standing.contestant}`", group, render("stability-because", one=standing),
+             written.get(standing.contestant, NOTHING)]
+            for group, some in groups.items()
+            for standing in some
             # The others have stood under M^(−1/2) already.
             if not one.use.whitening_matrix or standing.dependable
         ]  # fmt: skip
-        headers = ["method", "judgement", "worst situation", "why not", "time"]
+        headers = ["method", "judgement", "because", "time"]
         parts.append({"title": one.use.depends_on, "table": table(headers, body)})
     if not parts:
         return None
-    return Chapter(
-        "Every method, by what your loss depends on",
-        render("stability-every", parts=parts, sound=judgement.SOUND, timed=_timed(times),
-               nearly_all=judgement.NEARLY_ALL),
-    )  # fmt: skip
-
-
-def _why(one: Standing) -> str:
-    if one.dependable:
-        return NOTHING
-    classes = sum(row["classes"] for row in one.rows)
-    reasons = [f"{one.failing} of {classes} classes fail"] if one.failing else []
-    row = one.misleading
-    if row is not None and row["finite"] < 0.5:
-        reasons.append(f"{row['situation']}: {percent(1 - row['finite'])} not finite")
-    elif row is not None:
-        reasons.append(f"{row['situation']}: points away, cosine {cosine(row['cosine'])}")
-    if not reasons:
-        low = min(one.rows, key=lambda row: row["sound"])
-        reasons.append(f"{low['situation']}: {percent(low['sound'])} within 10 %")
-    return "; ".join(reasons)
+    text = render("stability-every", parts=parts, sound=judgement.SOUND, timed=_timed(times),
+                  nearly_all=judgement.NEARLY_ALL)  # fmt: skip
+    return Chapter("Every method, by what your loss depends on", text)
 
 
 def _trade_off(frames: Frames, advice: Sequence[Advice], times: pl.DataFrame) -> Chapter | None:
-    """How sound each method is in its worst situation, against its time; the front is a line."""
-    found = []
-    for one in advice:
-        everyone = (*one.recommended, *one.slower, *one.less_right, *one.others, *one.avoid)
-        timed = [
-            (standing.contestant, ratio, 100 * min(row["sound"] for row in standing.rows))
-            for standing in everyone
-            if (ratio := _middle_time(times, standing.contestant)) is not None
-        ]
-        if len(timed) > 1 and not one.use.whitening_matrix:
-            found.append((one.use.loss, timed))
+    """How sound each method is in its worst situation, against its median time."""
+    ratios = dict(times.group_by("method").agg(pl.col("ratio").median()).iter_rows())
+    found = {
+        one.use.loss: {
+            standing.contestant: (ratios[standing.contestant], 100 * standing.sound)
+            for standing in one.everyone
+            if standing.contestant in ratios
+        }
+        for one in advice
+        if not one.use.whitening_matrix
+    }
+    found = {loss: points for loss, points in found.items() if len(points) > 1}
     if not found:
         return None
-    picture, axes = panels(len(found), 4.4, 3.2)
-    for panel, (loss, points) in zip(axes, found, strict=True):
+    picture, axes = panels(len(found), 3.9, 2.8, same=True)
+    body = []
+    for panel, (loss, points) in zip(axes, found.items(), strict=True):
         front = _front(points)
-        panel.plot([x for _, x, _ in front], [y for *_, y in front], color="0.7", zorder=0)
-        for name, x, y in points:
-            panel.plot([x], [y], **{**style(name), "linestyle": "none"})
-            named = {*PAPERS, *(one for one, *_ in front)}
-            if name in named or len(points) <= SMALL_SET:
-                panel.annotate(name, (x, y), (4, 3), textcoords="offset points", fontsize=7)
-        panel.set(xscale="log", ylim=(-5, 112), xlabel="time over torch.linalg.eigh",
-                  ylabel="within 10 % in the worst\nsituation, % of matrices")  # fmt: skip
-        ends = [min(x for _, x, _ in points), max(x for _, x, _ in points)]
-        ticks = [
-            tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100) if ends[0] / 2 < tick < 2 * ends[1]
-        ]
-        panel.set_xticks(ticks, map(axis_value, ticks))
-        panel.set_xticks([], minor=True)
+        body.append([loss, ", ".join(f"`{name}`" for name in front)])
+        panel.plot(*zip(*(points[name] for name in front), strict=True), color="0.7", zorder=0)
+        for name, (x, y) in points.items():
+            known = len(points) <= SMALL_SET or name in (*PAPERS, *front)
+            look = {**style(name), "label": name} if known else {"color": "0.75", "marker": "."}
+            panel.plot([x], [y], **{**look, "linestyle": "none"})
+        panel.set(xscale="log", ylim=(-5, 105))
         panel.set_title(loss, fontsize=9)
+    low, high = axes[0].get_xlim()
+    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100) if low < tick < high]
+    axes[0].set_xticks(ticks, map(axis_value, ticks))
+    axes[0].set_xticks([], minor=True)
+    for panel in axes[-3:]:
+        panel.set_xlabel("time over torch.linalg.eigh", fontsize=8)
+    picture.supylabel("within 10 % in the worst situation, % of matrices", fontsize=8)
+    legend_below(picture, axes)
     link = save(picture, frames.folder, "trade-off")
     alt = "Share within 10 % in the worst situation against time, a panel a loss"
-    caption = (
-        "Of more than six methods those of the paper are named, and those that are not dominated."
-    )
-    body = [[loss, ", ".join(f"`{name}`" for name, *_ in _front(points)),
-             ", ".join(f"`{name}`" for name, *_ in points if name not in
-                       {one for one, *_ in _front(points)}) or NOTHING]
-            for loss, points in found]  # fmt: skip
-    text = render("stability-trade-off", figure=figure(link, alt, caption), timed=_timed(times),
-                  table=table(["loss", "not dominated", "dominated"], body))  # fmt: skip
+    text = render("stability-trade-off", figure=figure(link, alt), timed=_timed(times),
+                  table=table(["loss", "not dominated"], body))  # fmt: skip
     return Chapter("Soundness against time", text)
 
 
-def _middle_time(times: pl.DataFrame, method: str) -> float | None:
-    """The median over sizes and batches of a method's median ratio."""
-    own = times.filter(pl.col("method") == method)["ratio"].to_list() if len(times) else []
-    return statistics.median(own) if own else None
-
-
-def _front(points: Sequence[tuple[str, Any, float]]) -> list[tuple[str, Any, float]]:
-    """The points that no other is as good as in both and better in one, fastest first."""
+def _front(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Those that no other is as good as in both and better in one, fastest first."""
     return sorted(
-        (one for one in points
-         if not any(other[1] <= one[1] and other[2] >= one[2] and other[1:] != one[1:]
-                    for other in points)),
-        key=lambda point: (point[1], point[2]),
+        (name for name, (x, y) in points.items()
+         if not any(a <= x and b >= y and (a, b) != (x, y) for a, b in points.values())),
+        key=points.__getitem__,
     )  # fmt: skip
-
-
-def _plain(sentence: str) -> str:
-    return sentence.replace("**", "").replace("`", "")

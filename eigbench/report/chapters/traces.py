@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import polars as pl
 from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
@@ -72,19 +70,18 @@ def chapter(costs: Costs) -> Chapter | None:
 def _traced(costs: Costs) -> list[pl.DataFrame]:
     """The workloads that a reader sees: those with a trace, or else the largest of a subject."""
     groups = [rows for _, rows in costs.timed.group_by("workload", maintain_order=True)
-              if any(phases_of(costs, key) for key in rows["id"])]  # fmt: skip
+              if any(len(phases_of(costs, key)) for key in rows["id"])]  # fmt: skip
     traced = [rows for rows in groups if rows["trace"].any()]
     last = {rows["subject"][0]: rows for rows in groups}
     return (traced or list(last.values()))[:MOST_PANELS]
 
 
-def phases_of(costs: Costs, key: str) -> list[tuple[str, str, float]]:
-    """Pass, phase and seconds of one traced run, pass by pass; empty if that is not recorded."""
-    labels = costs.records[key].labels
-    rows = zip(labels.get("phase_pass", []), labels.get("phase", []),
-               costs.values(key, "phase_seconds"), strict=False)  # fmt: skip
-    known = [row for row in rows if 0 < row[2] < math.inf and row[0] in PASSES]
-    return sorted(known, key=lambda row: PASSES.index(row[0]))
+def phases_of(costs: Costs, key: str) -> pl.DataFrame:
+    """`passing`, `phase` and `seconds` of one traced run, pass by pass; empty if not recorded."""
+    words = {"passing": "phase_pass", "phase": "phase"}
+    found = costs.listed(key, words, {"seconds": "phase_seconds"})
+    known = found.filter(pl.col("seconds") > 0, pl.col("passing").is_in(PASSES))
+    return known.sort(pl.col("passing").cast(pl.Enum(PASSES)), maintain_order=True)
 
 
 def _phases(costs: Costs, groups: list[pl.DataFrame]) -> str:
@@ -98,9 +95,9 @@ def _phases(costs: Costs, groups: list[pl.DataFrame]) -> str:
         labels = []
         for place, (key, name) in enumerate(rows.select("id", "contestant").iter_rows()):
             parts = phases_of(costs, key)
-            total, left = sum(seconds for _, _, seconds in parts), 0.0
+            total, left = float(parts["seconds"].sum()), 0.0
             labels.append(f"{name}, {significant(MILLI * total, 2)} ms")
-            for passing, phase, seconds in parts:
+            for passing, phase, seconds in parts.iter_rows():
                 share = 100 * seconds / total
                 panel.barh(place, share, left=left, height=0.7, color=PHASES.get(phase, REST),
                            hatch=HATCHES[passing], edgecolor="white", linewidth=0.5)  # fmt: skip
@@ -122,21 +119,15 @@ def events_of(costs: Costs, key: str) -> pl.DataFrame:
 
     Empty if the recorded lists do not fit together, or hold a number that is not finite.
     """
-    labels = costs.records[key].labels
-    names, lanes = labels.get("event", []), labels.get("lane", [])
-    starts, lengths, places = (
-        costs.values(key, f"event_{what}") for what in ("start_seconds", "seconds", "lane")
-    )
-    fit = len(names) == len(starts) == len(lengths) == len(places)
-    if not fit or not all(math.isfinite(one) for one in (*starts, *lengths, *places)):
-        return pl.DataFrame()
-    known = {float(place): lane for place, lane in enumerate(lanes)}
-    return pl.DataFrame({
-        "name": [operator_name(name) for name in names],
-        "lane": [known.get(place, "other") for place in places],
-        "start": MILLI * (starts - min(starts, default=0.0)),
-        "length": MILLI * lengths,
-    })  # fmt: skip
+    numbers = {"place": "event_lane", "start": "event_start_seconds", "length": "event_seconds"}
+    lanes = dict(enumerate(costs.records[key].labels.get("lane", [])))
+    return costs.listed(key, {"name": "event"}, numbers).select(
+        pl.col("name").map_elements(operator_name, pl.String),
+        lane=pl.col("place").cast(pl.Int64).replace_strict(lanes, default="other",
+                                                           return_dtype=pl.String),
+        start=(pl.col("start") - pl.col("start").min()) * MILLI,
+        length=pl.col("length") * MILLI,
+    )  # fmt: skip
 
 
 def _timeline(costs: Costs) -> dict[str, str] | None:
@@ -175,20 +166,20 @@ def _timeline(costs: Costs) -> dict[str, str] | None:
 
 
 def operators_of(costs: Costs, rows: pl.DataFrame) -> pl.DataFrame:
-    """The finite self times of these rows: `operator`, `contestant`, `ms`, and its `share`.
+    """The self times of these rows: `operator`, `contestant`, `ms`, and its `share`.
 
     The share is that of what is listed of the contestant. Operators of one name are added up.
     """
     found = [
-        (operator_name(name), contestant, MILLI * seconds)
+        costs.listed(key, {"operator": "operator"}, {"ms": "operator_self_seconds"}).with_columns(
+            contestant=pl.lit(contestant)
+        )
         for key, contestant in rows.select("id", "contestant").iter_rows()
-        for name, seconds in zip(costs.records[key].labels.get("operator", []),
-                                 costs.values(key, "operator_self_seconds"), strict=False)
-        if math.isfinite(seconds)
-    ]  # fmt: skip
-    schema = {"operator": pl.String, "contestant": pl.String, "ms": pl.Float64}
-    together = pl.DataFrame(found, schema, orient="row").group_by(
-        "operator", "contestant", maintain_order=True).agg(pl.col("ms").sum())  # fmt: skip
+    ]
+    together = pl.concat(found).group_by(
+        pl.col("operator").map_elements(operator_name, pl.String), "contestant",
+        maintain_order=True,
+    ).agg(pl.col("ms").sum() * MILLI)  # fmt: skip
     total = pl.col("ms").sum().over("contestant")
     return together.with_columns(share=pl.col("ms") / total)
 

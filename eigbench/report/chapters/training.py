@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ import polars as pl
 from eigbench.kinds.train import TrainCase
 from eigbench.report import numbers, paper, stats
 from eigbench.report.chapters import paper_tables, training_figures, trials
-from eigbench.report.chapters.paper_tables import Outcome
 from eigbench.report.chapters.trials import EXACT, REFERENCE, pairs, places
 from eigbench.report.frame import Frames, values_of
 from eigbench.report.numbers import NOTHING, count, scientific, span
@@ -20,8 +19,6 @@ from eigbench.report.render import Chapter, Part, render, table
 
 Row = dict[str, Any]
 
-TESTABLE = 4
-"""Test errors of fewer finished trials a cell are not compared."""
 FEW_STEPS = 1000
 """After so few steps, running statistics lag behind the weights."""
 WHOLE = pl.col("finished") == pl.col("started")
@@ -37,26 +34,28 @@ def part(frames: Frames) -> Part | None:
     if every.is_empty():
         return None
     cells, contestants = trials.cells_of(every), trials.cells_of(every, by=["contestant"])
-    found = paper_tables.outcomes(frames.run.suite.compare, cells)
-    sentences = _sentences(cells, contestants, found)
-    methods = [
-        [one["contestant"], *_columns(one, numbers.counted(one["finished"], one["started"]))]
-        for one in contestants.to_dicts()
-    ]
+    rates = paper_tables.rates(frames.run.suite.compare, cells)
+    sentences = _sentences(every, cells, contestants, rates)
     head = render(
         "training",
         picture=training_figures.survival_map(frames, cells),
-        table=table(["method", "trials that finished", *COLUMNS], methods),
+        table=_methods(contestants),
         conditions=cells.filter("decomposes")["condition"].n_unique(),
         sentences=sentences,
     )
+    loss = training_figures.curves(frames, steps, cells, "loss")
+    reading = render(
+        "training-reading",
+        own_truncation=cells.filter(layer="zca")["truncation"].null_count() > 0,
+        chance=trials.chance(values_of(cells, "data")[0]),
+    )
     chapters = [
-        *paper_tables.chapters(frames, cells, found),
+        *paper_tables.chapters(frames, cells),
         _lost(frames, every),
-        _loss(frames, steps, cells),
+        Chapter("Training loss", render("training-loss", **loss)) if loss else None,
         _gradient(frames, steps, cells, contestants),
-        _every_cell(frames, cells),
-        _how_to_read(cells),
+        _every_cell(every, cells),
+        Chapter("How to read it", reading),
     ]
     return Part(
         title="Trainings",
@@ -67,57 +66,64 @@ def part(frames: Frames) -> Part | None:
     )
 
 
-COLUMNS = ("steps", "failures a step", "test error, %", "at chance")
+def _methods(contestants: pl.DataFrame) -> str:
+    """A row a method, over all of its conditions."""
+    rows = [
+        [one["contestant"], _finished(one), count(one["total_steps"]),
+         numbers.rate(stats.hazard(one["diverged"], one["total_steps"])),
+         f"{sum(one['guesses'])} of {len(one['guesses'])}" if one["guesses"] else NOTHING]
+        for one in contestants.to_dicts()
+    ]  # fmt: skip
+    return table(["method", "trials that finished", "steps", "failures a step", "at chance"], rows)
 
 
-def _columns(one: Row, finished: str) -> list[str]:
-    """How much of a cell or a contestant finished, and the `COLUMNS`."""
-    errors, guesses = one["errors"], one["guesses"]
+def _finished(one: Row, counted: Callable[[int, int], str] = "{} of {}".format) -> str:
+    """How many trials of a cell or contestant finished, or why there are none."""
     if not one["started"]:
-        return ["skipped" if one["skipped"] else "not measured", *[NOTHING] * len(COLUMNS)]
-    return [
-        finished,
-        count(one["total_steps"]),
-        numbers.rate(stats.hazard(one["diverged"], one["total_steps"])),
-        f"{100 * float(np.median(errors)):.1f} (n = {len(errors)})" if errors else NOTHING,
-        f"{sum(guesses)} of {len(guesses)}" if guesses else NOTHING,
-    ]
+        return "skipped" if one["skipped"] else "not measured"
+    rest = one["planned_trials"] - one["started"] - one["skipped"]
+    return counted(one["finished"], one["started"]) + (f", {rest} not started" if rest else "")
 
 
 # The sentences of the opening.
 
 
 def _sentences(
-    cells: pl.DataFrame, contestants: pl.DataFrame, found: Sequence[Outcome]
+    every: pl.DataFrame, cells: pl.DataFrame, contestants: pl.DataFrame, rates: Sequence[Row]
 ) -> list[str]:
     """What the numbers say: who lost trials, who differs, what cannot be said; Markdown."""
-    begun = cells.filter(pl.col("started") > 0)
-    methods = contestants.filter(pl.col("started") > 0)
+    begun, methods = (one.filter(pl.col("started") > 0) for one in (cells, contestants))
     if begun.is_empty():
         return []
     longest = max(values_of(begun, "steps_planned"), default=0)
     guesses = begun["guesses"].explode().drop_nulls()
-    most = max(values_of(begun, "started"))
     clean = methods.filter("decomposes", diverged=0, exceptions=0)
     unfailing = max(values_of(clean, "total_steps"), default=0)
+    quiet = [one["total_steps"] for one in rates if not one["diverged"] + one["exceptions"]]
+    seeds = every["seed"].n_unique()
+    beaten, hopeless = _extremes(begun)
+    columns = ("finished", "started", "finished_right", "started_right")
+    both = pairs(begun, REFERENCE, EXACT).select(columns)
     text = render(
         "training-sentences",
         whole=values_of(methods.filter(WHOLE), "contestant"),
-        lost=[{**one, "where": places(own.filter(~WHOLE), own)}
-              for one in methods.filter(~WHOLE).to_dicts()
-              for own in [begun.filter(contestant=one["contestant"])]],
-        shown=[f"{name} ({one.answer}, p = {scientific(one.adjusted)})"
-               for name, one in trials.against(begun, REFERENCE).items() if one.shown],
-        alike=_alike(begun),
-        beaten=_beaten(begun),
-        hopeless=_hopeless(begun),
-        outcomes=paper_tables.grouped(found),
+        lost=methods.filter(~WHOLE).to_dicts(),
+        shown=[(name, one) for name, one in trials.against(every, REFERENCE).items() if one.shown],
+        alike=both.sum().row(0, named=True) if len(both) else None,
+        conditions=len(both),
+        same=both["finished"].equals(both["finished_right"])
+        and both["started"].equals(both["started_right"]),
+        beaten=beaten,
+        hopeless=hopeless,
+        failing=[one for one in rates if one["diverged"]],
+        quiet=quiet,
+        printed=len(rates),
+        unseen_in_cell=_unseen(max(quiet, default=0)),
         steps=paper.STEPS,
-        longest=longest,
-        unseen=int(1 / stats.hazard(0, unfailing).high) if unfailing else 0,
-        most=most,
-        least_p=stats.least_fisher([(most, most)]),
-        several=cells.filter("decomposes")["contestant"].n_unique() > 1,
+        unseen=_unseen(unfailing),
+        seeds=seeds,
+        least_p=stats.discordant(seeds, 0),
+        several=methods.filter("decomposes").height > 1,
         significant=stats.SIGNIFICANT,
         guessing=guesses.sum(),
         judged=len(guesses),
@@ -127,44 +133,33 @@ def _sentences(
     return [line.removeprefix("- ") for line in text.splitlines() if line.startswith("- ")]
 
 
-def _alike(begun: pl.DataFrame) -> Row | None:
-    """The paper's method beside the exact gradient, in the conditions of both."""
-    both = pairs(begun, REFERENCE, EXACT)
-    if both.is_empty():
-        return None
-    sums = both.select(pl.col("finished", "started", "finished_right", "started_right").sum())
-    same = both.filter(finished=pl.col("finished_right"), started=pl.col("started_right"))
-    return {**sums.row(0, named=True), "conditions": len(both), "same": len(same) == len(both)}
+def _unseen(steps: int) -> int:
+    """Rates below one failure in how many steps cannot be seen in so many without one."""
+    return int(1 / stats.hazard(0, steps).high)
 
 
-def _beaten(begun: pl.DataFrame) -> list[Row]:
-    """Who lost every trial of conditions in which the hybrid and the exact gradient lost none.
+def _extremes(begun: pl.DataFrame) -> tuple[list[Row], Row | None]:
+    """Who lost every trial where the hybrid and the exact gradient lost none; and where all did.
 
-    Of PI also the sizes at which Table 2 prints the same, which was without truncation.
+    Of PI also the sizes at which Table 2 prints the same, which was without Algorithm 1.
     """
-    safe = begun.filter(pl.col("contestant").is_in([REFERENCE, EXACT]), WHOLE)
-    both = safe.group_by("condition").len().filter(len=2)
-    none = begun.filter(finished=0).join(both, on="condition", how="semi", maintain_order="left")
-    rows = []
-    for (name,), own in none.group_by("contestant", maintain_order=True):
-        papers = own.filter(method="pi", layer="zca", truncation="none", iterations=paper.K,
-                            epsilon=paper.EPSILON)  # fmt: skip
+    own = begun.filter("decomposes").with_columns(
+        safe=(WHOLE & pl.col("contestant").is_in([REFERENCE, EXACT])).sum().over("condition") == 2,
+        exact=(pl.col("contestant") == EXACT).any().over("condition"),
+        several=pl.len().over("condition") > 1,
+        survived=pl.col("finished").sum().over("condition"),
+    )
+    beaten = []
+    for (name,), lost in own.filter("safe", finished=0).group_by("contestant", maintain_order=True):
+        papers = lost.filter(method="pi", layer="zca", truncation="none", iterations=paper.K,
+                             epsilon=paper.EPSILON)  # fmt: skip
         printed = [d for d in values_of(papers, "d")
                    if paper.TABLE_2.get(("pi", d), paper.Printed()).success == 0]  # fmt: skip
-        where = places(own, begun.filter("decomposes"))
-        rows.append({"name": name, "where": where, "trials": own["started"].sum(), "d": printed})
-    return rows
-
-
-def _hopeless(begun: pl.DataFrame) -> Row | None:
-    """Where no method finished a trial, the exact gradient among several."""
-    own = begun.filter("decomposes")
-    none = own.group_by("condition").agg(
-        pl.len(), pl.col("finished").sum(), exact=(pl.col("method") == EXACT).any()
-    )
-    none = none.filter("exact", pl.col("len") > 1, finished=0)
-    lost = own.join(none, on="condition", how="semi", maintain_order="left")
-    return {"where": places(lost, own), "trials": lost["started"].sum()} if len(lost) else None
+        beaten.append({"name": name, "where": places(lost, own), "trials": lost["started"].sum(),
+                       "d": printed})  # fmt: skip
+    all_lost = own.filter("exact", "several", survived=0)
+    where = {"where": places(all_lost, own), "trials": all_lost["started"].sum()}
+    return beaten, where if len(all_lost) else None
 
 
 # Chapters.
@@ -175,42 +170,19 @@ def _lost(frames: Frames, every: pl.DataFrame) -> Chapter | None:
     lost = every.filter(pl.col("outcome").is_in(["diverged", "exception"]))
     if lost.is_empty():
         return None
-    seen = every.filter(pl.col("begun") > 0).with_columns(pl.col("begun").cast(pl.Int64))
-    losing = values_of(seen.filter(outcome="diverged"), "contestant")
-    steps = seen.filter(outcome="diverged")["begun"]
-    last = max(values_of(seen, "begun"), default=1)
-    at = sorted({1, *(max(1, round(last * part / 4)) for part in (1, 2, 3, 4))})
-    risk = [
-        [name, *(str(len(seen.filter(pl.col("begun") >= step, contestant=name))) for step in at)]
-        for name in losing
-    ]
     why = pl.col("why").fill_null("not recorded")
     causes = lost.group_by("cell", "outcome", why, maintain_order=True).agg("seed", "begun")
     ends = [
-        [one["cell"], one["outcome"], one["why"], str(len(one["seed"])),
-         ", ".join(map(str, one["seed"])),
+        [one["cell"], one["outcome"], one["why"], ", ".join(map(str, one["seed"])),
          span([step for step in one["begun"] if step is not None], count)]
         for one in causes.to_dicts()
     ]  # fmt: skip
     body = render(
         "training-lost",
-        ends=table(["cell", "ended", "cause", "trials", "random seeds", "in step"], ends),
-        link=training_figures.kaplan_meier(frames, seen, losing) if losing else "",
-        risk=table(["trials at risk in step", *map(str, at)], risk),
-        lost=len(steps), first=steps.min(), median=steps.median(), last=steps.max(),
-        longest=seen["steps_planned"].max(),
-    )  # fmt: skip
+        ends=table(["cell", "ended", "cause", "random seeds", "in step"], ends),
+        link=training_figures.kaplan_meier(frames, every),
+    )
     return Chapter(f"Trials that did not finish ({len(lost)})", body)
-
-
-def _loss(frames: Frames, steps: pl.DataFrame, cells: pl.DataFrame) -> Chapter | None:
-    """Training loss, and where it did not fall."""
-    picture = training_figures.curves(frames, steps, cells, "loss")
-    if not picture:
-        return None
-    flat = [f"{one['cell']} ({one['not_learned']} of {one['finished']})"
-            for one in cells.filter(pl.col("not_learned") > 0).to_dicts()]  # fmt: skip
-    return Chapter("Training loss", render("training-loss", **picture, flat=flat, last=trials.LAST))
 
 
 def _gradient(
@@ -229,84 +201,51 @@ def _gradient(
         rows.append([
             one["contestant"],
             f"{span(ratios, scientific)} (n = {len(ratios)})" if ratios else NOTHING,
-            *(_spikes(own[ratio].drop_nulls().to_list()) for ratio in ("layer_ratio", "net_ratio")),
-            f"{one['diverged']} of {one['started']}",
+            *(_spikes(own[ratio].drop_nulls()) for ratio in ("layer_ratio", "net_ratio")),
         ])  # fmt: skip
-    headers = ["method", f"norm, layer, over {REFERENCE}", "spikes, layer", "spikes, net",
-               "trials that diverged"]  # fmt: skip
+    headers = ["method", f"norm, layer, over {REFERENCE}", "spikes, layer", "spikes, net"]
     body = render("training-gradient", **picture, table=table(headers, rows), reference=REFERENCE,
                   factor=trials.FACTOR, steps=trials.WINDOW, least=trials.LEAST)  # fmt: skip
     return Chapter("The gradient that leaves the layer, and its spikes", body)
 
 
-def _spikes(ratios: list[float]) -> str:
-    if not ratios:
+def _spikes(ratios: pl.Series) -> str:
+    if ratios.is_empty():
         return "not judged"
-    found = sum(ratio > trials.FACTOR for ratio in ratios)
-    return f"{found} of {len(ratios):,} (largest {scientific(max(ratios))} ×)"
+    largest = scientific(max(ratios))
+    return f"{(ratios > trials.FACTOR).sum()} of {len(ratios):,} (largest {largest} ×)"
 
 
-def _differences(cells: pl.DataFrame) -> str:
-    """Each cell beside the hybrid in its condition; the hybrid beside batch normalisation."""
-    able = cells.filter(pl.col("errors").list.len() >= TESTABLE, ~pl.col("guesses").list.any())
-    rows: list[tuple[Row, Row]] = []
-    for cell in able.filter("decomposes").to_dicts():
-        others = (
-            able.filter(contestant=REFERENCE, condition=cell["condition"])
-            if cell["contestant"] != REFERENCE
-            else able.filter(layer="bn", model=cell["model"])
-        )
-        rows += [(cell, other) for other in others.head(1).to_dicts()]
-    decisions = stats.decide([
-        stats.mean_difference(np.array(one["errors"]), np.array(other["errors"]))
-        for one, other in rows
-    ])  # fmt: skip
-    body = [
-        [one["cell"], other["contestant"], f"{len(one['errors'])}, {len(other['errors'])}",
-         numbers.difference(decision.found, 100), decision.answer, scientific(decision.adjusted)]
-        for (one, other), decision in zip(rows, decisions, strict=True)
-    ]  # fmt: skip
-    headers = ["cell", "less", "trials", "difference, points (95 %)", "answer", "p, corrected"]
-    return table(headers, body) if body else ""
-
-
-def _every_cell(frames: Frames, cells: pl.DataFrame) -> Chapter:
-    """A row a cell, planned and skipped ones too; and test errors, as far as they can be compared.
-
-    They are drawn in the paper's setting alone: those of short trainings say nothing.
-    """
+def _every_cell(every: pl.DataFrame, cells: pl.DataFrame) -> Chapter:
+    """A row a cell, planned and skipped ones too; and test errors, as far as they are compared."""
+    means = {"final_loss": 3, "rank_kept": 1, "ratio": 2, "ratio_above": 2}
     rows = []
     for one in cells.to_dicts():
-        rest = one["planned_trials"] - one["started"]
-        finished = f"{one['finished']} of {one['started']}" + (
-            f", {rest} not started" if rest else ""
-        )
-        means = (("final_loss", 3), ("rank_kept", 1), ("ratio", 2), ("ratio_above", 2))
+        errors, at_chance = one["errors"], sum(one["guesses"])
+        told = f"{100 * float(np.median(errors)):.1f} (n = {len(errors)}" if errors else NOTHING
+        told += (f", {at_chance} at chance)" if at_chance else ")") * bool(errors)
         rows.append([
-            one["contestant"], one["condition"] or NOTHING, *_columns(one, finished),
+            one["contestant"], one["condition"] or NOTHING, _finished(one, numbers.counted),
+            count(one["total_steps"]), told,
             *(NOTHING if one[name] is None else f"{one[name]:.{digits}f}"
-              for name, digits in means),
+              for name, digits in means.items()),
         ])  # fmt: skip
-    headers = ["method", "condition", "finished", *COLUMNS, "final loss", "rank kept",
-               "ratio, all", "ratio, ≥ 10 ε"]  # fmt: skip
-    papers = paper_tables.is_papers(frames, cells)
+    differences = [
+        [cell, other, str(n), numbers.difference(decision.found, 100), decision.answer,
+         scientific(decision.adjusted)]
+        for cell, other, n, decision in trials.error_differences(every)
+    ]  # fmt: skip
+    kept = cells.filter(pl.col("energy").is_not_null())
+    headers = ["method", "condition", "finished (95 %)", "steps", "test error, %", "final loss",
+               "rank kept", "ratio, all", "ratio, ≥ 10 ε"]  # fmt: skip
+    beside = ["cell", "less", "seeds", "difference, points (95 %)", "answer", "p, corrected"]
     body = render(
         "training-cells",
         table=table(headers, rows),
         last=trials.LAST,
-        differences=_differences(cells),
-        testable=TESTABLE,
-        link=training_figures.test_error(frames, cells) if papers else "",
+        differences=table(beside, differences) if differences else "",
+        testable=trials.TESTABLE,
+        ratio=paper.NEIGHBOUR_RATIO,
+        ranks=[(one, paper.RANK[one]) for one in values_of(kept, "energy") if one in paper.RANK],
     )
     return Chapter("Every cell", body)
-
-
-def _how_to_read(cells: pl.DataFrame) -> Chapter:
-    own = cells.filter(layer="zca")
-    body = render(
-        "training-reading",
-        own_truncation=own["truncation"].null_count() > 0,
-        chance=trials.chance(values_of(cells, "data")[0]),
-        exceptions=numbers.plural(int(cells["exceptions"].sum()), "trial"),
-    )
-    return Chapter("How to read it", body)

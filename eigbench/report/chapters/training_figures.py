@@ -1,9 +1,8 @@
-"""The pictures of trainings: survival, loss, the gradient that leaves the layer, test error."""
+"""The pictures of trainings: survival, loss, and the gradient that leaves the layer."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,12 @@ from eigbench.report.chapters.trials import CLASSES, PLACE
 from eigbench.report.frame import Frames, values_of
 from eigbench.report.names import label
 from eigbench.report.numbers import NOTHING
-from eigbench.report.plots import OKABE_ITO, heat_map, legend_below, line, panels, save, style
+from eigbench.report.plots import heat_map, legend_below, line, panels, save
 
 MOST_LINES = 5
 """A panel has no more lines than this."""
 SMOOTHING = 10
-"""A curve is a running mean, or median, over this part of its longest trial."""
+"""A curve is a running median over this part of its longest trial."""
 ROOM = 1.5
 """A loss over so many times that of the first step runs off the top."""
 IN_EPOCHS = {"figure-2": "Figure 2", "figure-4": "Figure 4"}
@@ -55,22 +54,25 @@ def survival_map(frames: Frames, cells: pl.DataFrame) -> str:
     return save(picture, frames.folder, "survival")
 
 
-def kaplan_meier(frames: Frames, seen: pl.DataFrame, losing: list[str]) -> str:
-    """The share of trials that goes on, by step, for methods that lost some."""
-    groups = _chunks(losing)
-    picture, axes = panels(len(groups), 4.6, 3.2, same=True)
-    for panel, names in zip(axes, groups, strict=True):
-        for name in names:
-            own = seen.filter(pl.col("contestant") == name)
-            curve = stats.survival(own["begun"].to_list(), (own["outcome"] == "diverged").to_list())
-            x = [0.0, *curve.steps]
-            share, low, high = (
-                100 * np.array([1.0, *end]) for end in (curve.share, curve.low, curve.high)
-            )
-            look = {**line(name), "label": name}
-            panel.step(x, share, where="post", **look)
-            panel.fill_between(x, low, high, step="post", alpha=0.1, linewidth=0,
-                               color=look["color"])  # fmt: skip
+def kaplan_meier(frames: Frames, trials: pl.DataFrame) -> str:
+    """The share of trials that goes on, by step, for methods that lost some; "" without any."""
+    lost = pl.col("outcome") == "diverged"
+    seen = trials.filter(pl.col("begun") > 0)
+    losing = [own for _, own in seen.filter(lost.any().over("contestant")).group_by(
+        "contestant", maintain_order=True)]  # fmt: skip
+    if not losing:
+        return ""
+    picture, axes = panels(-(-len(losing) // MOST_LINES), 4.6, 3.2, same=True)
+    for number, own in enumerate(losing):
+        panel, name = axes[number // MOST_LINES], own["contestant"][0]
+        curve = stats.survival(own["begun"].to_list(), own.select(lost).to_series().to_list())
+        x = [0.0, *curve.steps]
+        share, low, high = (
+            100 * np.array([1.0, *end]) for end in (curve.share, curve.low, curve.high)
+        )
+        look = {**line(name), "label": f"{name} ({len(own)} trials)"}
+        panel.step(x, share, where="post", **look)
+        panel.fill_between(x, low, high, step="post", alpha=0.1, linewidth=0, color=look["color"])
         panel.set(xlabel="step", ylabel="trials that go on, %", ylim=(-3, 103))
     legend_below(picture, axes)
     return save(picture, frames.folder, "survival-by-step")
@@ -84,27 +86,29 @@ def curves(frames: Frames, steps: pl.DataFrame, cells: pl.DataFrame, name: str) 
     is_loss = name == "loss"
     length = frames.trials["epoch_steps"].max()
     paper = IN_EPOCHS.get(frames.run.suite.compare) if length else None
-    longest = steps["row"].max()
-    window = max(1, round((longest + 1) / SMOOTHING)) if isinstance(longest, int) else 1
+    window = max(1, round(steps["row"].n_unique() / SMOOTHING))
     frame = steps.select(
-        "id", name, x=(pl.col("row") + 1) / (length if paper else 1),
+        "id", x=(pl.col("row") + 1) / (length if paper else 1),
         y=pl.col(name).rolling_median(window, min_samples=1).over("id"),
-    ).filter(pl.col(name).is_not_null() if is_loss else pl.col(name) > 0)  # fmt: skip
+        known=pl.col(name).is_not_null() if is_loss else pl.col(name) > 0,
+    ).filter("known")  # fmt: skip
     if frame.is_empty():
         return None
-    data = values_of(cells, "data")
-    classes = CLASSES.get(data[0]) if is_loss and len(data) == 1 else None
     start = steps.filter(pl.col("row") == 0)[name].median()
     top = ROOM * start if is_loss and isinstance(start, float) and start > 0 else math.inf
-    shown = _layout(cells)
+    classes = CLASSES.get(values_of(cells, "data")[0]) if is_loss else None
+    shown = _layout(cells.filter(pl.col("started") > 0))
     picture, axes = panels(len(shown), 3.3, 2.5, columns=4, same=True)
-    for panel, (title, lines) in zip(axes, shown.items(), strict=True):
-        for look, cell in lines:
+    for panel, (title, rows) in zip(axes, shown, strict=True):
+        for cell in rows:
+            look = {**line(cell["contestant"]), "label": cell["contestant"]}
             own = frame.filter(pl.col("id").is_in(cell["ids"]))
             middle = own.group_by("x").agg(pl.col("y").median()).sort("x")
             panel.plot(middle["x"], middle["y"], linewidth=1.3, **look)
-            lost = own.filter(pl.col("id").is_in(cell["lost"])).group_by("id")
-            for x, y in lost.agg(pl.last("x", "y")).select("x", "y").sort("x", "y").rows():
+            ends = (
+                own.filter(pl.col("id").is_in(cell["lost"])).group_by("id").agg(pl.last("x", "y"))
+            )
+            for x, y in ends.select("x", "y").sort("x", "y").rows():
                 panel.plot(x, min(y, top), "X", color=look["color"], markersize=8,
                            markeredgecolor="black", zorder=5, clip_on=False)  # fmt: skip
         if classes:
@@ -121,51 +125,21 @@ def curves(frames: Frames, steps: pl.DataFrame, cells: pl.DataFrame, name: str) 
         )
         panel.label_outer()
     legend_below(picture, axes)
-    file = frames.run.suite.compare if paper and is_loss else name.replace("_", "-")
-    link = save(picture, frames.folder, "training-loss" if file == "loss" else file)
+    file = "training-loss" if is_loss else name.replace("_", "-")
+    link = save(picture, frames.folder, frames.run.suite.compare if paper and is_loss else file)
     return {"link": link, "paper": paper, "window": window, "guess": bool(classes)}
 
 
-def _layout(cells: pl.DataFrame) -> dict[str, list[tuple[dict[str, Any], Row]]]:
-    """Panels by title: the methods of a condition, if they are few; else the conditions of one.
+def _layout(begun: pl.DataFrame) -> list[tuple[str, list[Row]]]:
+    """The titles of the panels, and their cells: the methods of a condition; several of many.
 
-    A line has its look and its cell. Batch normalisation of the same network stands in each.
+    Batch normalisation of the same network stands in each.
     """
-    begun = cells.filter(pl.col("started") > 0)
-    own, common = begun.filter("decomposes"), begun.filter(~pl.col("decomposes")).to_dicts()
-    few = 1 < own["contestant"].n_unique() <= MOST_LINES - len(common)
-    beside = common if few else common[:1]
-    conditions = values_of(own, "condition")
-    found: dict[str, list[tuple[dict[str, Any], Row]]] = {}
-    by = "condition" if few else "contestant"
-    for (title,), rows in own.group_by(by, maintain_order=True):
-        for number, group in enumerate(_chunks(rows.to_dicts(), MOST_LINES - len(beside))):
-            lines = [(_look(one), one) for one in beside if one["model"] == group[0]["model"]]
-            for one in group:
-                shade = OKABE_ITO[conditions.index(one["condition"]) % len(OKABE_ITO)]
-                varied = {"color": shade, "linestyle": "-", "label": one["condition"]}
-                lines.append((_look(one) if few else varied, one))
-            found[f"{title} ({number + 1})" if number else str(title)] = lines
-    return found or {"": [(_look(one), one) for one in common]}
-
-
-def _look(cell: Row) -> dict[str, Any]:
-    return {**line(cell["contestant"]), "label": cell["contestant"]}
-
-
-def _chunks(names: Sequence[Any], size: int = MOST_LINES) -> list[Sequence[Any]]:
-    return [names[start : start + size] for start in range(0, len(names), size)]
-
-
-def test_error(frames: Frames, cells: pl.DataFrame) -> str:
-    """A point a finished trial, cells down; "" without test errors."""
-    rows = cells.filter(pl.col("errors").list.len() > 0).to_dicts()
-    if not rows:
-        return ""
-    picture, (axes,) = panels(1, width=5.5, height=0.9 + 0.19 * len(rows))
-    for place, one in enumerate(rows):
-        look = {**style(one["contestant"]), "linestyle": "none", "alpha": 0.7}
-        axes.plot([100 * error for error in one["errors"]], [place] * len(one["errors"]), **look)
-    axes.set_yticks(range(len(rows)), [one["cell"] for one in rows], fontsize=7.5)
-    axes.set(xlabel="test error, %", ylabel="cell", ylim=(len(rows) - 0.4, -0.6))
-    return save(picture, frames.folder, "test-error")
+    common = begun.filter(~pl.col("decomposes")).to_dicts()
+    found = []
+    for (title,), own in begun.filter("decomposes").group_by("condition", maintain_order=True):
+        beside = [one for one in common if one["model"] == own["model"][0]]
+        size = MOST_LINES - len(beside)
+        found += [(str(title), [*beside, *own[start : start + size].to_dicts()])
+                  for start in range(0, len(own), size)]  # fmt: skip
+    return found or [("", common)]

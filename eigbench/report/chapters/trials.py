@@ -11,12 +11,13 @@ import json
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 from eigbench.kinds.train import TrainCase
 from eigbench.report.frame import ONCE, STEP_SERIES, Frames, values_of
 from eigbench.report.names import setting, varied, words
-from eigbench.report.stats import Decision, decide, share, share_difference
+from eigbench.report.stats import Decision, Interval, decide, discordant, paired, share
 
 WITHOUT = ("bn", "none")
 """Layers that decompose nothing."""
@@ -32,17 +33,17 @@ IMAGES = {"cifar10": (50_000, 10_000), "cifar100": (50_000, 10_000), "cifar10-mi
 """Training and test images of the sets that are known by their name."""
 
 LAST = 0.1
-"""The final training loss is the mean of this last share of the steps; the first one likewise."""
+"""The final training loss is the mean of this last share of the steps."""
 
 FACTOR, WINDOW, LEAST = 10, 50, 5
 """A spike is a norm over `FACTOR` times the median of the `WINDOW` steps before, `LEAST` or more.
 A norm that is not finite is none: the trial diverged."""
 
-FEW = 2
-"""So many conditions are named one by one; of more only what they share."""
-
 REFERENCE, EXACT = "hybrid", "spectral"
 """What other methods are compared with: the paper's method, and the exact gradient."""
+
+TESTABLE = 4
+"""Test errors of fewer pairs of trials are not compared."""
 
 
 def steps_of(frames: Frames) -> pl.DataFrame:
@@ -71,29 +72,28 @@ def trials_of(frames: Frames, steps: pl.DataFrame) -> pl.DataFrame:
     steps, with the one at which it diverged; null after an exception. `at_chance`: whether the
     interval of the test error reaches that of guessing; null where that is not known.
     """
-    loss, recorded = pl.col("loss"), pl.col("recorded")
+    recorded = pl.col("recorded")
     tail = (LAST * recorded.sum()).round().cast(pl.Int64).clip(1)
     summed = steps.group_by("id").agg(
-        recorded=recorded.sum().cast(pl.Float64),
-        first_loss=loss.head(tail).mean(),
-        final_loss=loss.filter(recorded).tail(tail).mean(),
+        recorded=recorded.sum(),
+        final_loss=pl.col("loss").filter(recorded).tail(tail).mean(),
         rank_kept=pl.col("rank_kept").mean(),
         ratio=pl.col("mean_neighbour_ratio").mean(),
         ratio_above=pl.col("neighbour_ratio_above_epsilon").mean(),
         layer_norm=pl.col("layer_gradient_norm").median(),
-    )  # fmt: skip
+    )
     frame = frames.trials.with_columns(*map(_finite, ONCE))
     if "id" not in frame.columns:
         return pl.DataFrame()
     failed, broke = pl.col("status") == "failed", pl.col("cause").str.extract(r"at step (\d+)")
-    began = pl.max_horizontal("recorded", broke.cast(pl.Float64) + 1)
+    begun = pl.max_horizontal(pl.col("recorded").cast(pl.Int64), broke.cast(pl.Int64) + 1)
     frame = frame.join(summed, on="id", how="left", maintain_order="left").with_columns(
         outcome=pl.when("missing").then(pl.lit("not measured"))
         .when(failed).then(pl.lit("exception"))
         .when(pl.col("status") == "skipped").then(pl.lit("skipped"))
         .when(pl.col("outcome") == "finished").then(pl.lit("finished"))
         .otherwise(pl.lit("diverged")),
-        begun=pl.when(pl.col("status") == "measured").then(began),
+        begun=pl.when(pl.col("status") == "measured").then(begun),
         why=pl.when(failed).then("reason").otherwise(pl.col("cause").str.extract(r"^(.*?) at st")),
         decomposes=~pl.col("layer").is_in(WITHOUT),
         at_chance=pl.Series([guesses(row["test_error"], row["data"], row["test_images"])
@@ -134,27 +134,24 @@ def guesses(error: float | None, data: str, images: int | None) -> bool | None:
 
 def cells_of(trials: pl.DataFrame, by: Sequence[str] = ("contestant", "condition")) -> pl.DataFrame:
     """How trials add up: a row a cell; or a row a contestant, over all of its conditions."""
-    ended = {"finished": pl.col("outcome") == "finished",
-             "diverged": pl.col("outcome") == "diverged",
-             "exceptions": pl.col("outcome") == "exception"}  # fmt: skip
-    finished, broke = ended["finished"], pl.col("begun").filter(ended["diverged"])
+    outcome = pl.col("outcome")
+    finished, diverged = outcome == "finished", outcome == "diverged"
     counts = {
-        **{name: where.sum() for name, where in ended.items()},
-        "started": pl.any_horizontal(*ended.values()).sum(),
-        "skipped": (pl.col("outcome") == "skipped").sum(),
+        "finished": finished.sum(),
+        "diverged": diverged.sum(),
+        "exceptions": (outcome == "exception").sum(),
+        "started": outcome.is_in(["finished", "diverged", "exception"]).sum(),
+        "skipped": (outcome == "skipped").sum(),
         "planned_trials": pl.len(),
         "total_steps": pl.col("begun").sum(),
-        "not_learned": (pl.col("final_loss") >= pl.col("first_loss")).filter(finished).sum(),
     }
     return trials.group_by(by, maintain_order=True).agg(
         *(pl.first(name) for name in ("cell", "method", "decomposes", "parameters", "iterations",
                                       *PLACE, *SHARED)),
         *(count.cast(pl.Int64).alias(name) for name, count in counts.items()),
         pl.col("id").alias("ids"),
-        pl.col("id").filter(ended["diverged"]).alias("lost"),
+        pl.col("id").filter(diverged).alias("lost"),
         pl.col("steps_planned").max(),
-        broke.min().alias("first_failure"),
-        broke.max().alias("last_failure"),
         pl.col("test_error").filter(finished).drop_nulls().alias("errors"),
         pl.col("at_chance").filter(finished).drop_nulls().alias("guesses"),
         pl.col("final_loss").filter(finished).mean(),
@@ -164,35 +161,20 @@ def cells_of(trials: pl.DataFrame, by: Sequence[str] = ("contestant", "condition
 
 
 def places(cells: pl.DataFrame, among: pl.DataFrame) -> str:
-    """Where some cells are among others, with its preposition; "" if that is everywhere.
+    """Where some cells are among others, such as "d = 64"; "" if that is everywhere.
 
     Their values on each axis, if these make a grid; their number and what they share, if not.
     """
     conditions, all_of = values_of(cells, "condition"), values_of(among, "condition")
     axes = varied(among.filter("decomposes"), (*PLACE, *SHARED))
     own = {axis: values_of(cells, axis) for axis in axes if values_of(cells, axis)}
-    if len(all_of) < 2 or not own:
+    if len(conditions) == len(all_of) or not own:
         return ""
     if math.prod(map(len, own.values())) == len(conditions):
-        return f"at {setting(cells, [*own])}"
-    if len(conditions) <= FEW:
-        return f"at {' / '.join(conditions)}"
+        return setting(cells, [*own])
     shared = [axis for axis in own if len(own[axis]) < len(values_of(among, axis))]
     only = f", all with {setting(cells, shared)}" if shared else ""
-    return f"in {len(conditions)} of {len(all_of)} conditions{only}"
-
-
-def against(cells: pl.DataFrame, reference: str) -> dict[str, Decision]:
-    """Each contestant's share of finished trials less the reference's, condition by condition."""
-    found = {}
-    for name in values_of(cells.filter("decomposes"), "contestant"):
-        strata = [
-            ((one["finished"], one["started"]), (one["finished_right"], one["started_right"]))
-            for one in pairs(cells, name, reference).iter_rows(named=True)
-        ]
-        if name != reference:
-            found[name] = share_difference(strata) if strata else None
-    return dict(zip(found, decide([*found.values()]), strict=True))
+    return f"{len(conditions)} of {len(all_of)} conditions{only}"
 
 
 def pairs(cells: pl.DataFrame, one: str, other: str) -> pl.DataFrame:
@@ -200,3 +182,61 @@ def pairs(cells: pl.DataFrame, one: str, other: str) -> pl.DataFrame:
     return cells.filter(contestant=one).join(
         cells.filter(contestant=other), on="condition", maintain_order="left"
     )
+
+
+# What is shown. A random seed gives every method the same initial weights and the same order of the
+# data, so that trials are paired by it.
+
+
+def against(trials: pl.DataFrame, reference: str) -> dict[str, Decision]:
+    """By contestant: whether it finishes more or fewer trials than the reference.
+
+    The exact sign test over random seeds (McNemar's test, where there is one condition). The trials
+    of a seed in several conditions are no independent ones: they are added up.
+    """
+    known = trials.filter(pl.col("outcome").is_in(["finished", "diverged", "exception"]))
+    known = known.select(
+        "contestant", "condition", "seed", finished=(pl.col("outcome") == "finished").cast(int)
+    )
+    theirs = known.filter(contestant=reference).drop("contestant")
+    ours = known.filter(pl.col("contestant") != reference)
+    gains = (
+        ours.join(theirs, on=["condition", "seed"], maintain_order="left")
+        .group_by("contestant", "seed", maintain_order=True)
+        .agg(gain=(pl.col("finished") - pl.col("finished_right")).mean())
+    )
+    found = {}
+    for (name,), own in gains.group_by("contestant", maintain_order=True):
+        gain = own["gain"].to_numpy()
+        p = discordant(int((gain < 0).sum()), int((gain > 0).sum()))
+        found[str(name)] = Interval(float(gain.mean()), p=p, least_p=discordant(len(gain), 0))
+    return dict(zip(found, decide([*found.values()]), strict=True))
+
+
+def error_differences(trials: pl.DataFrame) -> list[tuple[str, str, int, Decision]]:
+    """Test errors of each cell less those of the reference in its condition.
+
+    Cell, what it is compared with, the number of pairs, and what Student's t test of the paired
+    differences shows. The reference itself is compared with batch normalisation. Cells with a
+    network at chance are left out, and so are those of fewer than `TESTABLE` pairs.
+    """
+    sound = trials.filter(pl.col("outcome") == "finished", pl.col("test_error").is_not_null())
+    sound = sound.filter(~pl.col("at_chance").fill_null(value=False).any().over("cell"))
+    own, of_paper = sound.filter("decomposes"), pl.col("contestant") == REFERENCE
+    beside = (
+        own.filter(~of_paper).join(
+            own.filter(of_paper), on=["condition", "seed"], maintain_order="left"),
+        own.filter(of_paper).join(
+            sound.filter(layer="bn"), on=["model", "seed"], maintain_order="left"),
+    )  # fmt: skip
+    columns = ("cell", "contestant_right", "test_error", "test_error_right")
+    both = pl.concat([pairs.select(columns) for pairs in beside])
+    grouped = both.group_by("cell", "contestant_right", maintain_order=True).agg(
+        difference=(pl.col("test_error") - pl.col("test_error_right")).round(9)  # equal ones are
+    )
+    rows = grouped.filter(pl.col("difference").list.len() >= TESTABLE).rows()
+    decisions = decide([paired(np.array(differences)) for *_, differences in rows])
+    return [
+        (cell, other, len(differences), decision)
+        for (cell, other, differences), decision in zip(rows, decisions, strict=True)
+    ]

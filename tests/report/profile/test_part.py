@@ -14,6 +14,7 @@ import pytest
 
 from eigbench.kinds.profile import ProfileCase
 from eigbench.report.chapters import profile
+from eigbench.report.chapters.run import chapters
 from eigbench.report.frame import Frames
 from eigbench.report.render import Part
 from eigbench.runs.record import Record, decode, number
@@ -85,15 +86,16 @@ def test_the_head_says_what_each_method_costs(run: Run) -> None:
     part = part_of(run)
     functions, layers, _, measured = part.summary
     assert layers.startswith("ZCA layer and PCA layer (float32; d = 4 to 16; 99 % kept; batch 128")
-    assert "3 workloads): the methods take 1.30 to 4.00 × the time of bn (6 ratios)" in layers
-    assert "Fastest: hybrid in 3 of 3. Slowest: pi in 3 of 3." in layers
+    assert layers.endswith(
+        "3 workloads): fastest hybrid in 3; slowest pi in 3; "
+        "6 of 6 ratios to bn are shown to differ from 1."
+    )
     assert "17 workloads" in functions
-    assert "(46 ratios)" in functions
+    assert "of 46 ratios to torch.linalg.eigh are shown" in functions
     assert "cpu with 1 thread" in measured
     assert "1 of 82 median times, 1 of 55 ratios" in measured
     assert "Of 88 profiles 4 skipped, 2 failed" in measured
     assert cells(part.head, "eigh")[0] == "1.02 (13)"
-    assert "`spectral` has no gradient of eigenvectors" in part.head
     assert len(part.head) < 12_000
     assert "The paper prints 1.27 × for PCA with K = 2" in text_of(part)
 
@@ -132,7 +134,6 @@ def test_a_noisy_median_is_marked_and_stays_in_the_range(run: Run) -> None:
 
     part = part_of(run, change)
     assert cells(part.head, "pi")[0] == "4.00 to ≈12 (11)"
-    assert "1.02 to ≈12 × the time" in part.summary[0]
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -155,8 +156,8 @@ def test_no_difference_is_not_a_difference(run: Run) -> None:
         return msgspec.structs.replace(record, samples=samples)
 
     part = part_of(run, change)
-    assert "no method is shown to differ from bn (6 ratios, " in part.summary[0]
-    assert "Fastest" not in text_of(part)
+    assert "no method is shown to differ from bn (6 ratios)." in part.summary[0]
+    assert "fastest" not in part.head
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -174,6 +175,7 @@ def test_a_profiler_that_failed_is_seen(run: Run) -> None:
     assert not chapter.folded
     assert "RuntimeError: no CUPTI" in chapter.body
     assert "ZCA training step, d = 16" in chapter.body
+    assert chapter.title == "The profiler failed"
     assert "rofiler failed" not in text_of(part_of(run))
 
 
@@ -187,19 +189,21 @@ def test_too_few_rounds_support_nothing(run: Run) -> None:
     part = part_of(run, change)
     assert "82 of 82 median times" in part.summary[-1]
     assert "so few rounds cannot show a difference" in part.summary[0]
-    assert "Fastest" not in text_of(part)
+    assert "fastest" not in part.head
     assert cells(part.head, "hybrid, compiled")[0] == "≈1.0 (1)"
 
 
-@pytest.mark.usefixtures("undrawn")
-def test_failed_skipped_and_planned_cases_have_a_place_and_a_reason(run: Run) -> None:
-    text = text_of(part_of(run))
-    lost = text.split("Cases without a time, or without a trace</summary>")[1]
-    assert cells(lost, "failed")[:3] == ["OutOfMemoryError: 3 GiB were asked for", "2", "pi"]
-    assert cells(lost, "skipped")[:2] == ["the method does not take float16", "4"]
+def test_failed_skipped_and_planned_cases_are_counted_and_have_their_reasons(run: Run) -> None:
     few = part_of(run, lambda one: one if run.records.index(one) < 11 else None)
     assert "Of 88 profiles 77 not measured yet" in few.summary[-1]
-    assert cells(text_of(few), "planned")[1] == "77"
+    exceptions, skipped, *_ = chapters(Frames(run, Path()))
+    assert exceptions.title == "Exceptions (2)"
+    assert not exceptions.folded
+    assert cells(exceptions.body, "OutOfMemoryError: 3 GiB were asked for")[:2] == ["pi", "2"]
+    assert skipped.title == "Skipped cases (4)"
+    assert cells(skipped.body, "the method does not take float16")[:2] == [
+        "torch.linalg.eigh, eigh, hybrid, pi", "4",
+    ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -260,9 +264,7 @@ def test_what_was_not_measured_is_not_said(run: Run) -> None:
 def test_nothing_measured(run: Run) -> None:
     part = part_of(run, lambda one: msgspec.structs.replace(
         one, status="failed", reason="RuntimeError: none", samples={}, labels={}))  # fmt: skip
-    assert part.summary == ["Of 88 profiles 88 failed. Reasons: "
-                            "Cases without a time, or without a trace."]  # fmt: skip
-    assert "RuntimeError: none" in text_of(part)
+    assert part.summary == ["Of 88 profiles 88 failed: see Exceptions and Skipped cases."]
 
 
 @pytest.mark.usefixtures("undrawn")
