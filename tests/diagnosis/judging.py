@@ -218,12 +218,12 @@ def _function(question: Question, values: Sequence[Any], target: Target) -> Func
         f = [mp.cos(a * x / s + b) for x in values]
         return Function(f, lambda _, x: -mp.sin(a * x / s + b) * a / s, [0] * n, width=s / a)
     if question.svd:  # of low rank
-        k = target.kept or question.chosen
+        k = question.chosen if question.use == "yours" else target.kept
         inside = [i < k or i >= n - k or k == small for i in range(n)]
         f = [x if one else 0 for x, one in zip(values, inside, strict=True)]
         return Function(f, lambda i, _: int(inside[i]), inside)
-    chosen = target.chosen or range(n - question.chosen, n)
-    inside = [i in chosen for i in range(n)]
+    mine = range(n - question.chosen, n)
+    inside = [i in (mine if question.use == "yours" else target.chosen) for i in range(n)]
     return Function([int(one) for one in inside], lambda *_: 0, inside)
 
 

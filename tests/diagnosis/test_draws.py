@@ -189,6 +189,12 @@ def test_bad_advice_is_judged_so() -> None:
     assert judged(wrong_vector, [replace(naive(wrong_vector), chosen=(1,))]).outcome == "wrong"
 
 
+def test_a_loss_of_ones_own_is_not_chosen_by_the_advice() -> None:
+    (question, _) = of_use("yours", "subspace")
+    for chosen in ((0,), (0, 1)):
+        assert judged(question, [replace(naive(question), chosen=chosen)]).outcome == "right"
+
+
 def test_what_has_no_derivative_should_be_refused() -> None:
     question = replace(tied("leading-vector", "leading-vector"), W=np.ones((3, 1)))
     assert judged(question, [naive(question)]).outcome == "promised"
