@@ -430,7 +430,9 @@ def _finished(run: str, method: str, **wanted: str) -> str:
 
 def test_trials_are_counted_as_the_records_have_them() -> None:
     bare = {"epsilon": "0.0001", "truncation": "none"}
-    assert _finished("train-stress", "pi", **bare) == "0 of 9"
+    assert _finished("train-stress", "pi", **bare) == "2 of 9"
+    assert _finished("train-stress", "pi", d="16", **bare) == "2 of 3"
+    assert _finished("paper-table2", "pi-released") == "15 of 15"
     assert _finished("train-released", "pi-released") == "9 of 9"
     assert _finished("train-stress", "svd", **bare) == "6 of 9"
     for method in ("hybrid", "spectral"):
@@ -443,15 +445,16 @@ def test_trials_are_counted_as_the_records_have_them() -> None:
             small = {"epsilon": "1e-06", "truncation": "none"}
             assert _finished("train-stress", method, d=d, **small) == "0 of 3"
     assert _finished("paper-table2", "svd", d="64") == "0 of 3"
-    assert _finished("paper-table2", "svd") == "12 of 15"
+    assert _finished("paper-table2", "svd", d="32") == "2 of 3"
+    assert _finished("paper-table2", "svd") == "11 of 15"
     assert _finished("paper-table2", "pi") == "15 of 15"
     assert _finished("paper-table5", "svd") == "1 of 3"
     for method in ("newton-schulz", "mpa-lyapunov", "mtp-lyapunov", "cholesky"):
         assert _finished("train-field", method) == "6 of 6"
     assert _finished("train-field", "svd-newton") == "3 of 6"
     for page, said in {
-        "README.md": ("0 of 9", "6 of 9", "9 of 9", "0 of 6", "30 of 36"),
-        "docs/paper-claims.md": ("0 of 3", "12 of 12", "15 of 15", "0 of 9", "30 of 36", "1 of 3"),
+        "README.md": ("2 of 3", "6 of 9", "9 of 9", "0 of 6", "30 of 36"),
+        "docs/paper-claims.md": ("0 of 3", "9 of 9", "15 of 15", "0 of 6", "30 of 36", "1 of 3"),
         "docs/which-one.md": ("6 of 6", "3 of 6"),
     }.items():
         for words in said:
@@ -470,6 +473,7 @@ def test_ranks_are_those_of_the_records() -> None:
     text = _text("docs/paper-claims.md")
     for method in ("pi", "hybrid"):
         assert f"{mean['paper-table2', method, '64']:.1f}" in text
+    assert f"{mean['paper-table2', 'pi-released', '64']:.1f} of 64 pairs" in text
     assert f"{mean['train-released', 'pi-released', '64']:.1f} of 64 pairs" in text
     at_99 = [value for (run, *_), value in mean.items() if run == "paper-table5"]
     assert f"{min(at_99):.1f} to {max(at_99):.1f} in the mean" in text

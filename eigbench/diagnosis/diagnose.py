@@ -15,7 +15,6 @@ from eigbench.diagnosis import page
 from eigbench.diagnosis.calls import unobserved
 from eigbench.diagnosis.census import Say, census_of
 from eigbench.diagnosis.findings import (
-    FAILED,
     Evidence,
     MatrixFinding,
     Severity,
@@ -24,7 +23,7 @@ from eigbench.diagnosis.findings import (
 from eigbench.diagnosis.matrices import given_matrices
 from eigbench.diagnosis.page import number
 from eigbench.diagnosis.picture import spectra
-from eigbench.diagnosis.questions import USES, YOURS
+from eigbench.diagnosis.questions import TORCH, USES, YOURS
 from eigbench.diagnosis.spectrum import Spectrum, spectrum_of
 from eigbench.diagnosis.trials import (
     PRECISIONS,
@@ -57,7 +56,7 @@ class Recommendation:
     """Of eigbench, or "eigh" for torch's own functions; empty if there is nothing to recommend."""
     precision: str
     why: str
-    """Markdown: how far off it is, on what it was measured; or why there is nothing."""
+    """Markdown: how far off it is; or why there is nothing."""
     code: str = ""
     """Lines to paste, of the names M, torch and eigbench. They were executed on these matrices."""
     result: str = ""
@@ -68,6 +67,8 @@ class Recommendation:
     """What the lines add to the diagonal."""
     kept: int = 0
     """How many leading pairs the lines keep; 0 for all."""
+    error: float = np.nan
+    """The largest relative error of their gradients on what they were executed on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +142,9 @@ class Diagnosis:
             source=self.source,
             findings=self.findings,
             marks=MARKS,
-            advice=_grouped(self.recommendations),
+            advice=_grouped(self.recommendations, self.findings),
+            where=_where(self.measured),
+            copies=any(one.copies for one in self.measured),
             spectrum=_facts_table(self.facts),
             total=len(self.evidence.matrices),
             measured=[page.code(one.label) for one in self.facts],
@@ -201,27 +204,26 @@ def _recommended(use: str, evidence: Evidence) -> Recommendation:
     answers = [a for one in evidence.measured for a in one.answers if a.question.use == use]
     measured = [one for one in evidence.measured for a in one.answers if a.question.use == use]
     question, precision = answers[0].question, measured[0].spectrum.precision
-    refused = next((a.question.reason for a in answers if a.question.reason), "")
-    if refused:
-        return Recommendation(use, "", precision, refused, chosen=question.chosen)
+    for one, answer in zip(measured, answers, strict=True):
+        if answer.question.reason:
+            label = f"{page.code(one.spectrum.label)}: " if len(evidence.matrices) > 1 else ""
+            why = f"{label}{answer.question.reason}"
+            return Recommendation(use, "", precision, why, chosen=answer.question.chosen)
     chosen = max(answers, key=_caution)
     question, best = chosen.question, chosen.best
-    where = page.code(measured[0].spectrum.label) if use == YOURS else _where(measured)
     if best is None or any(one.best is None for one in answers):
         most = max((trial.right for trial in answers[0].trials), default=0)
-        why = page.render("answers", "none_right", where=where, most=most)
+        why = page.render("answers", "none_right", where=_where(measured), most=most)
         return Recommendation(use, "", precision, why, chosen=question.chosen)
-    why = page.render(
-        "answers",
-        "why",
-        best=best,
-        torch=chosen.torch,
-        where=where,
-        failed=FAILED,
-        wrong_kind=GradientOutcome.WRONG,
-        note="",
-    )
     cure = best.cure
+    # The lines of one matrix may not be those that were executed on another.
+    same = [[t for t in answer.trials if t.cure.code == cure.code] for answer in answers]
+    on = [one for one, trials in zip(measured, same, strict=True) if trials]
+    error = max(trials[0].largest_error for trials in same if trials)
+    where = _where(on, copies=use != YOURS)
+    if where == _where(evidence.measured):
+        where = ""
+    why = page.render("answers", "why", error=error, precision=cure.precision, where=where)
     return Recommendation(
         use,
         cure.method,
@@ -232,6 +234,7 @@ def _recommended(use: str, evidence: Evidence) -> Recommendation:
         question.chosen,
         cure.regularised,
         cure.kept,
+        error,
     )
 
 
@@ -241,27 +244,67 @@ def _caution(answer: Answer) -> int:
     return len(codes) if answer.best is None else codes.index(answer.best.cure.code)
 
 
-def _where(measured: Sequence[MatrixMeasurement]) -> str:
+def _where(measured: Sequence[MatrixMeasurement], *, copies: bool = True) -> str:
     """On how many matrices something was measured, in words."""
     labels = [page.code(one.spectrum.label) for one in measured]
-    copies = sum(one.copies for one in measured)
-    named = both(labels) if len(labels) <= 2 else f"{len(labels)} matrices"
-    return f"{named} and {copies} copies" if copies else named
+    count = sum(one.copies for one in measured) if copies else 0
+    named = labels if len(labels) <= 2 else [f"{len(labels)} matrices"]
+    return both([*named, f"{count} copies"]) if count else both(named)
 
 
-def _grouped(advice: Sequence[Recommendation]) -> list[tuple[str, Recommendation]]:
-    """What each advice is for, in words; those that have the same reason are one.
+@dataclass(frozen=True)
+class _Advice:
+    """What the page says of some uses at once: their lines, or why there are none."""
 
-    Without M^(1/2) where M^(−1/2) has the same answer.
+    title: str
+    why: str
+    code: str
+    torch: bool
+    above: bool
+    """Whether a finding shows these lines."""
+
+
+_VECTORS = {
+    "leading-vector": "largest",
+    "smallest-vector": "smallest",
+    "second-smallest-vector": "second smallest",
+}
+
+
+def _grouped(advice: Sequence[Recommendation], findings: Sequence[MatrixFinding]) -> list[_Advice]:
+    """What to say of each use, without the reasons that a finding gives; lines come first."""
+    said = "\n".join(one.text for one in findings)
+    groups: dict[str, list[Recommendation]] = {}
+    for one in sorted(advice, key=lambda one: not one.code):
+        if one.code or one.why not in said:
+            groups.setdefault(_shared(one), []).append(one)
+    return [_advice(group, said) for group in groups.values()]
+
+
+def _shared(one: Recommendation) -> str:
+    """What uses have in common that are answered at once: a reason, or lines.
+
+    M^(1/2) has the lines of M^(−1/2) but for a name; vectors of torch have one call.
     """
-    shown: dict[str, tuple[list[str], Recommendation]] = {}
-    for one in advice:
-        key = one.code or one.why
-        if one.use == "square-root" and one.method:
-            first = next(a for a in advice if a.use == "inverse-square-root")
-            key = first.code if first.precision == one.precision else key
-        shown.setdefault(key, ([], one))[0].append(USES[one.use])
-    return [(both(uses), one) for uses, one in shown.values()]
+    if not one.code or one.use == YOURS:
+        return one.why
+    if one.use == "square-root":
+        return one.code.replace(one.use, "inverse-square-root")
+    return one.code.rpartition("\n")[0] if one.use in _VECTORS else one.code
+
+
+def _advice(group: Sequence[Recommendation], said: str) -> _Advice:
+    uses = [one.use for one in group]
+    vectors = [_VECTORS[use] for use in uses if use in _VECTORS]
+    named = [USES[use] for use in uses if not (use in _VECTORS and vectors[1:])]
+    if vectors[1:]:
+        named.append(f"the eigenvectors of the {both(vectors)} eigenvalue")
+    first, code = group[0], group[0].code
+    if code and vectors[1:]:
+        lasts = [f"{one.code.splitlines()[-1]}  # {_VECTORS[one.use]}" for one in group]
+        code = "\n".join([code.rpartition("\n")[0], *lasts])
+    why = first.why if not code else max(group, key=lambda one: one.error).why
+    return _Advice(both(named), why, code, first.method == TORCH, bool(code) and code in said)
 
 
 def _narrowest(one: Spectrum) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from eigbench.data.matrices import SYMMETRY_TOLERANCE
 from eigbench.diagnosis import page
 from eigbench.diagnosis.census import FLOAT32, NAMED, Census, Group
-from eigbench.diagnosis.matrices import Matrices, Numbers
+from eigbench.diagnosis.matrices import FUNCTION, Matrices, Numbers
 from eigbench.diagnosis.questions import TORCH, YOURS
 from eigbench.diagnosis.sees import EXISTS, NO_DERIVATIVE
 from eigbench.diagnosis.spectrum import Spectrum, granularity, spectrum_of, unit
@@ -120,7 +120,8 @@ def _upstream(evidence: Evidence) -> Iterator[MatrixFinding]:
             broken = ~np.isfinite(gradient).reshape(count, -1).all(axis=1)
             if broken.any():
                 label = stack.label(int(broken.argmax()))
-                yield finding("upstream_not_finite", label=label, bad=[f"∂L/∂{name}"])
+                shown = "f(M)" if name == FUNCTION else name
+                yield finding("upstream_not_finite", label=label, name=shown)
                 return
         if not any(np.any(gradient) for gradient in stack.gradients.values()):
             yield finding("upstream_zero", label=stack.label(0))
@@ -263,13 +264,14 @@ def _torch(evidence: Evidence) -> Iterator[MatrixFinding]:
         if not some:
             continue
         worst = some[0]
-        failed = [a for a in _torch_answers(worst) if _bad(a)]
+        answers = [a for a in _torch_answers(worst) if _bad(a)] or _torch_answers(worst)
         yield finding(
             kind,
             labels=", ".join(page.code(one.spectrum.label) for one in some),
             spectrum=worst.spectrum,
             partly=len(evidence.matrices) > len(evidence.measured),
-            answers=failed or _torch_answers(worst),
+            answers=answers,
+            nouns=[USES_SHORT[one.question.use] for one in answers],
             matrices=worst.copies + 1,
             precision=worst.spectrum.precision,
             function="svd" if worst.spectrum.svd else TORCH,

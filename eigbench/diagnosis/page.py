@@ -54,7 +54,7 @@ def code(name: str) -> str:
 
 def plain(text: str) -> str:
     """A text as it is, in one line, what has a meaning inside a line of Markdown escaped."""
-    return re.sub("([&#])", r"\\\1", escape(one_line(text)))
+    return escape(one_line(text)).replace("#", r"\#")
 
 
 def first_line(error: BaseException) -> str:

@@ -42,7 +42,7 @@ EXPONENT = 80.0
 """exp of a larger number does not fit into float32."""
 
 USES = {
-    "inverse-square-root": "the inverse square root M^(−1/2), which whitens",
+    "inverse-square-root": "the inverse square root M^(−1/2) (whitening)",
     "square-root": "the square root M^(1/2)",
     "negative-subspace": "the projector on the eigenvectors with negative eigenvalues",
     "function": "another function of M, here exp(M)",
@@ -377,7 +377,9 @@ def _leading_triple(spectrum: Spectrum) -> Question:
 def _yours(spectrum: Spectrum, seen: LossView) -> Question:
     """The user's own loss: the call that gives the gradient that it has."""
     if seen.kind not in EXISTS or seen.gradient is None:
-        return Question(YOURS, seen.indices, reason=_because(f"seen_{seen.kind}", seen=seen))
+        return Question(
+            YOURS, seen.indices, reason=_because(f"seen_{seen.kind}", seen=seen, spectrum=spectrum)
+        )
     casts = list(_casts(spectrum))
     if spectrum.svd:
         cures = _of_triples(spectrum, seen, casts)

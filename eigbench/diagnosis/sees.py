@@ -9,7 +9,7 @@ function of M the derivative of that function. An svd has the same frame twice (
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -95,25 +95,36 @@ def given_outputs(spectrum: Spectrum) -> dict[str, Numbers]:
     }
 
 
-def turn(own: Numbers, other: Numbers, clusters: tuple[range, ...]) -> Numbers:
+def turns(
+    own: Sequence[Numbers], other: Sequence[Numbers], spectrum: Spectrum
+) -> tuple[Numbers, ...]:
     """How other vectors `(n, k)` of the same matrix are turned inside clusters: `(k, k)`, unitary.
 
-    `own @ turn` are the own vectors in the signs, phases and bases of the other ones.
+    `own @ turn` are the own vectors in the signs, phases and bases of the other ones. Left and
+    right singular vectors turn together, but for those of zero singular values.
     """
-    turned = np.zeros((own.shape[1], own.shape[1]), dtype=own.dtype)
-    for cluster in clusters:
-        left, _, right = np.linalg.svd(own[:, cluster].conj().T @ other[:, cluster])
-        turned[np.ix_(cluster, cluster)] = left @ right
+    turned = tuple(np.zeros((spectrum.size, spectrum.size), dtype=one.dtype) for one in own)
+    for cluster in spectrum.clusters:
+        products = [a[:, cluster].conj().T @ b[:, cluster] for a, b in zip(own, other, strict=True)]
+        if not (spectrum.svd and cluster.start < spectrum.zeros):
+            products = [np.sum(products, axis=0)] * len(products)
+        for block, product in zip(turned, products, strict=True):
+            left, _, right = np.linalg.svd(product)
+            block[np.ix_(cluster, cluster)] = left @ right
     return turned
 
 
-def transported(given: Numbers, gradient: Numbers, new: Numbers, turned: Numbers) -> Numbers:
+def transported(
+    given: Numbers, gradient: Numbers, new: Numbers, turned: Numbers, null: int
+) -> Numbers:
     """The gradient `(n, k)` by new vectors, from that by the given ones that it belongs to.
 
     Vectors of a narrow gap differ by a rotation that is rounding. `Vᴴ ∂L/∂V` is what the loss
-    says in the basis that it was given, and so it is that which is kept.
+    says in the basis that it was given, and so it is that which is kept; but for the first `null`
+    vectors, of which any others are as good.
     """
     A = given.conj().T @ gradient
+    A[:null] = 0
     beyond = gradient - given @ A
     moved: Numbers = new @ (turned.conj().T @ A @ turned) + beyond @ turned
     return moved
@@ -131,7 +142,8 @@ def _eigh(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
     if "eigenvectors" not in gradients:
         return _of_values(spectrum, by_values)
     given = given_outputs(spectrum)["eigenvectors"]
-    V = spectrum.vectors @ turn(spectrum.vectors, given, spectrum.clusters)
+    (turned,) = turns([spectrum.vectors], [given], spectrum)
+    V = spectrum.vectors @ turned
     A = given.conj().T @ gradients["eigenvectors"]
     found = _channel(spectrum, A, by_values)
     if isinstance(found, LossView):
@@ -277,8 +289,10 @@ def _svd(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
     left = given["left"][:, :k][:, ::-1]
     right = given["right"].conj().T[:, :k][:, ::-1]
     U, V = spectrum.vectors, spectrum.right
-    turned = turn(np.vstack([U, V]), np.vstack([left, right]), spectrum.clusters)
-    U, V = U @ turned, V @ turned
+    turned = turns([U, V], [left, right], spectrum)
+    U, V = U @ turned[0], V @ turned[1]
+    # Any vectors of the null space are as good as others: those that the gradients belong to.
+    U[:, :zeros], V[:, :zeros] = left[:, :zeros], right[:, :zeros]
     by_left, by_right = (np.zeros_like(one) for one in (U, V))
     if "left" in gradients:
         by_left = gradients["left"][:, :k][:, ::-1]

@@ -20,7 +20,7 @@ from torch import Tensor
 from eigbench.diagnosis.matrices import FUNCTION, OUTPUTS, GivenMatrix, Numbers
 from eigbench.diagnosis.page import first_line
 from eigbench.diagnosis.questions import YOURS, Cure, Question, questions_of
-from eigbench.diagnosis.sees import LossView, given_outputs, transported, turn, view
+from eigbench.diagnosis.sees import LossView, given_outputs, transported, turns, view
 from eigbench.diagnosis.spectrum import Spectrum, hermitian_part
 from eigbench.diagnosis.truth import (
     Pairs,
@@ -324,12 +324,11 @@ def _own_gradients(spectrum: Spectrum, computed: dict[str, Numbers]) -> dict[str
         columns = values[name] if name == "left" else values[name].conj().T
         return columns[:, : spectrum.size][:, ::-1]
 
-    own, new = (np.vstack([ascending(one, name) for name in vectors]) for one in (given, computed))
-    turned = turn(own, new, spectrum.clusters)
-    for name in vectors:
+    own, new = ([ascending(one, name) for name in vectors] for one in (given, computed))
+    for name, turned in zip(vectors, turns(own, new, spectrum), strict=True):
         if name in gradients:
             before, by, now = (ascending(one, name) for one in (given, gradients, computed))
-            moved = transported(before, by, now, turned)
+            moved = transported(before, by, now, turned, spectrum.zeros if spectrum.svd else 0)
             if spectrum.svd:
                 moved = moved[:, ::-1] if name == "left" else moved[:, ::-1].conj().T
             gradients[name] = moved

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import msgspec
 
@@ -44,6 +44,9 @@ Measure = Callable[[Any], "Measurement"]
 
 class CaseBase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One frozen point of a suite's grid, with an id that depends on nothing but its content."""
+
+    always_finite: ClassVar[bool] = False
+    """Whether a whole record holds no NaN and no infinity."""
 
     @property
     def id(self) -> str:

@@ -20,6 +20,8 @@ class SeriesCase(CaseBase, tag="series", tag_field="kind", frozen=True, kw_only=
     threshold: float
     dtype: str
 
+    always_finite = True
+
     def counts(self, lengths: Mapping[str, int]) -> Counts:  # noqa: ARG002
         """The powers and the sums of the paper."""
         yield ("least_terms",), {1}

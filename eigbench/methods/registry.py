@@ -131,7 +131,8 @@ def fingerprint(name: str) -> str:
         return _registered[name].sha256
     if name in _BUILT_IN or name not in _entries():
         return ""
-    package, file = _entries()[name].dist, sys.modules[get(name).__module__].__file__
+    package = _entries()[name].dist
+    file = getattr(sys.modules[get(name).__module__], "__file__", None)
     program = Path(file).read_bytes() if file else b""
     return hashlib.sha256((package.version if package else "").encode() + program).hexdigest()
 

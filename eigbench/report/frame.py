@@ -22,7 +22,7 @@ from eigbench.kinds.invariance import InvarianceCase
 from eigbench.kinds.path import PathCase
 from eigbench.kinds.profile import ProfileCase
 from eigbench.kinds.series import SeriesCase
-from eigbench.kinds.stability import StabilityCase
+from eigbench.kinds.stability import STABILITY_METRICS, StabilityCase
 from eigbench.kinds.train import TrainCase
 from eigbench.report import situations
 from eigbench.runs.record import SCHEMA, Record
@@ -42,6 +42,10 @@ STEP_COLUMNS = {"id": pl.String, "row": pl.Int64, **dict.fromkeys(STEP_SERIES, p
 ONCE = ("test_error", "steps_planned", "epoch_steps")
 """What they use of the samples that it records once or by epoch; of the latter the first."""
 TRIAL_COLUMNS = {"outcome": pl.String, "cause": pl.String, **dict.fromkeys(ONCE, pl.Float64)}
+
+PAIR_METRICS = ("forward_residual", "orthogonality_error", "eigenvalue_error",
+                "eigenvalues_below_epsilon", "smallest_relative_gap")  # fmt: skip
+"""What the stability cases of methods with eigenpairs have besides."""
 
 C = TypeVar("C")
 
@@ -100,6 +104,9 @@ class Frames:
         return frame if frame.is_empty() else frame.filter(pl.col("contestant") == pl.col("method"))
 
     def _judged(self, frame: pl.DataFrame) -> pl.DataFrame:
+        # Where every case failed no record has them.
+        known = (*STABILITY_METRICS, *PAIR_METRICS)
+        frame = frame.with_columns(metric(frame, name).alias(name) for name in known)
         error = metric(frame, "gradient_error").fill_nan(None).fill_null(float("inf"))
         finite = (metric(frame, "gradient_finite") == 1).fill_null(value=False)
         K = pl.col("iterations")

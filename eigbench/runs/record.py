@@ -168,6 +168,9 @@ def _defect(record: Record) -> str:
     lengths |= {f":{name}": len(words) for name, words in record.labels.items()}
     if record.status != "measured":
         return f"it {record.status}, and has values" if lengths else ""
+    words = (isinstance(value, str) for values in record.samples.values() for value in values)
+    if record.case.always_finite and any(words):
+        return f"a value of a {record.case.kind} that is not finite"
     for names, allowed in record.case.counts(lengths):
         for name in names:
             if name not in lengths:

@@ -199,7 +199,7 @@ def test_cancellation_is_told_from_a_wrong_sign(mean: float) -> None:
     x = torch.randn(100, 5, generator=torch.Generator().manual_seed(0)) + mean
     found = eigbench.diagnose(x.T @ x / 100 - torch.outer(x.mean(0), x.mean(0)))
     assert found.findings[0].kind == "cancellation"
-    assert "Centre first" in found.findings[0].text
+    assert "Subtract the mean" in found.findings[0].text
     centred = eigbench.diagnose(covariance(100, 5, seed=0, mean=mean))
     assert "cancellation" not in kinds(centred)
 

@@ -26,7 +26,7 @@ def test_the_identity_is_nan_and_spectral_is_advised() -> None:
     found = eigbench.diagnose(torch.eye(4))
     assert found.findings[0].severity is Severity.FAILS
     assert "NaN" in found.verdict
-    assert "λ[0] and λ[1] are equal" in " ".join(found.findings[0].text.split())
+    assert "λ[0] to λ[3] are equal" in " ".join(found.findings[0].text.split())
     assert "matrix_function" in found.findings[0].text
     assert advised(found, "inverse-square-root") == "spectral"
     assert advised(found, "leading-vector") == advised(found, "smallest-vector") == ""
@@ -89,6 +89,22 @@ def test_advice_for_a_batch_is_right_on_every_measured_matrix() -> None:
     found = eigbench.diagnose(batch)
     assert advised(found, "leading-vector") == ""  # the identity has none
     assert advised(found, "inverse-square-root") == "spectral"
+
+
+def test_an_error_is_the_largest_on_all_that_the_lines_were_executed_on() -> None:
+    found = eigbench.diagnose(np.stack([with_spectrum(1, 2, 3), with_spectrum(1, 2, 2.001)]))
+    one = next(one for one in found.recommendations if one.use == "leading-vector")
+    trials = [a for m in found.measured for a in m.answer(one.use).trials if a.always_right]
+    errors = [trial.largest_error for trial in trials if trial.cure.code == one.code]
+    assert len(set(errors)) == 2
+    assert one.error == max(errors)
+
+
+def test_a_reason_or_lines_that_a_finding_shows_are_not_repeated() -> None:
+    found = eigbench.diagnose(np.eye(2), {"eigenvectors": np.arange(4.0).reshape(2, 2)})
+    assert found.findings[0].kind == "no_derivative"
+    assert str(found).count("Your loss depends on that choice") == 1
+    assert str(eigbench.diagnose(np.eye(3))).count('"inverse-square-root"') == 1
 
 
 def test_a_hundred_thousand_matrices_are_looked_at_in_parts() -> None:
@@ -174,7 +190,8 @@ def blocks(template: str) -> set[str]:
 
 
 def test_no_words_belong_to_no_finding() -> None:
-    parts = {"measured", "paste", "rank", "cure_zeros", "own_why", "own_gradient"}
+    parts = {"measured", "paste", "rank", "cure_zeros", "values", "tied", "closest"}
+    parts |= {"own_why", "own_outcome", "own_gradient"}
     assert findings.SEVERITY.keys() == EVERY_KIND.keys() | ELSEWHERE
     assert blocks("findings") == findings.SEVERITY.keys() | parts
 

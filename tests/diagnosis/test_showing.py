@@ -36,6 +36,15 @@ def test_no_line_is_longer_than_the_terminal(found: Diagnosis, width: int) -> No
     assert "\x1b" not in buffer.getvalue()
 
 
+def test_code_from_a_terminal_of_80_columns_can_be_pasted() -> None:
+    zeros = torch.diag(torch.tensor([0.0, 0, 1, 2])).bfloat16()
+    for M in (zeros, torch.diag(torch.tensor([1.0, 1, 2]))[:2].to(torch.float16)):
+        shown = re.findall(r"(?:^ {4}\S.*\n)+", str(eigbench.diagnose(M)), flags=re.MULTILINE)
+        assert len(shown) > 2
+        for block in shown:
+            compile(re.sub(r"^ {4}", "", block, flags=re.MULTILINE), "pasted", "exec")
+
+
 def test_colours_only_where_there_are_any(found: Diagnosis) -> None:
     buffer = io.StringIO()
     show(found.brief(), Console(file=buffer, width=80, force_terminal=True))
@@ -93,7 +102,7 @@ STRANGE = [
 def test_a_name_from_a_file_is_text_everywhere(name: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.pt"
     torch.save({name: torch.eye(2), "other": torch.full((2, 2), torch.nan)}, path)
-    shown = name.replace("\n", " ").replace("\x1b", "")
+    shown = name.replace("\n", " ").replace("\x1b", r"\x1b")
     found = eigbench.diagnose(path)
     assert f"\n{shown} (of" in str(found)
     assert "\x1b" not in str(found)

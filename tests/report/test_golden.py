@@ -137,3 +137,18 @@ def test_a_committed_sample_is_what_its_records_say(tmp_path: Path, name: str) -
         shutil.copy(sample / file, tmp_path)
     write_report(tmp_path)
     assert (tmp_path / "report.md").read_text("utf-8") == (sample / "report.md").read_text("utf-8")
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("status", ["failed", "skipped"])
+def test_a_run_without_a_single_value_has_a_report(run: Path, status: str) -> None:
+    records = run / "records.jsonl"
+    nothing = {"status": status, "reason": "no <luck>", "samples": {}, "labels": {}}
+    lines = [
+        json.dumps({**json.loads(line), **nothing}) for line in records.read_bytes().splitlines()
+    ]
+    records.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_report(run)
+    text = (run / "report.md").read_text("utf-8")
+    assert "no ‹luck›" in text
+    assert "<luck>" not in text

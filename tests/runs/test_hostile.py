@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from eigbench.errors import InputError, RunStopped
-from eigbench.kinds import Case
+from eigbench.kinds import case_of
 from eigbench.kinds.path import PathCase
 from eigbench.kinds.profile import ProfileCase
 from eigbench.kinds.series import SeriesCase
@@ -108,8 +108,7 @@ def test_another_schema_of_the_environment_is_refused(folder: Path) -> None:
 def test_a_record_of_a_method_that_has_no_name_is_refused(folder: Path, name: str) -> None:
     content = json.loads(_lines(folder)[0])
     content["case"]["method"] = name
-    case = msgspec.convert(content["case"], Case)
-    content["id"] = case.id
+    content["id"] = case_of(content["case"]).id
     (folder / "records.jsonl").write_text(json.dumps(content) + "\n")
     assert _refusal(folder).startswith(f"records.jsonl, line 1: no method is called {name!r}")
 

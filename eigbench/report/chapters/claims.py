@@ -213,7 +213,7 @@ def _ratios(frame: pl.DataFrame) -> str:
     if own.is_empty():
         return ""
     each = own.unique(["spectrum", "d", "matrix"], keep="first", maintain_order=True)
-    middles = (pl.col(name).median() for name in
+    middles = (metric(each, name).alias(name).median() for name in
                ("mean_neighbour_ratio", "smallest_relative_gap", "condition_number"))  # fmt: skip
     rows = each.group_by("spectrum", "d").agg(pl.len(), *middles).sort("spectrum", "d")
     body = [[spectrum, str(d), str(n), *map(scientific, numbers)]
