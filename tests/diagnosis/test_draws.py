@@ -236,7 +236,7 @@ def test_the_committed_summary_is_of_the_committed_records() -> None:
     assert (folder / SUMMARY).read_text("utf-8") == summary(records) + "\n"
 
 
-DRAWS = 80
+DRAWS = 130
 """What a minute allows."""
 
 
