@@ -471,9 +471,40 @@ def _of_triples(
         call, result = "s = torch.linalg.svdvals({M})", "s"
     plain = tuple(Cure(TORCH, p, call.format(M=M), result) for p, M in casts)
     gradients = spectrum.matrix.upstream.gradients
-    if seen.function != "polar" or "left" not in gradients:
+    if seen.function == "polar" and "left" in gradients:
+        (polar,) = [one for one in _singular(spectrum) if one.use == "polar"]
+        outputs = given_outputs(spectrum)
+        weight = gradients["left"][:, : spectrum.size] @ outputs["right"][: spectrum.size]
+        return tuple(replace(cure, weight=weight) for cure in polar.cures) + plain
+    if not seen.vectors or not (spectrum.ties or spectrum.zeros):
         return plain
-    (polar,) = [one for one in _singular(spectrum) if one.use == "polar"]
-    outputs = given_outputs(spectrum)
-    weight = gradients["left"][:, : spectrum.size] @ outputs["right"][: spectrum.size]
-    return tuple(replace(cure, weight=weight) for cure in polar.cures) + plain
+    return (*(_by_triples(spectrum, *cast) for cast in casts), *plain)
+
+
+_BY_TRIPLES = """\
+from eigbench.methods.functions import Projector
+X = {M}
+m, n = X.shape
+above = torch.cat([X.new_zeros(m, m), X], 1)
+D = torch.cat([above, torch.cat([X.mH, X.new_zeros(n, n)], 1)])
+U, s, Vh = torch.linalg.svd(X, full_matrices=False)
+U, Vh, index = U.detach().clone(), Vh.detach().clone(), torch.arange(m + n)
+for a, b in {clusters}:  # triples a to b - 1 go together
+    chosen = (index >= m + n - b) & (index < m + n - a)
+    P, V = eigbench.matrix_function(D, Projector(chosen)), Vh[a:b].mH.clone()
+    U[:, a:b], Vh[a:b] = 2 * P[:m, m:] @ V, (2 * P[m:, m:] @ V).mH
+"""
+
+
+def _by_triples(spectrum: Spectrum, precision: str, M: str) -> Cure:
+    """Singular vectors with the gradient of a loss that depends on no basis inside a tie."""
+    gradients, k = spectrum.matrix.upstream.gradients, spectrum.size
+    sizes = np.zeros(k)
+    if "left" in gradients:
+        sizes = np.maximum(sizes, np.abs(gradients["left"][:, :k]).max(axis=0))
+    if "right" in gradients:
+        sizes = np.maximum(sizes, np.abs(gradients["right"][:k]).max(axis=1))
+    seen = [one for one in spectrum.clusters if sizes[k - one.stop : k - one.start].max() > 0]
+    clusters = [(k - one.stop, k - one.start) for one in reversed(seen)]
+    code = _BY_TRIPLES.format(M=M, clusters=clusters).rstrip()
+    return Cure("spectral", precision, code, "U, s, Vh")

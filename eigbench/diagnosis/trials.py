@@ -300,7 +300,10 @@ def _own_loss(cure: Cure, bench: _Bench, M: Tensor) -> tuple[Tensor, ...]:
     if len(results) == 1:
         names = (names[1] if bench.spectrum.svd else names[0],)
     computed = {name: _wide(one) for name, one in zip(names, results, strict=True)}
-    gradients = _own_gradients(bench.spectrum, computed)
+    # A phase is no matter of any loss that has a gradient: what is there of it is rounding, which
+    # a loss that is computed in more digits does not have.
+    wider = cure.precision != bench.spectrum.precision
+    gradients = _own_gradients(bench.spectrum, computed, without_phase=wider)
     total = torch.zeros((), dtype=torch.float64)
     for name, result in zip(names, results, strict=True):
         if name in gradients:
@@ -309,7 +312,9 @@ def _own_loss(cure: Cure, bench: _Bench, M: Tensor) -> tuple[Tensor, ...]:
     return (total, *results)
 
 
-def _own_gradients(spectrum: Spectrum, computed: dict[str, Numbers]) -> dict[str, Numbers]:
+def _own_gradients(
+    spectrum: Spectrum, computed: dict[str, Numbers], *, without_phase: bool
+) -> dict[str, Numbers]:
     """The user's own gradients by what was computed, whose signs and bases may be other ones."""
     gradients = dict(spectrum.matrix.upstream.gradients)
     vectors = [name for name in ("eigenvectors", "left", "right") if name in computed]
@@ -325,13 +330,29 @@ def _own_gradients(spectrum: Spectrum, computed: dict[str, Numbers]) -> dict[str
         return columns[:, : spectrum.size][:, ::-1]
 
     own, new = ([ascending(one, name) for name in vectors] for one in (given, computed))
-    for name, turned in zip(vectors, turns(own, new, spectrum), strict=True):
-        if name in gradients:
-            before, by, now = (ascending(one, name) for one in (given, gradients, computed))
-            moved = transported(before, by, now, turned, spectrum.zeros if spectrum.svd else 0)
-            if spectrum.svd:
-                moved = moved[:, ::-1] if name == "left" else moved[:, ::-1].conj().T
-            gradients[name] = moved
+    turned = dict(zip(vectors, turns(own, new, spectrum), strict=True))
+    null = spectrum.zeros if spectrum.svd else 0
+    moved = {
+        name: transported(
+            ascending(given, name),
+            ascending(gradients, name),
+            ascending(computed, name),
+            turned[name],
+            null,
+        )
+        for name in vectors
+        if name in gradients
+    }
+    phases = sum(
+        np.diagonal(ascending(computed, name).conj().T @ by).imag / len(moved)
+        for name, by in moved.items()
+    )
+    for name, by in moved.items():
+        if without_phase and spectrum.complex:
+            by = by - ascending(computed, name) * (1j * phases)  # noqa: PLW2901
+        if spectrum.svd:
+            by = by[:, ::-1] if name == "left" else by[:, ::-1].conj().T  # noqa: PLW2901
+        gradients[name] = by
     return gradients
 
 
