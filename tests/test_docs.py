@@ -131,6 +131,12 @@ def _situations() -> str:
                  [[one.name, one.says] for one in situations.SITUATIONS])  # fmt: skip
 
 
+def _draws() -> str:
+    """What the committed draws say of the advice of `diagnose`, and the table by kind of matrix."""
+    parts = (REPORTS / "diagnose-draws" / "report.md").read_text("utf-8").split("\n\n")
+    return "\n\n".join([parts[1], parts[parts.index("## By kind of matrix") + 1]])
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     "opening": _opening,
     "sentences": _sentences,
@@ -141,6 +147,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "methods": _methods,
     "situations": _situations,
     "check": _check,
+    "draws": _draws,
 }
 
 
