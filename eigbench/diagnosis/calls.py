@@ -178,6 +178,7 @@ def _install() -> None:
             _retired.append(torch.library.get_kernel(f"aten::{name}", key))
         stack.pop_all()
     _library = library
+    _forget_choices()
 
 
 def _remove() -> None:
@@ -191,6 +192,18 @@ def _remove() -> None:
             return
     _library._destroy()
     _library = None
+    _forget_choices()
+
+
+def _forget_choices() -> None:
+    """Let torch choose kernels again: its operators in Python remember which they chose.
+
+    Else a compiler would trace our kernels after they are gone, and find no gradient.
+    """
+    for name in (*DIFFERENTIATED, *COMPOSED):
+        packet, _, overload = name.partition(".")
+        operator = getattr(getattr(torch.ops.aten, packet), overload or "default")
+        operator._dispatch_cache.clear()
 
 
 Kernel = Callable[..., Any]

@@ -302,6 +302,12 @@ def test_compiled_code_is_seen_without_gradients(cwd: Path) -> None:
         compiled(X)
         compiled(X)
     assert [record["gradient_norm"] for record in records(watched)] == [None, None]
+    # What was compiled inside leaves nothing behind for what is compiled afterwards.
+    torch._dynamo.reset()
+    again = torch.compile(entry, backend="aot_eager", fullgraph=True)
+    M = torch.diag(torch.tensor([1.0, 2.0, 4.0])).requires_grad_()
+    expected = torch.autograd.grad(entry(M).sum(), M)[0]
+    assert torch.equal(torch.autograd.grad(again(M).sum(), M)[0], expected)
 
 
 def test_all_threads_and_inference_are_seen(cwd: Path) -> None:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from eigbench.kinds.path import PathCase
+from eigbench.report.chapters import accuracy, claims, properties
 from eigbench.report.chapters import stability as chapter
 from eigbench.report.judgement import judged
 from eigbench.report.render import Part
@@ -156,11 +157,12 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     """Every picture, by its name."""
     seen: dict[str, Figure] = {}
 
-    def look(figure: Figure, path: Path, **_options: Any) -> None:
-        seen[Path(path).stem] = figure
-        Path(path).write_bytes(b"")
+    def look(figure: Figure, _folder: Path, name: str) -> str:
+        seen[name] = figure
+        return f"figures/{name}.png"
 
-    monkeypatch.setattr(Figure, "savefig", look)
+    for module in (accuracy, chapter, claims, properties):
+        monkeypatch.setattr(module, "save", look)
     return seen
 
 
