@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from eigbench.diagnosis import page
 from eigbench.diagnosis.matrices import Numbers
-from eigbench.diagnosis.sees import EXISTS, NAMED, LossView, given_outputs
 from eigbench.diagnosis.spectrum import DOUBLE, Spectrum, unit
 from eigbench.diagnosis.truth import Target
 from eigbench.methods.functions import (
@@ -34,8 +33,6 @@ ADDED = 1e-4
 """ε on the diagonal: the paper's, for channels of variance 1, and so a share of the mean one."""
 STEADY = 1e3
 """ε in rounding units of ‖M‖: a condition number of which float32 keeps three digits."""
-FEW = 4
-"""Up to so many clusters each is worth a decomposition of its own."""
 LARGE = 1000
 """Above this size only the questions that are asked most are measured."""
 EXPONENT = 80.0
@@ -98,13 +95,12 @@ class Question:
     """What everybody writes, with `torch.linalg.eigh`."""
 
 
-def questions_of(spectrum: Spectrum, seen: LossView | None) -> tuple[Question, ...]:
+def questions_of(spectrum: Spectrum) -> tuple[Question, ...]:
     """Every use that the matrix has; those that most people ask first."""
-    own = [] if seen is None else [_yours(spectrum, seen)]
-    some = list(_singular(spectrum) if spectrum.svd else _symmetric(spectrum))
+    some = list(singular_questions(spectrum) if spectrum.svd else _symmetric(spectrum))
     if spectrum.size > LARGE:
         some = [one for one in some if one.use in _ASKED_MOST]
-    return (*own, *some)
+    return tuple(some)
 
 
 _ASKED_MOST = {
@@ -117,11 +113,12 @@ _ASKED_MOST = {
 }
 
 
-def _because(block: str, **values: object) -> str:
+def because(block: str, **values: object) -> str:
+    """Why there is no derivative, or no answer: a block of the template `answers`; Markdown."""
     return page.render("answers", block, **values)
 
 
-def _casts(spectrum: Spectrum) -> Iterator[tuple[str, str]]:
+def casts(spectrum: Spectrum) -> Iterator[tuple[str, str]]:
     """Each precision that is worth a try, and M in it."""
     dtype = spectrum.matrix.dtype
     if spectrum.precision == "float64":
@@ -148,7 +145,7 @@ def _symmetric(spectrum: Spectrum) -> Iterator[Question]:
 def _values(spectrum: Spectrum, use: str, function: str) -> Question:
     cures = tuple(
         Cure(TORCH, precision, f"values = {function}({M})", "values")
-        for precision, M in _casts(spectrum)
+        for precision, M in casts(spectrum)
     )
     return Question(use, cures=cures)
 
@@ -158,20 +155,20 @@ def _function(spectrum: Spectrum, use: str, name: str, function: SpectralFunctio
     name = name or use
     singular = bool(spectrum.zeros) and use != "function"
     if singular and spectrum.norm == 0:
-        return Question(use, reason=_because("all_zero"))
+        return Question(use, reason=because("all_zero"))
     naive = "values ** -0.5" if use == "inverse-square-root" else "values ** 0.5"
     if use == "function":
         naive = "values.exp()"
     torch = Cure(
         TORCH,
         spectrum.precision,
-        f"values, V = torch.linalg.eigh({next(_casts(spectrum))[1]})\n"
+        f"values, V = torch.linalg.eigh({next(casts(spectrum))[1]})\n"
         f"S = (V * ({naive}).unsqueeze(-2)) @ V.mH",
         "S",
         Target(function),
     )
     cures: list[Cure] = []
-    for precision, M in _casts(spectrum):
+    for precision, M in casts(spectrum):
         line = f'S = eigbench.matrix_function(M, "{name}")'
         if not singular:
             cures.append(
@@ -186,7 +183,7 @@ def _function(spectrum: Spectrum, use: str, name: str, function: SpectralFunctio
     if singular:
         cures += [
             _on_range(spectrum, function, precision, line.replace("(M,", f"({M},"))
-            for precision, M in _casts(spectrum)
+            for precision, M in casts(spectrum)
         ]
     return Question(use, cures=tuple(cures), torch=torch)
 
@@ -224,10 +221,10 @@ def _projector(spectrum: Spectrum, use: str, chosen: range, words: str) -> Quest
             "P",
             target,
         )
-        for precision, M in _casts(spectrum)
+        for precision, M in casts(spectrum)
     )
     naive = (
-        f"V = torch.linalg.eigh({next(_casts(spectrum))[1]})[1][..., "
+        f"V = torch.linalg.eigh({next(casts(spectrum))[1]})[1][..., "
         f"{chosen.start}:{chosen.stop}]\nP = V @ V.mH"
     )
     torch = Cure(TORCH, spectrum.precision, naive, "P", target)
@@ -237,7 +234,7 @@ def _projector(spectrum: Spectrum, use: str, chosen: range, words: str) -> Quest
 def _negative(spectrum: Spectrum) -> Question:
     use, count = "negative-subspace", spectrum.negative
     if count == spectrum.size:
-        return Question(use, reason=_because("all_negative"))
+        return Question(use, reason=because("all_negative"))
     words = f"the {count} with negative eigenvalues" if count > 1 else "the negative one"
     return _projector(spectrum, use, range(count), words)
 
@@ -245,7 +242,7 @@ def _negative(spectrum: Spectrum) -> Question:
 def _leading(spectrum: Spectrum) -> Question:
     use, count = "leading-subspace", spectrum.cut
     if not count:
-        return Question(use, reason=_because("all_tied", symbol=spectrum.symbol))
+        return Question(use, reason=because("all_tied", symbol=spectrum.symbol))
     words = f"the last {count}" if count > 1 else "the last one"
     return _projector(spectrum, use, range(spectrum.size - count, spectrum.size), words)
 
@@ -269,11 +266,11 @@ def _vector(spectrum: Spectrum, use: str, index: int) -> Question:
     """One eigenvector, up to its sign, with the derivative of the projector on it."""
     n, cluster = spectrum.size, spectrum.cluster_of(index)
     if len(cluster) > 1:
-        reason = _because("tied", cluster=cluster, symbol="λ", index=index, zero=_is_zero(spectrum))
+        reason = because("tied", cluster=cluster, symbol="λ", index=index, zero=_is_zero(spectrum))
         return Question(use, (index,), reason=reason)
     target = Target(Projector((np.arange(n) == index).astype(float)))
     plain, exact = [], []
-    for precision, M in _casts(spectrum):
+    for precision, M in casts(spectrum):
         lines = f"values, V = torch.linalg.eigh({M})\nv = V[..., {index}]"
         plain.append(Cure(TORCH, precision, lines, "v", target))
         lines = (
@@ -305,14 +302,15 @@ P = eigbench.matrix_function(torch.cat([above, below]), Projector(chosen))
 """The dilation [[0, M], [Mᴴ, 0]] has the eigenvalues ±σ: its projector holds ½ U Uᴴ and ½ U Vᴴ."""
 
 
-def _singular(spectrum: Spectrum) -> Iterator[Question]:
+def singular_questions(spectrum: Spectrum) -> Iterator[Question]:
+    """The uses of singular values and vectors."""
     k, cut = spectrum.size, spectrum.cut
     if cut in {0, k}:
-        yield Question("low-rank", reason=_because("no_cut"))
+        yield Question("low-rank", reason=because("no_cut"))
     else:
         yield _dilated(spectrum, "low-rank", "L = 2 * P[:m, :m] @ X", Target(odd="power", kept=cut))
     if spectrum.zeros:
-        yield Question("polar", reason=_because("no_polar", zeros=spectrum.zeros))
+        yield Question("polar", reason=because("no_polar", zeros=spectrum.zeros))
     else:
         yield _dilated(spectrum, "polar", "Q = 2 * P[:m, m:]", Target(odd="sign", kept=k))
     yield _values(spectrum, "singular-values", "torch.linalg.svdvals")
@@ -331,11 +329,11 @@ def _dilated(spectrum: Spectrum, use: str, last: str, target: Target) -> Questio
             target,
             kept=kept if use == "low-rank" else 0,
         )
-        for precision, M in _casts(spectrum)
+        for precision, M in casts(spectrum)
     )
     middle = f"(U[:, :{kept}] * s[:{kept}])" if target.odd == "power" else f"U[:, :{kept}]"
     naive = (
-        f"U, s, Vh = torch.linalg.svd({next(_casts(spectrum))[1]}, full_matrices=False)\n"
+        f"U, s, Vh = torch.linalg.svd({next(casts(spectrum))[1]}, full_matrices=False)\n"
         f"{result} = {middle} @ Vh[:{kept}]"
     )
     chosen = tuple(range(spectrum.size - kept, spectrum.size))
@@ -349,11 +347,11 @@ def _leading_triple(spectrum: Spectrum) -> Question:
     cluster = spectrum.cluster_of(last)
     if len(cluster) > 1:
         return Question(
-            use, (last,), reason=_because("tied", cluster=cluster, symbol="σ", zero=False)
+            use, (last,), reason=because("tied", cluster=cluster, symbol="σ", zero=False)
         )
     target = Target(odd="sign", kept=1)
     plain, exact = [], []
-    for precision, M in _casts(spectrum):
+    for precision, M in casts(spectrum):
         lines = (
             f"U, s, Vh = torch.linalg.svd({M}, full_matrices=False)\nu, v = U[:, 0], Vh[0].conj()"
         )
@@ -372,139 +370,3 @@ def _leading_triple(spectrum: Spectrum) -> Question:
         tuple(sorted(cures, key=lambda cure: cure.precision != spectrum.precision)),
         torch=plain[0],
     )
-
-
-def _yours(spectrum: Spectrum, seen: LossView) -> Question:
-    """The user's own loss: the call that gives the gradient that it has."""
-    if seen.kind not in EXISTS or seen.gradient is None:
-        return Question(
-            YOURS, seen.indices, reason=_because(f"seen_{seen.kind}", seen=seen, spectrum=spectrum)
-        )
-    casts = list(_casts(spectrum))
-    if spectrum.svd:
-        cures = _of_triples(spectrum, seen, casts)
-        naive = next(cure for cure in cures if cure.method == TORCH)
-        return Question(YOURS, seen.indices, cures, torch=naive)
-    call = "values, V = torch.linalg.eigh({M})"
-    if not seen.vectors:
-        call = "values = torch.linalg.eigvalsh({M})"
-    result = call.partition(" =")[0]
-    plain = [Cure(TORCH, p, call.format(M=M), result) for p, M in casts]
-    if seen.kind == "separated" or not seen.vectors:
-        return Question(YOURS, cures=tuple(plain), torch=plain[0])
-    if seen.function:
-        function = NAMED[seen.function]
-        weight = _weight(spectrum, function)
-        cures = tuple(
-            Cure(
-                "spectral",
-                precision,
-                f'S = eigbench.matrix_function({M}, "{seen.function}")',
-                "S",
-                Target(function),
-                weight=weight,
-            )
-            for precision, M in casts
-        )
-        return Question(YOURS, seen.indices, cures, torch=plain[0])
-    exact = tuple(_by_clusters(spectrum, *cast) for cast in casts)
-    smooth = tuple(_smoothed(spectrum, *cast) for cast in casts if not spectrum.complex)
-    few = len(_clusters_seen(spectrum)) <= FEW
-    cures = (*exact, *smooth) if few or spectrum.complex else (*smooth, *exact)
-    return Question(YOURS, seen.indices, cures, torch=plain[0])
-
-
-_BY_CLUSTERS = """\
-from eigbench.methods.functions import Projector
-values, V = torch.linalg.eigh({M})
-V = V.detach().clone()
-for a, b in {clusters}:  # vectors a to b - 1 go together
-    chosen = (torch.arange({n}) >= a) & (torch.arange({n}) < b)
-    V[..., a:b] = eigbench.matrix_function({M}, Projector(chosen)) @ V[..., a:b].clone()
-"""
-"""What of V turns against other clusters is the derivative of the projector on it."""
-
-
-def _by_clusters(spectrum: Spectrum, precision: str, M: str) -> Cure:
-    """Eigenvectors with the gradient of a loss that depends on no basis inside a tie."""
-    clusters = [(cluster.start, cluster.stop) for cluster in _clusters_seen(spectrum)]
-    code = _BY_CLUSTERS.format(M=M, clusters=clusters, n=spectrum.size).rstrip()
-    return Cure("spectral", precision, code, "values, V")
-
-
-def _clusters_seen(spectrum: Spectrum) -> list[range]:
-    """The clusters of which the user's own loss sees a vector."""
-    by_vectors = spectrum.matrix.upstream.gradients["eigenvectors"]
-    sizes = np.abs(by_vectors).max(axis=0)
-    return [one for one in spectrum.clusters if sizes[one].max() > 0]
-
-
-def _smoothed(spectrum: Spectrum, precision: str, M: str) -> Cure:
-    """Eigenvectors by 1/gap with a width between rounding and the narrowest open gap."""
-    call = f'eigbench.eigh({M}, method="lorentzian-relative", eta={_eta(spectrum):.0e})'
-    return Cure("lorentzian-relative", precision, f"values, V = {call}", "values, V")
-
-
-def _weight(spectrum: Spectrum, function: SpectralFunction) -> Numbers:
-    """∂L/∂f(M), of a loss that is known by ∂L/∂V to be one of f(M): ½ (∂L/∂V) f(Λ)⁻¹ Vᴴ."""
-    V = given_outputs(spectrum)["eigenvectors"]
-    by_vectors = spectrum.matrix.upstream.gradients["eigenvectors"]
-    half = by_vectors / (2 * function.values(spectrum.values))
-    W: Numbers = half @ V.conj().T
-    return W
-
-
-def _eta(spectrum: Spectrum) -> float:
-    """A width between rounding and the narrowest gap that counts, by ‖M‖, in the middle."""
-    gaps = np.diff(spectrum.values)
-    open_gaps = gaps[gaps > spectrum.floor]
-    narrowest = float(open_gaps.min(initial=spectrum.norm))
-    return float(f"{math.sqrt(spectrum.floor * narrowest) / spectrum.norm:.0e}")
-
-
-def _of_triples(
-    spectrum: Spectrum, seen: LossView, casts: list[tuple[str, str]]
-) -> tuple[Cure, ...]:
-    """The call for a loss of singular triples that has a gradient."""
-    call, result = "U, s, Vh = torch.linalg.svd({M}, full_matrices=False)", "U, s, Vh"
-    if not seen.vectors:
-        call, result = "s = torch.linalg.svdvals({M})", "s"
-    plain = tuple(Cure(TORCH, p, call.format(M=M), result) for p, M in casts)
-    gradients = spectrum.matrix.upstream.gradients
-    if seen.function == "polar" and "left" in gradients:
-        (polar,) = [one for one in _singular(spectrum) if one.use == "polar"]
-        outputs = given_outputs(spectrum)
-        weight = gradients["left"][:, : spectrum.size] @ outputs["right"][: spectrum.size]
-        return tuple(replace(cure, weight=weight) for cure in polar.cures) + plain
-    if not seen.vectors or not (spectrum.ties or spectrum.zeros):
-        return plain
-    return (*(_by_triples(spectrum, *cast) for cast in casts), *plain)
-
-
-_BY_TRIPLES = """\
-from eigbench.methods.functions import Projector
-X = {M}
-m, n = X.shape
-above = torch.cat([X.new_zeros(m, m), X], 1)
-D = torch.cat([above, torch.cat([X.mH, X.new_zeros(n, n)], 1)])
-U, s, Vh = torch.linalg.svd(X, full_matrices=False)
-U, Vh, index = U.detach().clone(), Vh.detach().clone(), torch.arange(m + n)
-for a, b in {clusters}:  # triples a to b - 1 go together
-    chosen = (index >= m + n - b) & (index < m + n - a)
-    P, V = eigbench.matrix_function(D, Projector(chosen)), Vh[a:b].mH.clone()
-    U[:, a:b], Vh[a:b] = 2 * P[:m, m:] @ V, (2 * P[m:, m:] @ V).mH
-"""
-
-
-def _by_triples(spectrum: Spectrum, precision: str, M: str) -> Cure:
-    """Singular vectors with the gradient of a loss that depends on no basis inside a tie."""
-    gradients, k = spectrum.matrix.upstream.gradients, spectrum.size
-    sizes = np.zeros(k)
-    if "left" in gradients:
-        sizes = np.maximum(sizes, np.abs(gradients["left"][:, :k]).max(axis=0))
-    if "right" in gradients:
-        sizes = np.maximum(sizes, np.abs(gradients["right"][:k]).max(axis=1))
-    seen = [one for one in spectrum.clusters if sizes[k - one.stop : k - one.start].max() > 0]
-    clusters = [(k - one.stop, k - one.start) for one in reversed(seen)]
-    code = _BY_TRIPLES.format(M=M, clusters=clusters).rstrip()
-    return Cure("spectral", precision, code, "U, s, Vh")

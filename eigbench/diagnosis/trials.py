@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from eigbench.diagnosis.matrices import FUNCTION, OUTPUTS, GivenMatrix, Numbers
+from eigbench.diagnosis.own_loss import own_question
 from eigbench.diagnosis.page import first_line
 from eigbench.diagnosis.questions import YOURS, Cure, Question, questions_of
 from eigbench.diagnosis.sees import LossView, given_outputs, transported, turns, view
@@ -135,7 +136,8 @@ class MatrixMeasurement:
 def measure(spectrum: Spectrum, *, every_method: bool) -> MatrixMeasurement:
     """Ask every question of one finite matrix, and try the answers."""
     seen = view(spectrum)
-    questions = questions_of(spectrum, seen)
+    own = [] if seen is None else [own_question(spectrum, seen)]
+    questions = (*own, *questions_of(spectrum))
     bench = _Bench(spectrum)
     answers = tuple(_answer(question, bench, seen) for question in questions)
     methods = {}

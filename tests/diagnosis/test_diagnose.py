@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eigbench
-from eigbench.diagnosis import findings, questions, trials
+from eigbench.diagnosis import findings, own_loss, questions, trials
 from eigbench.diagnosis.findings import Severity
 from eigbench.diagnosis.sees import EXISTS, NO_DERIVATIVE
 from eigbench.errors import InputError
@@ -197,8 +197,9 @@ def test_no_words_belong_to_no_finding() -> None:
 
 
 def test_no_reason_is_without_words() -> None:
-    source = Path(questions.__file__).read_text("utf-8")
-    said = set(re.findall(r'_because\("(\w+)"', source))
+    sources = [Path(str(one.__file__)).read_text("utf-8") for one in (questions, own_loss)]
+    said = set(re.findall(r'because\("(\w+)"', "".join(sources)))
+    assert len(said) > 5
     all_kinds = {
         "separated",
         "blind",
