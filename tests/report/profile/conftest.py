@@ -11,6 +11,12 @@ from matplotlib.figure import Figure
 from eigbench.report.chapters import profile, traces
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Pictures of a report without a folder of its own go into a temporary one."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """For tests of the text: figures are made and not written. Those that were."""
