@@ -13,6 +13,7 @@ import numpy as np
 
 from eigbench.diagnosis.matrices import Numbers
 from eigbench.diagnosis.questions import (
+    DILATION,
     TORCH,
     YOURS,
     Cure,
@@ -21,7 +22,7 @@ from eigbench.diagnosis.questions import (
     casts,
     singular_questions,
 )
-from eigbench.diagnosis.sees import EXISTS, NAMED, LossView, given_outputs
+from eigbench.diagnosis.sees import EXISTS, NAMED, LossView
 from eigbench.diagnosis.spectrum import Spectrum
 from eigbench.diagnosis.truth import Target
 from eigbench.methods.functions import SpectralFunction
@@ -102,7 +103,7 @@ def _smoothed(spectrum: Spectrum, precision: str, M: str) -> Cure:
 
 def _weight(spectrum: Spectrum, function: SpectralFunction) -> Numbers:
     """∂L/∂f(M), of a loss that is known by ∂L/∂V to be one of f(M): ½ (∂L/∂V) f(Λ)⁻¹ Vᴴ."""
-    V = given_outputs(spectrum)["eigenvectors"]
+    V = spectrum.outputs["eigenvectors"]
     by_vectors = spectrum.matrix.upstream.gradients["eigenvectors"]
     half = by_vectors / (2 * function.values(spectrum.values))
     W: Numbers = half @ V.conj().T
@@ -128,7 +129,7 @@ def _of_triples(
     gradients = spectrum.matrix.upstream.gradients
     if seen.function == "polar" and "left" in gradients:
         (polar,) = [one for one in singular_questions(spectrum) if one.use == "polar"]
-        outputs = given_outputs(spectrum)
+        outputs = spectrum.outputs
         weight = gradients["left"][:, : spectrum.size] @ outputs["right"][: spectrum.size]
         return tuple(replace(cure, weight=weight) for cure in polar.cures) + plain
     if not seen.vectors or not (spectrum.ties or spectrum.zeros):
@@ -136,15 +137,12 @@ def _of_triples(
     return (*(_by_triples(spectrum, *cast) for cast in some), *plain)
 
 
-_BY_TRIPLES = """\
-from eigbench.methods.functions import Projector
-X = {M}
-m, n = X.shape
-above = torch.cat([X.new_zeros(m, m), X], 1)
-D = torch.cat([above, torch.cat([X.mH, X.new_zeros(n, n)], 1)])
+_BY_TRIPLES = f"""\
+{DILATION}\
+D = torch.cat([above, below])
 U, s, Vh = torch.linalg.svd(X, full_matrices=False)
 U, Vh, index = U.detach().clone(), Vh.detach().clone(), torch.arange(m + n)
-for a, b in {clusters}:  # triples a to b - 1 go together
+for a, b in {{clusters}}:  # triples a to b - 1 go together
     chosen = (index >= m + n - b) & (index < m + n - a)
     P, V = eigbench.matrix_function(D, Projector(chosen)), Vh[a:b].mH.clone()
     U[:, a:b], Vh[a:b] = 2 * P[:m, m:] @ V, (2 * P[m:, m:] @ V).mH

@@ -169,22 +169,20 @@ def _function(spectrum: Spectrum, use: str, name: str, function: SpectralFunctio
     )
     cures: list[Cure] = []
     for precision, M in casts(spectrum):
-        line = f'S = eigbench.matrix_function(M, "{name}")'
         if not singular:
-            cures.append(
-                Cure("spectral", precision, line.replace("(M,", f"({M},"), "S", Target(function))
-            )
+            line = f'S = eigbench.matrix_function({M}, "{name}")'
+            cures.append(Cure("spectral", precision, line, "S", Target(function)))
             continue
         added = _epsilon(spectrum)
         cast = "" if M == "M" else f"M = {M}\n"
-        lines = f"{cast}M = M + {added:.0e} * torch.eye({spectrum.size}).to(M)\n{line}"
+        lines = (
+            f"{cast}M = M + {added:.0e} * torch.eye({spectrum.size}).to(M)\n"
+            f'S = eigbench.matrix_function(M, "{name}")'
+        )
         target = Target(function, shift=float(f"{added:.0e}"))
         cures.append(Cure("spectral", precision, lines, "S", target, regularised=target.shift))
     if singular:
-        cures += [
-            _on_range(spectrum, function, precision, line.replace("(M,", f"({M},"))
-            for precision, M in casts(spectrum)
-        ]
+        cures += [_on_range(spectrum, function, name, *cast) for cast in casts(spectrum)]
     return Question(use, cures=tuple(cures), torch=torch)
 
 
@@ -198,12 +196,14 @@ def _epsilon(spectrum: Spectrum) -> float:
     return float(math.ceil(added / 10.0**exponent) * 10.0**exponent)
 
 
-def _on_range(spectrum: Spectrum, function: SpectralFunction, precision: str, line: str) -> Cure:
+def _on_range(
+    spectrum: Spectrum, function: SpectralFunction, name: str, precision: str, M: str
+) -> Cure:
     """The function on the range of M, 0 elsewhere: the cut is at the rank."""
     rank, zeros = spectrum.rank, spectrum.zeros
     chosen = Truncated(function, (np.arange(spectrum.size) >= zeros).astype(float))
-    lines = line.removesuffix(")") + f", rank={rank})"
-    return Cure("spectral", precision, lines, "S", Target(chosen), kept=rank)
+    line = f'S = eigbench.matrix_function({M}, "{name}", rank={rank})'
+    return Cure("spectral", precision, line, "S", Target(chosen), kept=rank)
 
 
 def _projector(spectrum: Spectrum, use: str, chosen: range, words: str) -> Question:
@@ -266,7 +266,7 @@ def _vector(spectrum: Spectrum, use: str, index: int) -> Question:
     """One eigenvector, up to its sign, with the derivative of the projector on it."""
     n, cluster = spectrum.size, spectrum.cluster_of(index)
     if len(cluster) > 1:
-        reason = because("tied", cluster=cluster, symbol="λ", index=index, zero=_is_zero(spectrum))
+        reason = because("tied", cluster=cluster, symbol="λ", index=index, zero=spectrum.zeros > 1)
         return Question(use, (index,), reason=reason)
     target = Target(Projector((np.arange(n) == index).astype(float)))
     plain, exact = [], []
@@ -281,25 +281,29 @@ def _vector(spectrum: Spectrum, use: str, index: int) -> Question:
         )
         exact.append(Cure("spectral", precision, lines, "v", target))
     # torch divides by every gap, also by those of other eigenvectors: one tie makes all NaN.
-    cures = (*exact, *plain) if spectrum.ties else (*plain, *exact)
-    cures = tuple(sorted(cures, key=lambda cure: cure.precision != spectrum.precision))
+    cures = _in_order(spectrum, *((exact, plain) if spectrum.ties else (plain, exact)))
     return Question(use, (index,), cures, torch=plain[0])
 
 
-def _is_zero(spectrum: Spectrum) -> bool:
-    return spectrum.zeros > 1
+def _in_order(spectrum: Spectrum, first: list[Cure], then: list[Cure]) -> tuple[Cure, ...]:
+    """Two ways to the same, the user's own precision before the other one."""
+    some = [*first, *then]
+    return tuple(sorted(some, key=lambda cure: cure.precision != spectrum.precision))
 
 
-_DILATED = """\
+DILATION = """\
 from eigbench.methods.functions import Projector
 X = {M}
 m, n = X.shape
 above = torch.cat([X.new_zeros(m, m), X], 1)
 below = torch.cat([X.mH, X.new_zeros(n, n)], 1)
-chosen = (torch.arange(m + n) >= m + n - {kept}).float()
+"""
+"""[[0, M], [Mᴴ, 0]], with the eigenvalues ±σ: its projectors hold ½ U Uᴴ and ½ U Vᴴ."""
+_DILATED = f"""\
+{DILATION}\
+chosen = (torch.arange(m + n) >= m + n - {{kept}}).float()
 P = eigbench.matrix_function(torch.cat([above, below]), Projector(chosen))
 """
-"""The dilation [[0, M], [Mᴴ, 0]] has the eigenvalues ±σ: its projector holds ½ U Uᴴ and ½ U Vᴴ."""
 
 
 def singular_questions(spectrum: Spectrum) -> Iterator[Question]:
@@ -363,10 +367,5 @@ def _leading_triple(spectrum: Spectrum) -> Question:
         )
         exact.append(Cure("spectral", precision, lines, "u, v", target))
     troubled = bool(spectrum.ties or spectrum.zeros)
-    cures = (*exact, *plain) if troubled else (*plain, *exact)
-    return Question(
-        use,
-        (last,),
-        tuple(sorted(cures, key=lambda cure: cure.precision != spectrum.precision)),
-        torch=plain[0],
-    )
+    cures = _in_order(spectrum, *((exact, plain) if troubled else (plain, exact)))
+    return Question(use, (last,), cures, torch=plain[0])

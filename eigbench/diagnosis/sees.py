@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 
-from eigbench.diagnosis.matrices import FUNCTION, OUTPUTS, Numbers
-from eigbench.diagnosis.spectrum import COMPLEX, Spectrum, unit
+from eigbench.diagnosis.matrices import FUNCTION, Numbers
+from eigbench.diagnosis.spectrum import Spectrum, unit
 from eigbench.diagnosis.truth import in_float64
 from eigbench.methods.functions import (
     Identity,
@@ -79,22 +78,6 @@ def view(spectrum: Spectrum) -> LossView | None:
         return _svd(spectrum, gradients) if spectrum.svd else _eigh(spectrum, gradients)
 
 
-def given_outputs(spectrum: Spectrum) -> dict[str, Numbers]:
-    """What the gradients belong to: what was saved, or what torch returns in M's own dtype."""
-    if spectrum.matrix.upstream.outputs:
-        return dict(spectrum.matrix.upstream.outputs)
-    precision = spectrum.precision
-    dtype = getattr(torch, COMPLEX[precision] if spectrum.complex else precision)
-    M = torch.as_tensor(spectrum.matrix.entries).to(dtype)
-    names = OUTPUTS[spectrum.matrix.decomposition]
-    parts = torch.linalg.svd(M, full_matrices=False) if spectrum.svd else torch.linalg.eigh(M)
-    wide = torch.complex128 if spectrum.complex else torch.float64
-    return {
-        name: part.to(wide if part.is_complex() else torch.float64).numpy()
-        for name, part in zip(names, parts, strict=True)
-    }
-
-
 def turns(
     own: Sequence[Numbers], other: Sequence[Numbers], spectrum: Spectrum
 ) -> tuple[Numbers, ...]:
@@ -141,7 +124,7 @@ def _eigh(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
     by_values = np.real(gradients.get("eigenvalues", np.zeros(spectrum.size)))
     if "eigenvectors" not in gradients:
         return _of_values(spectrum, by_values)
-    given = given_outputs(spectrum)["eigenvectors"]
+    given = spectrum.outputs["eigenvectors"]
     (turned,) = turns([spectrum.vectors], [given], spectrum)
     V = spectrum.vectors @ turned
     A = given.conj().T @ gradients["eigenvectors"]
@@ -285,7 +268,7 @@ def _svd(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
         if zeros and np.abs(by_values[:zeros]).max() > 0:
             return LossView("zeros", None, tuple(range(zeros)), vectors=False)
         return _of_values(spectrum, by_values)
-    given = given_outputs(spectrum)
+    given = spectrum.outputs
     left = given["left"][:, :k][:, ::-1]
     right = given["right"].conj().T[:, :k][:, ::-1]
     U, V = spectrum.vectors, spectrum.right

@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from eigbench.diagnosis.matrices import GivenMatrix, Numbers
+from eigbench.diagnosis.matrices import OUTPUTS, GivenMatrix, Numbers
 from eigbench.spectra import Floats
 
 DOUBLE = frozenset({"float64", "complex128"})
@@ -142,6 +144,20 @@ class Spectrum:
         return float(np.abs(others - self.values[index]).min(initial=np.inf))
 
     @functools.cached_property
+    def outputs(self) -> Mapping[str, Numbers]:
+        """What gradients by values and vectors belong to, by the names in `OUTPUTS`.
+
+        What was saved of the watched call, or what torch returns in M's own dtype.
+        """
+        if self.matrix.upstream.outputs:
+            return self.matrix.upstream.outputs
+        dtype = getattr(torch, COMPLEX[self.precision] if self.complex else self.precision)
+        M = torch.as_tensor(self.matrix.entries).to(dtype)
+        parts = torch.linalg.svd(M, full_matrices=False) if self.svd else torch.linalg.eigh(M)
+        named = zip(OUTPUTS[self.matrix.decomposition], parts, strict=True)
+        return {name: wide(part) for name, part in named}
+
+    @functools.cached_property
     def narrowest(self) -> Neighbours | None:
         """The pair with the smallest gap; None if there is no pair."""
         gaps = np.diff(self.values)
@@ -161,6 +177,13 @@ class Spectrum:
         size = np.maximum(np.abs(magnitudes[1:]), np.abs(magnitudes[:-1]))
         relative = np.where(gaps > self.floor, gaps / np.where(size > 0, size, 1), 0)
         return 0 if not relative.any() else self.size - 1 - int(relative.argmax())
+
+
+def wide(tensor: Tensor) -> Numbers:
+    """A tensor in float64, or complex128."""
+    dtype = torch.complex128 if tensor.is_complex() else torch.float64
+    array: Numbers = tensor.detach().to(dtype).numpy()
+    return array
 
 
 def granularity(entries: Numbers) -> float:

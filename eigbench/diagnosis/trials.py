@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -21,15 +21,19 @@ from eigbench.diagnosis.matrices import FUNCTION, OUTPUTS, GivenMatrix, Numbers
 from eigbench.diagnosis.own_loss import own_question
 from eigbench.diagnosis.page import first_line
 from eigbench.diagnosis.questions import YOURS, Cure, Question, questions_of
-from eigbench.diagnosis.sees import LossView, given_outputs, transported, turns, view
-from eigbench.diagnosis.spectrum import Spectrum, hermitian_part
+from eigbench.diagnosis.sees import LossView, transported, turns, view
+from eigbench.diagnosis.spectrum import Spectrum, hermitian_part, wide
 from eigbench.diagnosis.truth import (
+    FLOAT64_DIGITS,
     Pairs,
     Target,
+    Triples,
+    in_more_digits,
     of_function,
     of_odd_function,
     pairs_of,
     relative_error,
+    triples_of,
 )
 from eigbench.errors import NotApplicable
 from eigbench.measure.differentiate import differentiate
@@ -48,6 +52,10 @@ PRECISIONS = ("float32", "float64")
 PROBE_SIZE = 64
 PATIENCE_SECONDS = 0.05
 """A pass that would take longer, judging by its time at `PROBE_SIZE`, is not made."""
+
+
+Loss = Callable[[Tensor], tuple[Tensor, ...]]
+"""Of M: the value, and the results that it is of."""
 
 
 class GradientOutcome(Enum):
@@ -159,11 +167,16 @@ class _Bench:
         smallest = float(gaps[gaps > spectrum.floor].min(initial=spectrum.norm))
         self.pairs: list[Pairs] = []
         """The eigenpairs of each matrix; none for an svd."""
-        if not spectrum.svd:
-            first = pairs_of(self.matrices[0], smallest)
-            if first.digits > 16:  # slow
+        self.triples: list[Triples] = []
+        """The singular triples of each matrix, for an svd."""
+        if spectrum.svd:
+            self.triples = [triples_of(one) for one in self.matrices]
+        else:
+            first = in_more_digits(self.matrices[0], smallest)
+            if first is not None:  # slow
                 del self.matrices[1 + FEW_COPIES :]
-            self.pairs = [first, *(pairs_of(one, smallest) for one in self.matrices[1:])]
+            self.pairs = [first or Pairs(spectrum.values, spectrum.vectors, FLOAT64_DIGITS)]
+            self.pairs += [pairs_of(one, smallest) for one in self.matrices[1:]]
         self._weights = [self._drawn(which) for which in range(len(self.matrices))]
 
     def _drawn(self, which: int) -> tuple[Numbers, Numbers]:
@@ -173,11 +186,10 @@ class _Bench:
         would measure how rounding turns these, and not how good a gradient is.
         """
         if self.spectrum.svd:
-            left, _, right = np.linalg.svd(self.matrices[which], full_matrices=True)
-            right = right.conj().T
+            left, right = self.triples[which].left, self.triples[which].right
         else:
-            wide = np.complex128 if self.spectrum.complex else np.float64
-            left = right = np.asarray(self.pairs[which].vectors, dtype=wide)
+            dtype = np.complex128 if self.spectrum.complex else np.float64
+            left = right = np.asarray(self.pairs[which].vectors, dtype=dtype)
         shape = len(left), len(right)
         rng = np.random.default_rng(shape)
         seen = rng.uniform(0.5, 1, shape) * rng.choice([-1.0, 1.0], shape)
@@ -188,7 +200,7 @@ class _Bench:
     @property
     def digits(self) -> int:
         """In which the eigenpairs of M were computed."""
-        return 16 if self.spectrum.svd else self.pairs[0].digits
+        return FLOAT64_DIGITS if self.spectrum.svd else self.pairs[0].digits
 
     def exact(self, cure: Cure, which: int) -> Numbers | None:
         """The exact gradient of the loss of a cure's result, by a matrix `(m, n)`."""
@@ -198,7 +210,7 @@ class _Bench:
             return 2 * (entries if self.spectrum.svd else hermitian_part(entries))
         weight = self.weight(cure, which)
         if cure.target.odd:
-            return of_odd_function(self.matrices[which], cure.target, weight)
+            return of_odd_function(self.triples[which], cure.target, weight)
         return of_function(self.pairs[which], cure.target, weight)
 
     def weight(self, cure: Cure, which: int) -> Numbers:
@@ -233,9 +245,7 @@ def copies(spectrum: Spectrum, dtype: torch.dtype) -> list[Numbers]:
         noise = rng.uniform(-0.5, 0.5, entries.shape) * spectrum.unit * largest
         one = one + noise
         one = one if spectrum.svd else hermitian_part(one)
-        rounded = torch.as_tensor(one).to(dtype)
-        wide = torch.complex128 if rounded.is_complex() else torch.float64
-        copied.append(rounded.to(wide).numpy())
+        copied.append(wide(torch.as_tensor(one).to(dtype)))
     # Near the largest number a copy may overflow.
     return [one for one in copied if np.isfinite(one).all()]
 
@@ -260,12 +270,12 @@ def _answer(question: Question, bench: _Bench, seen: LossView | None) -> Answer:
 def _trial(question: Question, cure: Cure, bench: _Bench, seen: LossView | None) -> Trial:
     if question.use == YOURS:
         assert seen is not None  # noqa: S101 - there is such a question only then
-        gradient = functools.partial(_own_loss, cure, bench)
-        return Trial(cure, (_attempt(gradient, bench, 0, seen.gradient),))
+        own = functools.partial(_own_loss, cure, bench)
+        return Trial(cure, (_attempt(own, bench, 0, seen.gradient),))
     attempts = []
     for which in range(len(bench.matrices)):
-        gradient = functools.partial(_drawn_loss, cure, bench, which)
-        attempts.append(_attempt(gradient, bench, which, bench.exact(cure, which)))
+        drawn = functools.partial(_drawn_loss, cure, bench, which)
+        attempts.append(_attempt(drawn, bench, which, bench.exact(cure, which)))
     return Trial(cure, tuple(attempts))
 
 
@@ -301,7 +311,7 @@ def _own_loss(cure: Cure, bench: _Bench, M: Tensor) -> tuple[Tensor, ...]:
     names: tuple[str, ...] = OUTPUTS[bench.spectrum.matrix.decomposition]
     if len(results) == 1:
         names = (names[1] if bench.spectrum.svd else names[0],)
-    computed = {name: _wide(one) for name, one in zip(names, results, strict=True)}
+    computed = {name: wide(one) for name, one in zip(names, results, strict=True)}
     # A phase is no matter of any loss that has a gradient: what is there of it is rounding, which
     # a loss that is computed in more digits does not have.
     wider = cure.precision != bench.spectrum.precision
@@ -322,9 +332,9 @@ def _own_gradients(
     vectors = [name for name in ("eigenvectors", "left", "right") if name in computed]
     if not vectors:
         return gradients
-    given = given_outputs(spectrum)
+    given = spectrum.outputs
 
-    def ascending(values: dict[str, Numbers], name: str) -> Numbers:
+    def ascending(values: Mapping[str, Numbers], name: str) -> Numbers:
         """In columns, in the order of the spectrum."""
         if not spectrum.svd:
             return values[name]
@@ -358,26 +368,18 @@ def _own_gradients(
     return gradients
 
 
-def _wide(result: Tensor) -> Numbers:
-    """A result in float64 or complex128."""
-    wide = torch.complex128 if result.is_complex() else torch.float64
-    array: Numbers = result.detach().to(wide).numpy()
-    return array
-
-
-def _attempt(loss: object, bench: _Bench, which: int, exact: Numbers | None) -> Attempt:
+def _attempt(loss: Loss, bench: _Bench, which: int, exact: Numbers | None) -> Attempt:
     """One pass forward and backward by pasted lines, and what became of it."""
     M = torch.as_tensor(bench.matrices[which]).to(bench.dtype).requires_grad_()
     try:
-        value, *results = loss(M)  # type: ignore[operator]
+        value, *results = loss(M)
         (gradient,) = torch.autograd.grad(value, M)
     # Whatever is raised is what would happen to the user.
     except Exception as error:  # noqa: BLE001
         reason = f"{type(error).__name__}: {first_line(error)}"
         return Attempt(GradientOutcome.RAISED, reason=reason)
     finite = all(bool(one.isfinite().all()) for one in results)
-    wide = torch.complex128 if gradient.is_complex() else torch.float64
-    found = gradient.detach().to(wide).numpy()
+    found = wide(gradient)
     if not bench.spectrum.svd:
         found = hermitian_part(found)
     return judge(found, exact, forward_finite=finite)

@@ -20,7 +20,7 @@ from eigbench.methods.functions import SpectralFunction
 
 LARGEST_IN_MPMATH = 12
 """Up to this size mpmath's decomposition takes a fraction of a second."""
-DIGITS = 50
+DIGITS, FLOAT64_DIGITS = 50, 16
 DOUBT = 1e-3
 """A gradient in float64 with a larger relative error cannot decide on an error of 1 %."""
 
@@ -33,6 +33,15 @@ class Pairs:
     vectors: Any
     digits: int
     """In which they were computed."""
+
+
+@dataclass(frozen=True)
+class Triples:
+    """Left and right singular vectors `(m, m)`, `(n, n)`; values `(k,)`, descending."""
+
+    left: Numbers
+    values: Numbers
+    right: Numbers
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,17 @@ class Target:
 
 def pairs_of(entries: Numbers, smallest: float) -> Pairs:
     """The eigenpairs of the Hermitian part of a matrix, of which gaps down to `smallest` count."""
+    exact = in_more_digits(entries, smallest)
+    if exact is not None:
+        return exact
+    M = hermitian_part(entries)
+    norm = float(np.abs(M).max(initial=0)) or 1.0
+    values, vectors = np.linalg.eigh(M / norm)
+    return Pairs(values * norm, vectors, FLOAT64_DIGITS)
+
+
+def in_more_digits(entries: Numbers, smallest: float) -> Pairs | None:
+    """The same in 50 digits, where float64 leaves a doubt and the matrix is small; else None."""
     M = hermitian_part(entries)
     norm = float(np.abs(M).max(initial=0)) or 1.0
     doubtful = len(M) * unit("float64") / DOUBT * norm > smallest
@@ -59,8 +79,14 @@ def pairs_of(entries: Numbers, smallest: float) -> Pairs:
         # Where its iteration does not converge, float64 is all that there is.
         with contextlib.suppress(RuntimeError, ZeroDivisionError):
             return _by_mpmath(M)
-    values, vectors = np.linalg.eigh(M / norm)
-    return Pairs(values * norm, vectors, 16)
+    return None
+
+
+def triples_of(entries: Numbers) -> Triples:
+    """All singular triples of a matrix, those of zero beside them."""
+    norm = float(np.abs(entries).max(initial=0)) or 1.0
+    left, values, right = np.linalg.svd(entries / norm, full_matrices=True)
+    return Triples(left, values * norm, right.conj().T)
 
 
 def _by_mpmath(M: Numbers) -> Pairs:
@@ -93,23 +119,21 @@ def of_function(pairs: Pairs, target: Target, W: Numbers) -> Numbers | None:
     return in_float64(composed)
 
 
-def of_odd_function(entries: Numbers, target: Target, W: Numbers) -> Numbers | None:
+def of_odd_function(triples: Triples, target: Target, W: Numbers) -> Numbers | None:
     """`∂ Re⟨W, U f(Σ) Vᴴ⟩/∂M` `(m, n)`, f odd: U (S ∘ D⁻ + K ∘ D⁺) Vᴴ.
 
     S and K are the Hermitian and the skew part of UᴴWV; D⁻ holds the divided differences
     (f(σi) − f(σj))/(σi − σj), D⁺ the quotients (f(σi) + f(σj))/(σi + σj). What lies outside of
     both subspaces is divided by a zero singular value of its own.
     """
-    m, n = entries.shape
-    norm = float(np.abs(entries).max(initial=0)) or 1.0
-    U, values, Vh = np.linalg.svd(entries / norm, full_matrices=True)
-    values, k = values * norm, min(m, n)
+    U, values, V = triples.left, triples.values, triples.right
+    k = len(values)
     kept = np.arange(k) < target.kept
     f = kept * (values if target.odd == "power" else 1.0)
     slope = kept * (1.0 if target.odd == "power" else 0.0)
 
     def composed() -> Numbers:
-        G = U.conj().T @ W @ Vh.conj().T
+        G = U.conj().T @ W @ V
         square = G[:k, :k]
         same = (kept[:, None] == kept[None, :]) | (values[:, None] == values[None, :])
         gap = np.where(same, 1.0, values[:, None] - values[None, :])
@@ -124,7 +148,7 @@ def of_odd_function(entries: Numbers, target: Target, W: Numbers) -> Numbers | N
         quotient = np.where(values == 0, slope, f / np.where(values == 0, 1.0, values))
         core[k:, :k] *= quotient
         core[:k, k:] *= quotient[:, None]
-        gradient: Numbers = U @ core @ Vh
+        gradient: Numbers = U @ core @ V.conj().T
         return gradient
 
     return in_float64(composed)

@@ -182,20 +182,8 @@ def _roundings(eigenvalues: Tensor) -> Tensor:
     return torch.finfo(eigenvalues.dtype).eps * ends
 
 
-class _Watched(torch.autograd.Function):
+class _Watched(_Unless):
     """`S` as it is; a derivative of its gradient raises where `wrong` is true of `M`."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(S: Tensor, M: Tensor, wrong: Wrong, reason: str) -> Tensor:
-        return S.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Wrong, str], output: Tensor) -> None:
-        _, M, ctx.wrong, ctx.reason = inputs
-        ctx.save_for_backward(M)
-        ctx.save_for_forward(M)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
