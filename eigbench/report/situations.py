@@ -45,8 +45,8 @@ class Situation:
 
 
 SITUATIONS = (
-    Situation("open gaps", "built; the smallest relative gap is 1e-3 or more"),
-    Situation("closing gaps", "built; the smallest relative gap is below 1e-3 and not 0"),
+    Situation("open gaps", "built; the smallest relative gap is 5e-4 or more"),
+    Situation("closing gaps", "built; the smallest relative gap is below 5e-4 and not 0"),
     Situation("one tied pair", "built; two eigenvalues are equal, and no others"),
     Situation("many ties", "built; many are equal: identity, dead channels, clusters, zeros"),
     Situation(

@@ -12,7 +12,7 @@ from eigbench.report import situations
 from eigbench.report.frame import POINT, RIGHT, Frames, metric, values_of
 from eigbench.report.judgement import judged
 from eigbench.report.names import words
-from eigbench.report.numbers import NOTHING, cosine, percent, scientific
+from eigbench.report.numbers import NOTHING, cosine, percent, scientific, span
 from eigbench.report.plots import (
     OKABE_ITO,
     SMALL_SET,
@@ -106,7 +106,7 @@ def _definitions(frame: pl.DataFrame) -> Chapter:
         body.append([
             one.name, one.says, ", ".join(f"{spectrum} ({n})" for spectrum, n in spectra),
             ", ".join(map(str, values_of(own, "d"))),
-            f"{scientific(min(gaps))} to {scientific(max(gaps))}" if len(gaps) else NOTHING,
+            span(gaps, scientific),
         ])  # fmt: skip
     headers = ["situation", "what it is", "spectra (matrices, all precisions)", "d",
                "smallest relative gap"]  # fmt: skip
