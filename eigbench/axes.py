@@ -243,6 +243,10 @@ SEED = _whole("seed", "seed", 0, 2**31)
 MOST_CASES = _whole(
     "most_cases", "--most-cases", 1, 10**9, help="Refuse a suite of more than N cases."
 )
+MINUTES = real(
+    "max_minutes", "--max-minutes", "numbers above 0", lambda minutes: minutes > 0,
+    metavar="N", help="End the run after N minutes, with its report; --resume goes on.",
+)  # fmt: skip
 THRESHOLD = real("threshold", "threshold", "numbers t with 0 < t < 1", lambda t: 0 < t < 1)
 DEVICE = _text(
     "device", "--device", "cpu, cuda, cuda:N (N from 0) or auto", r"cpu|auto|cuda(:\d{1,4})?",

@@ -7,9 +7,10 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 def execute(suite: Suite, options: RunOptions) -> None:
     """Measure what is missing of the suite, write the report and print its verdict."""
+    minutes = options.minutes()
+    interruption.limit(minutes)
     suite = msgspec.structs.replace(suite, plugins=programs(suite))
     folder = options.folder(suite)
     if not options.resume:
@@ -41,12 +44,16 @@ def execute(suite: Suite, options: RunOptions) -> None:
     shown = not (options.quiet or options.no_progress)
     again = f"repeat the command with --resume --out {shlex.quote(str(folder))} to go on"
     try:
-        interrupted = _measure(suite, folder, resume=options.resume, shown=shown)
+        missing = _measure(suite, folder, resume=options.resume, shown=shown)
         _conclude(suite, folder, quiet=options.quiet)
     except OSError as error:  # a full disk, above all
         reason = f"{error.filename or folder}: {error.strerror or error}"
         raise InputError(f"{reason}; what was measured is kept: {again}") from error
-    if interrupted:
+    if missing is not None:
+        if interruption.is_time_over:
+            say(f"{minutes:g} minutes are over; {missing} cases are missing: the report is partial")
+            say(f"{again}.")
+            return
         terminated = interruption.number == signal.SIGTERM
         what = "ended by SIGTERM" if terminated else "interrupted"
         say(f"{what}; what was measured is kept, and the report is partial.")
@@ -54,8 +61,8 @@ def execute(suite: Suite, options: RunOptions) -> None:
         raise typer.Exit(interruption.exit_code)
 
 
-def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> bool:
-    """Append the records that are missing; returns whether it was interrupted."""
+def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> int | None:
+    """Append the records that are missing; returns how many still are if it was interrupted."""
     plan = cases(suite)
     observer = Observer()
 
@@ -66,7 +73,6 @@ def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> bool:
     def recorded(record: Record) -> None:
         checkpoints.discard(record.id)
         observer(record)
-        interruption.check()
 
     checkpoints = store.Checkpoints(folder)
     keep_trace = partial(store.keep_trace, folder)
@@ -85,10 +91,17 @@ def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> bool:
                 )
         with progress(len(plan), len(writer.done), show=shown) as observer:
             try:
-                run(plan, measure, writer, recorded)
+                run(plan, measure, writer, recorded, execute=in_time)
             except KeyboardInterrupt:
-                return True
-    return False
+                return len(plan) - len(writer.done)
+    return None if interruption.number is None else 0
+
+
+def in_time(attempt: Callable[[Case], Record], missing: Iterable[Case]) -> Iterator[Record]:
+    """The executor of this process: `map`, but for a check before what is measured at once."""
+    for _, together in groupby(missing, key=lambda case: case.measured_with):
+        interruption.check()
+        yield from map(attempt, together)
 
 
 SMALL_MEMORY = 2**30

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from eigbench.axes import DEVICE, MOST_CASES, SEEDS, read_parameter
+from eigbench.axes import DEVICE, MINUTES, MOST_CASES, SEEDS, read_parameter
 from eigbench.cli.axis_options import ALL
 from eigbench.errors import InputError, at, printable
 from eigbench.kinds.profile import REFERENCES
@@ -63,6 +63,9 @@ class RunOptions:
     most_cases: Annotated[
         str | None, typer.Option(metavar=MOST_CASES.metavar, help=MOST_CASES.help)
     ] = None
+    max_minutes: Annotated[str | None, typer.Option(metavar=MINUTES.metavar, help=MINUTES.help)] = (
+        None
+    )
     parameters: Annotated[
         list[str] | None,
         typer.Option(
@@ -96,6 +99,10 @@ class RunOptions:
                 suite.most_cases if self.most_cases is None else MOST_CASES.read(self.most_cases)
             ),
         )
+
+    def minutes(self) -> float | None:
+        """After how many minutes the run ends; None where it ends with its last case."""
+        return None if self.max_minutes is None else float(MINUTES.read(self.max_minutes))
 
     def folder(self, suite: Suite) -> Path:
         """Where the run goes: as asked, or a new dated folder, or the newest to be resumed."""

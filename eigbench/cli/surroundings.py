@@ -6,24 +6,27 @@ Imported before anything slow, so that Ctrl-C is one thing from the first moment
 from __future__ import annotations
 
 import io
+import math
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
 
 class Interruption:
-    """Ctrl-C, and the SIGTERM that a batch system sends, which means the same here.
+    """Ctrl-C, the SIGTERM that a batch system sends, and a limit of time: they mean the same here.
 
-    Either raises `KeyboardInterrupt` where it arrives, and is remembered: Python drops what is
+    A signal raises `KeyboardInterrupt` where it arrives, and is remembered: Python drops what is
     raised in some callbacks, and some libraries turn it into errors of their own.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
         """Of the signal that has arrived."""
+        self._ends_at = math.inf
 
     @property
     def exit_code(self) -> int:
@@ -36,9 +39,18 @@ class Interruption:
             if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
                 signal.signal(number, self._arrived)
 
+    def limit(self, minutes: float | None) -> None:
+        """Interrupt this process, where it checks, after so many minutes from now; None: never."""
+        self._ends_at = math.inf if minutes is None else time.monotonic() + 60 * minutes
+
+    @property
+    def is_time_over(self) -> bool:
+        """Whether the limit is reached, and no signal has arrived."""
+        return self.number is None and time.monotonic() >= self._ends_at
+
     def check(self) -> None:
-        """Raise now if a signal has arrived that did not stop what was running."""
-        if self.number is not None:
+        """Raise if the time is over, or a signal has arrived that did not stop what was running."""
+        if self.number is not None or self.is_time_over:
             raise KeyboardInterrupt
 
     def _arrived(self, number: int, _frame: FrameType | None) -> None:

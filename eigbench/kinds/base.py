@@ -69,6 +69,14 @@ class CaseBase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """The case without its random seed, if several cases are trials of one cell."""
         return self
 
+    @property
+    def measured_with(self) -> CaseBase:
+        """What all cases have in common that are measured at once with this one: by default itself.
+
+        They follow one another in a plan, and a run is not ended between them.
+        """
+        return self
+
     def counts(self, lengths: Mapping[str, int]) -> Counts:  # noqa: ARG002
         """What a whole record of the case has, by how many values there are of each metric."""
         yield from ()

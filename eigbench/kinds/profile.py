@@ -87,6 +87,11 @@ class ProfileCase(MethodCase, tag="profile", tag_field="kind", frozen=True, kw_o
         return msgspec.structs.replace(self, method="", parameters={}, compiled=False, trace=False)
 
     @property
+    def measured_with(self) -> Self:
+        """Its workload."""
+        return self.workload
+
+    @property
     def is_reference(self) -> bool:
         """Whether the case is what the methods of its workload are compared with."""
         return self.method in (*REFERENCES["operation"], *REFERENCES["layer"])

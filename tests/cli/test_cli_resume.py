@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from filelock import FileLock
 
+from eigbench.cli import surroundings
 from tests.cli.commandline import ROOT, SMALL, call, call_apart, contents, finish, start
 
 CASES = 60
@@ -87,6 +90,51 @@ def test_ctrl_c_keeps_what_was_measured(small: Path, running: subprocess.Popen[s
     assert _lines(folder)[: len(kept)] == kept
     _require_complete(folder)
     assert "Partial report" not in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_limit_of_time_ends_a_run_with_its_report(small: Path) -> None:
+    clock = iter(range(10**6))  # a second passes whenever somebody looks
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(surroundings, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        outcome = call("run", "long.toml", "--out", "run", "--max-minutes", "0.1")
+    assert outcome.code == 0
+    kept = _lines(small / "run")
+    assert len(kept) == 5  # at the sixth look six seconds have passed
+    assert f"0.1 minutes are over; {CASES - 5} cases are missing" in outcome.err
+    assert "--resume --out run" in outcome.err
+    assert "Partial report" in (small / "run" / "report.md").read_text(encoding="utf-8")
+
+    whole = call("run", "long.toml", "--out", "run", "--resume", "--max-minutes", "60", "-q")
+    assert (whole.code, whole.err) == (0, "")
+    _require_complete(small / "run")
+
+
+def test_a_limit_of_time_leaves_no_workload_of_a_profile_half_recorded(cwd: Path) -> None:
+    words = [
+        *("--subject", "operation", "--d", "4", "8", "--batch", "1", "--method", "eigh"),
+        *("--dtype", "float32", "--rounds", "1", "--no-trace", "--out", "run", "-q"),
+    ]
+    outcome = call("profile", *words, "--max-minutes", "1e-9")
+    assert (outcome.code, _lines(cwd / "run")) == (0, [])
+    looks = iter([0.0, 1.0])  # when the limit is set, and before the first workload
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            surroundings, "time", SimpleNamespace(monotonic=lambda: next(looks, math.inf))
+        )
+        assert call("profile", *words, "--resume", "--max-minutes", "1").code == 0
+    found = [record["case"] for record in _records(cwd / "run")]
+    assert [(case["d"], case["method"]) for case in found] == [
+        (4, "torch.linalg.eigh"),
+        (4, "eigh"),
+    ]
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "nan", "soon"])
+def test_a_limit_that_is_none_is_refused(small: Path, limit: str) -> None:
+    complaint = call("run", "small.toml", "--max-minutes", limit).complaint
+    assert complaint.startswith(f"eigbench: --max-minutes: {limit!r}")
 
 
 def test_a_kill_loses_no_more_than_the_case_in_flight(
