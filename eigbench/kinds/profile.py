@@ -21,6 +21,7 @@ REFERENCES = {
 
 
 _BY_ROUND = re.compile(r"(reference_)?(forward|backward|update)_seconds")
+_ONCE = ("first_call_seconds", "block_runs", "sm_clock_hertz", ":clock", ":contest")
 _TOGETHER = (
     ("operator_self_seconds", "operator_calls", ":operator"),
     ("phase_seconds", ":phase", ":phase_pass"),
@@ -71,7 +72,7 @@ class ProfileCase(MethodCase, tag="profile", tag_field="kind", frozen=True, kw_o
         """A value a round, and as many names as values."""
         rounds = (name for name in lengths if _BY_ROUND.fullmatch(name))
         yield ("forward_seconds", "backward_seconds", *rounds), {lengths.get("forward_seconds", 0)}
-        yield lengths.keys() & {"first_call_seconds", "block_runs", ":clock", ":contest"}, {1}
+        yield lengths.keys() & {*_ONCE}, {1}
         for names in _TOGETHER:
             if lengths.keys() & {*names}:
                 yield names, {lengths.get(names[0], 0)}

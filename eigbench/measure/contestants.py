@@ -79,7 +79,7 @@ def _of_matrices(case: ProfileCase, forward: Decompose, operation: str = SQUARE_
     """Forward and backward for `(batch, d, d)`; the outputs are of one cotangent each."""
     assert case.d is not None  # noqa: S101  # matrices have a size
     shape = (case.batch, case.d, case.d)
-    generator = torch.Generator().manual_seed(case.seed)
+    generator = _generator(case)
     count = POOL if POOL * math.prod(shape) <= LARGEST_POOL else 1
     pool = [_covariances(case, generator) for _ in range(count)]
     _require_taken(case, pool[0])
@@ -114,7 +114,7 @@ def _library_pairs(M: Tensor) -> Eigenpairs:
 def _layer(case: ProfileCase) -> Contestant:
     """Forward and backward for `(batch, 64, 32, 32)`, with a fixed random cotangent."""
     shape = (case.batch, STEM_CHANNELS, IMAGE, IMAGE)
-    generator = torch.Generator().manual_seed(case.seed)
+    generator = _generator(case)
     pool = [_random(case, shape, generator) for _ in range(POOL)]
     module = _module(case).to(case.device)
     if case.dtype == "float64":
@@ -139,9 +139,9 @@ def _step(case: ProfileCase) -> Contestant:
     if case.dtype == "float64":
         network = network.double()
     optimiser = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
-    generator = torch.Generator().manual_seed(case.seed)
+    generator = _generator(case)
     pool = [_images(case, generator) for _ in range(POOL)]
-    labels = torch.randint(CLASSES, (case.batch,), generator=generator).to(case.device)
+    labels = torch.randint(CLASSES, (case.batch,), generator=generator, device=case.device)
     prepare = _inputs(case, pool)
     forward = _compiled(network) if case.compiled else network
 
@@ -189,22 +189,27 @@ def _leaf(case: ProfileCase, X: Tensor) -> Tensor:
     return X.clone().requires_grad_(case.subject != "step")
 
 
+def _generator(case: ProfileCase) -> torch.Generator:
+    """Of the device itself: a host would take minutes for the largest batches."""
+    return torch.Generator(case.device).manual_seed(case.seed)
+
+
 def _covariances(case: ProfileCase, generator: torch.Generator) -> Tensor:
     """`(batch, d, d)`: sample covariances of 4d draws and ε, as a whitening layer has them."""
     assert case.d is not None  # noqa: S101  # an operation has a size
-    X = torch.randn(case.batch, case.d, 4 * case.d, generator=generator)
-    M = X @ X.mT / X.shape[-1] + EPSILON * torch.eye(case.d)
-    return M.to(getattr(torch, case.dtype)).to(case.device)
+    X = torch.randn(case.batch, case.d, 4 * case.d, generator=generator, device=case.device)
+    M = X @ X.mT / X.shape[-1] + EPSILON * torch.eye(case.d, device=case.device)
+    return M.to(getattr(torch, case.dtype))
 
 
 def _random(case: ProfileCase, shape: tuple[Any, ...], generator: torch.Generator) -> Tensor:
-    X = torch.randn(shape, generator=generator)
-    return X.to(getattr(torch, case.dtype)).to(case.device)
+    X = torch.randn(shape, generator=generator, device=case.device)
+    return X.to(getattr(torch, case.dtype))
 
 
 def _images(case: ProfileCase, generator: torch.Generator) -> Tensor:
-    X = torch.randn(case.batch, 3, IMAGE, IMAGE, generator=generator)
-    return X.to(torch.float64 if case.dtype == "float64" else torch.float32).to(case.device)
+    X = torch.randn(case.batch, 3, IMAGE, IMAGE, generator=generator, device=case.device)
+    return X.to(torch.float64 if case.dtype == "float64" else torch.float32)
 
 
 def _precision(case: ProfileCase) -> AbstractContextManager[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import torch
@@ -66,13 +66,16 @@ class Profiler:
                 cases[0].rounds,
                 cases[0].seconds,
             )
+            clocks = _clock_rates(device)  # while the device is still warm from the work
             reference = _reference(cases, outcomes)
-            return {
-                name: outcome
-                if isinstance(outcome, BaseException)
-                else self._record(by_id[name], contestants[name], outcome, reference, clock)
-                for name, outcome in outcomes.items()
-            }
+            found: dict[str, Measurement | BaseException] = {}
+            for name, outcome in outcomes.items():
+                if isinstance(outcome, BaseException):
+                    found[name] = outcome
+                    continue
+                one = self._record(by_id[name], contestants[name], outcome, reference, clock)
+                found[name] = one._replace(samples=one.samples | clocks)
+            return found
 
     def _record(
         self,
@@ -115,6 +118,15 @@ class Profiler:
         labels.update(found.labels)
         if case.trace and self._keep is not None:
             labels["trace"] = [self._keep(case, record_file(contestant, device))]
+
+
+def _clock_rates(device: torch.device) -> dict[str, list[float]]:
+    """How fast a GPU runs now, where its driver can be asked; nothing of a CPU."""
+    if device.type == "cuda":
+        # torch asks by a package that is not everywhere, and of a driver that may refuse.
+        with suppress(Exception):
+            return {"sm_clock_hertz": [1e6 * torch.cuda.clock_rate(device)]}
+    return {}
 
 
 def _reference(cases: Sequence[ProfileCase], outcomes: dict[str, Outcome]) -> Times | None:

@@ -210,7 +210,11 @@ def record(contestant: Contestant, device: torch.device) -> Trace:
 
 def _record_once(contestant: Contestant, device: torch.device) -> Trace:
     inputs = contestant.prepare()
-    with profile(activities=_activities(device), profile_memory=True) as profiler, recording():
+    with (
+        # Of one cycle all events are kept anyway; without this the profiler warns that it may not.
+        profile(activities=_activities(device), profile_memory=True, acc_events=True) as profiler,
+        recording(),
+    ):
         _passes(contestant, inputs)
         _wait(device)
     with tempfile.TemporaryDirectory() as folder:

@@ -12,6 +12,7 @@ from torch import Tensor
 from eigbench.algorithm_1 import ITERATIONS
 from eigbench.methods.base import Eigenpairs, Method, Parameter, Promise, require_count
 from eigbench.methods.coefficients import choose_arithmetic, geometric_series, leading_ratios
+from eigbench.methods.gpu import series_core
 from eigbench.methods.no_gradient import differs_from_analytic
 from eigbench.methods.pairwise import pairwise_eigh
 
@@ -51,6 +52,10 @@ class Hybrid(Method):
         total, power = geometric_series(q, self.iterations - 1)
         mul = choose_arithmetic().mul
         return mul(total, half_inverse), mul(power, half_inverse)
+
+    def fused_core(self, eigenvalues: Tensor, A: Tensor, by_eigenvalues: Tensor) -> Tensor | None:
+        """The inner matrix of the gradient in one kernel of CUDA; None where there is none."""
+        return series_core(eigenvalues, A, by_eigenvalues, self.iterations)
 
     def differs(self, eigenvalues: Tensor) -> Tensor:
         """`(...)`: whether K terms are too few for a second derivative."""

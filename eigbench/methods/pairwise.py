@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, symmetric_part
-from eigbench.methods.calling import call, conventions
+from eigbench.methods.calling import call, composing, conventions
 from eigbench.methods.coefficients import choose_arithmetic
+from eigbench.methods.gpu import decompose
 from eigbench.methods.no_gradient import (
     differs_from_analytic,
     save,
@@ -59,7 +60,7 @@ class Decomposition(torch.autograd.Function):
     def forward(M: Tensor, rule: object) -> tuple[Tensor, Tensor]:
         """Eigenvalues and eigenvectors of symmetric `M` `(..., n, n)`."""
         with phase("decomposition"):
-            eigenvalues, eigenvectors = torch.linalg.eigh(M)
+            eigenvalues, eigenvectors = decompose(M)
         return eigenvalues, eigenvectors
 
 
@@ -76,6 +77,10 @@ class _PairwiseEigh(Decomposition):
         # Plain differentiable operations on the saved outputs: this is what makes a second
         # derivative, vmap and torch.compile work without a rule of their own.
         by_eigenvalues, by_eigenvectors = gradients
+        if by_eigenvectors.is_cuda and not torch.is_grad_enabled() and not composing():
+            found = _in_one_kernel(ctx, by_eigenvalues, by_eigenvectors)
+            if found is not None:
+                return found, None
         V, minus, surplus = _tables(ctx, *saved(ctx))
         with phase("products"):
             A = V.mT @ by_eigenvectors
@@ -100,6 +105,23 @@ class _PairwiseEigh(Decomposition):
         upper = lower if surplus is None else lower + 2 * surplus * S
         turned = V @ (upper.triu(1) - lower.triu(1).mT)
         return S.diagonal(dim1=-2, dim2=-1), turned
+
+
+def _in_one_kernel(ctx: Any, by_eigenvalues: Tensor, by_eigenvectors: Tensor) -> Tensor | None:
+    """The gradient by the rule's own kernel, if it has one for where the tensors are."""
+    fused = getattr(ctx.rule, "fused_core", None)
+    if fused is None:
+        return None
+    eigenvalues, V = saved(ctx)
+    with phase("products"):
+        A = V.mT @ by_eigenvectors
+    with phase("coefficients"):
+        core = fused(eigenvalues, A, by_eigenvalues)
+    if core is None:
+        return None
+    with phase("products"):
+        gradient: Tensor = V @ core @ V.mT
+        return gradient
 
 
 def _tables(ctx: Any, eigenvalues: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

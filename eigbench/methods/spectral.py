@@ -11,6 +11,7 @@ from torch import Tensor
 from eigbench.methods.base import Eigenpairs, Method, Promise, symmetric_part
 from eigbench.methods.calling import call, conventions
 from eigbench.methods.functions import SpectralFunction
+from eigbench.methods.gpu import decompose
 from eigbench.methods.no_gradient import eigenvalues_alone, stopped
 from eigbench.phases import phase
 
@@ -100,7 +101,7 @@ class Spectral(Method):
     def matrix_function(self, M: Tensor, function: SpectralFunction) -> Tensor:
         """`f(M)` `(..., n, n)` of Hermitian `M`; the constants of `function` get no gradient."""
         with phase("decomposition"):
-            eigenvalues, V = torch.linalg.eigh(M.detach())
+            eigenvalues, V = decompose(M.detach())
         with phase("coefficients"):
             values = function.values(eigenvalues)
             F = function.divided_differences(eigenvalues)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+import subprocess
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -32,6 +33,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     torch_threads: int
     device: str
     seed: int
+    accelerator: dict[str, str] = {}
+    """Of a GPU: driver, solver library, clocks and settings, by their names; empty of a CPU."""
 
 
 def describe(device: str, seed: int, arguments: list[str] | None = None) -> Session:
@@ -52,6 +55,7 @@ def describe(device: str, seed: int, arguments: list[str] | None = None) -> Sess
         torch_threads=torch.get_num_threads(),
         device=_device_name(device),
         seed=seed,
+        accelerator=_accelerator(device),
     )
 
 
@@ -78,3 +82,57 @@ def _device_name(device: str) -> str:
     if torch.device(device).type == "cuda":
         return f"{device}: {torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
     return device
+
+
+_SMI = {
+    "driver": "driver_version",
+    "SM clock now": "clocks.sm",
+    "SM clock at most": "clocks.max.sm",
+    "memory clock now": "clocks.mem",
+    "power limit": "power.limit",
+    "temperature": "temperature.gpu",
+    "reasons for lower clocks": "clocks_event_reasons.active",
+}
+"""What `nvidia-smi` is asked, and how a report calls it."""
+
+
+_SWITCH = {True: "on", False: "off"}
+
+
+def _accelerator(device: str) -> dict[str, str]:
+    """What decides the speed and the digits of a GPU; what cannot be had is left out."""
+    import torch
+
+    if torch.device(device).type != "cuda":
+        return {}
+    properties = torch.cuda.get_device_properties(device)
+    found = {
+        "multiprocessors": str(properties.multi_processor_count),
+        "memory": f"{properties.total_memory / 2**30:.0f} GiB",
+        "TF32 in matrix products": _SWITCH[torch.backends.cuda.matmul.allow_tf32],
+        "TF32 in convolutions": _SWITCH[torch.backends.cudnn.allow_tf32],
+        "cuDNN": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
+        "preferred linear algebra library": str(torch.backends.cuda.preferred_linalg_library()),
+    }
+    for package in (
+        "nvidia-cusolver",
+        f"nvidia-cusolver-cu{(torch.version.cuda or '0').split('.')[0]}",
+    ):
+        if (known := _version(package)) != "not installed":
+            found["cuSOLVER"] = known
+    return found | _smi(torch.device(device).index or 0)
+
+
+def _smi(index: int) -> dict[str, str]:
+    """The answers of `nvidia-smi`; none where it is not there or does not know a question."""
+    query = [
+        "nvidia-smi",
+        f"--id={index}",
+        f"--query-gpu={','.join(_SMI.values())}",
+        "--format=csv,noheader",
+    ]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return dict(zip(_SMI, answer.stdout.strip().split(", "), strict=False))

@@ -64,5 +64,5 @@ def gradient(eigh: Eigh, M: Tensor) -> Tensor:
 
 def relative(found: Tensor, truth: Tensor) -> float:
     """‖found − truth‖/‖truth‖, in float64."""
-    found, truth = found.double(), truth.double()
+    found, truth = found.detach().double(), truth.detach().double()
     return float(torch.linalg.vector_norm(found - truth) / torch.linalg.vector_norm(truth))
