@@ -23,6 +23,7 @@ SCHEDULES = ("steps", "one-cycle", "constant")
 PRECISIONS = ("float32", "float64", "bfloat16")
 SUBJECTS = ("operation", "whitening", "layer", "step")
 INPUTS = ("fresh", "cached")
+LAYOUTS = ("contiguous", "channels_last")
 
 # The names of what `spectra`, `losses` and `truncation` hold, which import NumPy and torch.
 # tests/test_axes.py fails if one is missing here.
@@ -184,6 +185,7 @@ AXES = {
             "batch", "--batch", 1, 65536, label="batch size", write=_after("batch"),
             help="Matrices; or images of a layer or a step.",
         ),
+        one_of("layout", "--layout", LAYOUTS, "Memory formats of a layer's or a step's images"),
         Axis(
             name="compiled",
             option="compiled",

@@ -41,7 +41,7 @@ WHAT = Panel(
     [
         *itemgetter("subject", "method", "d", "batch", "dtype")(AXES),
         replace(AXES["layer"], help="Layer types of a layer or a step: zca, pca."),
-        *itemgetter("iterations", "energy")(AXES),
+        *itemgetter("iterations", "energy", "layout")(AXES),
     ],
 )
 HOW = Panel("How it is timed", itemgetter("inputs", "rounds", "seconds")(SETTINGS), several=False)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 import msgspec
 
+from eigbench.axes import LAYOUTS
 from eigbench.kinds.base import Counts, Kind, Measure, MethodCase, Parameters, Span, Tools, Values
 
 REFERENCES = {
@@ -40,7 +41,9 @@ class Profiling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     inputs: Literal["fresh", "cached"] = "fresh"
 
 
-class ProfileCase(MethodCase, tag="profile", tag_field="kind", frozen=True, kw_only=True):
+class ProfileCase(
+    MethodCase, tag="profile", tag_field="kind", frozen=True, kw_only=True, omit_defaults=True
+):
     """The time, memory and work of one method, or of a reference, in one workload."""
 
     subject: str
@@ -67,6 +70,9 @@ class ProfileCase(MethodCase, tag="profile", tag_field="kind", frozen=True, kw_o
     trace: bool
     seed: int
     device: str
+    layout: str = "contiguous"
+    """How the images of a layer or a step lie in memory: so, or "channels_last". Records leave
+    the default out, as those of before there was a choice do."""
 
     def counts(self, lengths: Mapping[str, int]) -> Counts:
         """A value a round, and as many names as values."""
@@ -123,9 +129,18 @@ def _expand(span: Span) -> Iterator[ProfileCase]:
     }
     for point in span.points("subject", "dtype"):
         subject = point["subject"]
-        for size, batch in itertools.product(_sizes(subject, span.values), span.values["batch"]):
+        layouts = _layouts(subject, span.values)
+        sizes = _sizes(subject, span.values)
+        for size, batch, layout in itertools.product(sizes, span.values["batch"], layouts):
+            workload = {**point, **size, "batch": batch, "layout": layout}
             for contestant in _contestants(subject, span):
-                yield ProfileCase(**contestant, **point, **size, batch=batch, **shared)
+                yield ProfileCase(**contestant, **workload, **shared)
+
+
+def _layouts(subject: str, values: Values) -> Sequence[str]:
+    """Those of images: matrices have one."""
+    asked = values.get("layout", LAYOUTS[:1])
+    return asked if subject in ("layer", "step") else LAYOUTS[:1]
 
 
 def _sizes(subject: str, values: Values) -> Iterator[dict[str, Any]]:

@@ -112,20 +112,28 @@ def _library_pairs(M: Tensor) -> Eigenpairs:
 
 
 def _layer(case: ProfileCase) -> Contestant:
-    """Forward and backward for `(batch, 64, 32, 32)`, with a fixed random cotangent."""
+    """Forward and backward for `(batch, 64, 32, 32)`, with a fixed random cotangent.
+
+    In half precision the images have it, the weights do not: as under autocast in a training.
+    """
     shape = (case.batch, STEM_CHANNELS, IMAGE, IMAGE)
     generator = _generator(case)
     pool = [_random(case, shape, generator) for _ in range(POOL)]
     module = _module(case).to(case.device)
     if case.dtype == "float64":
         module = module.double()
-    forward = _compiled(module) if case.compiled else module
+    run = _compiled(module) if case.compiled else module
     parameters = tuple(module.parameters())
     W = _random(case, shape, generator)
+
+    def forward(inputs: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor]:
+        with _precision(case):
+            return inputs, run(*inputs)
+
     return Contestant(
         prepare=_inputs(case, pool),
         passes={
-            "forward": lambda inputs: (inputs, forward(*inputs)),
+            "forward": forward,
             "backward": lambda state: torch.autograd.grad(state[1], (*state[0], *parameters), W),
         },
         parameters=parameters,
@@ -136,6 +144,7 @@ def _step(case: ProfileCase) -> Contestant:
     """Forward, backward and update of ResNet18 for `(batch, 3, 32, 32)`, as in a training."""
     torch.manual_seed(case.seed)
     network = build("resnet18", CLASSES, _module(case)).to(case.device)
+    network = network.to(memory_format=_memory_format(case))
     if case.dtype == "float64":
         network = network.double()
     optimiser = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
@@ -204,12 +213,23 @@ def _covariances(case: ProfileCase, generator: torch.Generator) -> Tensor:
 
 def _random(case: ProfileCase, shape: tuple[Any, ...], generator: torch.Generator) -> Tensor:
     X = torch.randn(shape, generator=generator, device=case.device)
-    return X.to(getattr(torch, case.dtype))
+    return _laid_out(case, X.to(getattr(torch, case.dtype)))
 
 
 def _images(case: ProfileCase, generator: torch.Generator) -> Tensor:
     X = torch.randn(case.batch, 3, IMAGE, IMAGE, generator=generator, device=case.device)
-    return X.to(torch.float64 if case.dtype == "float64" else torch.float32)
+    X = X.to(torch.float64 if case.dtype == "float64" else torch.float32)
+    return _laid_out(case, X)
+
+
+def _laid_out(case: ProfileCase, X: Tensor) -> Tensor:
+    """Images in the case's memory format; anything else as it is."""
+    return X.to(memory_format=_memory_format(case)) if X.dim() == 4 else X
+
+
+def _memory_format(case: ProfileCase) -> torch.memory_format:
+    last = case.layout == "channels_last"
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def _precision(case: ProfileCase) -> AbstractContextManager[Any]:

@@ -32,14 +32,14 @@ PASSES = ("forward", "backward", "update")
 SUBJECTS = ("whitening", "operation", "layer", "step")
 """In the order in which they are shown; others follow."""
 
-_AXES = ("subject", "method", "layer", "d", "energy", "batch", "dtype", "compiled", "trace",
-         "iterations")  # fmt: skip
+_AXES = ("subject", "method", "layer", "d", "energy", "batch", "dtype", "layout", "compiled",
+         "trace", "iterations")  # fmt: skip
 _LABELS = {"clock": "clock", "anatomy_failed": "anatomy_failed", "trace_file": "trace"}
 """Columns, and the labels that they hold the first word of."""
 
 _SCHEMA: dict[str, Any] = {
-    **dict.fromkeys(("subject", "method", "layer", "dtype", "id", "workload", "contestant", "what",
-                     "status", *_LABELS), pl.String),
+    **dict.fromkeys(("subject", "method", "layer", "dtype", "layout", "id", "workload",
+                     "contestant", "what", "status", *_LABELS), pl.String),
     **dict.fromkeys(("d", "batch", "iterations", "session", "rounds"), pl.Int64),
     **dict.fromkeys(("energy", "time", "ratio", "low", "high"), pl.Float64),
     **dict.fromkeys(("compiled", "trace", "reference", "noisy"), pl.Boolean),
@@ -65,7 +65,7 @@ class Costs:
 
     @cached_property
     def profiles(self) -> pl.DataFrame:
-        """A row a case: by subject, layer, precision, size and batch; references come first.
+        """A row a case: by subject, layer, precision, layout, size, batch; references come first.
 
         Columns: axes of the case, `id`, `workload`, `reference` (whether it is one), `contestant`
         (a method in words), `what` (the subject in words), `status` (of a record, or "planned"),
@@ -76,14 +76,14 @@ class Costs:
         rows = [self._row(key, case) for key, case in self.cases.items()]
         frame = pl.DataFrame(rows, _SCHEMA).with_columns(
             _in_order(rows, "subject", SUBJECTS),
-            *(_in_order(rows, name) for name in ("layer", "dtype", "method")),
+            *(_in_order(rows, name) for name in ("layer", "dtype", "layout", "method")),
         )
         ranked = frame.sort(~pl.col("reference"), "method",
                             pl.col("iterations") != self.frames.iterations, "iterations",
                             "compiled", nulls_last=False)  # fmt: skip
         contestants = pl.Enum(ranked["contestant"].unique(maintain_order=True))
         return ranked.with_columns(pl.col("contestant").cast(contestants)).sort(
-            "subject", "layer", "dtype", "d", "energy", "batch", "contestant",
+            "subject", "layer", "dtype", "layout", "d", "energy", "batch", "contestant",
             pl.col("status") != "measured", maintain_order=True,
         )  # fmt: skip
 
@@ -228,4 +228,5 @@ def what(case: ProfileCase) -> str:
 def title(row: dict[str, Any]) -> str:
     """A workload in one line, of a row of `Costs.profiles`."""
     size = f"d = {row['d']}" if row["energy"] is None else f"{percentage(row['energy'])} kept"
-    return f"{row['what']}, {size}, {row['dtype']}, batch {row['batch']}"
+    layout = "" if row["layout"] == "contiguous" else f", {row['layout']}"
+    return f"{row['what']}, {size}, {row['dtype']}{layout}, batch {row['batch']}"

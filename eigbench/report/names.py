@@ -18,6 +18,8 @@ _OTHERS = {"contestant": "method", "situation": "situation", "matrices": "matric
 """What columns hold that are no axes of a grid."""
 _UNNAMED = {"kind", "method", "parameters", "seed", "seeds", "rounds", "seconds", "trace"}
 """Fields of a case that are no part of its name."""
+_USUAL = {"layout": "contiguous"}
+"""What is said of cases only where they differ in it."""
 
 
 def label(axis: str) -> str:
@@ -75,8 +77,9 @@ def of_cases(cases: Sequence[Case]) -> tuple[list[str], dict[str, str]]:
         told = ["method", *differing, *(["kind"] if own.height < every.height else [])]
         for row in own.iter_rows(named=True):
             named[row[" "]] = ", ".join(row[axis] for axis in told if row[axis] is not None)
-        same = (own[axis].drop_nulls()[0] for axis in axes if axis not in differing)
-        shared[str(kind)] = ", ".join(same)
+        same = {axis: own[axis].drop_nulls()[0] for axis in axes if axis not in differing}
+        shared[str(kind)] = ", ".join(said for axis, said in same.items()
+                                      if said != _USUAL.get(axis))  # fmt: skip
     return named, shared
 
 

@@ -434,7 +434,8 @@ def workload_name(case: ProfileCase) -> str:
     """What the cases of a workload have in common, in the letters of a file's name."""
     size = {"d": case.d, "energy-": case.energy, "batch-": case.batch}
     words = [f"{name}{value:g}" for name, value in size.items() if value is not None]
-    return "-".join(filter(None, [case.subject, case.layer, *words, case.dtype]))
+    last = case.layout if case.layout != "contiguous" else None
+    return "-".join(filter(None, [case.subject, case.layer, *words, case.dtype, last]))
 
 
 def contestant_name(case: ProfileCase) -> str:

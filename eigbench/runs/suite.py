@@ -53,6 +53,7 @@ class Axes(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaul
     truncation: list[str] | None = None
     subject: list[str] | None = None
     batch: list[int] | None = None
+    layout: list[str] | None = None
     compiled: list[bool] | None = None
 
 

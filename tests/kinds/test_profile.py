@@ -78,6 +78,26 @@ def test_compiled_variants_are_cases_of_their_own_and_references_are_not_compile
     assert len({c.workload.id for c in found}) == 2  # the sizes alone
 
 
+def test_images_lie_as_asked_and_matrices_as_they_do() -> None:
+    both = ["contiguous", "channels_last"]
+    found = planned(override(suite(OPERATION, LAYER), {"layout": both}))
+    lying: dict[str, list[str]] = {}
+    for one in found:
+        lying.setdefault(one.subject, []).append(one.layout)
+    assert {*lying["operation"]} == {"contiguous"}
+    assert lying["layer"].count("contiguous") == lying["layer"].count("channels_last")
+    assert len({one.id for one in found}) == len(found)
+    assert len({workload_name(one) for one in found}) == len({one.workload.id for one in found})
+
+
+def test_a_case_of_the_usual_layout_is_written_as_before_there_was_one() -> None:
+    """Its id is that of the records in `reports/profile`."""
+    written = msgspec.json.encode(case(subject="layer", layer="zca"))
+    assert b"layout" not in written
+    assert msgspec.json.decode(written, type=ProfileCase).layout == "contiguous"
+    assert b'"layout":"channels_last"' in msgspec.json.encode(case(layout="channels_last"))
+
+
 def test_settings_are_in_every_case() -> None:
     found = planned(suite(profiling=Profiling(rounds=7, seconds=0.5, inputs="cached"), seed=3))
     assert {(c.rounds, c.seconds, c.inputs, c.seed) for c in found} == {(7, 0.5, "cached", 3)}

@@ -125,6 +125,17 @@ def test_a_trace_is_kept_where_it_is_asked_for() -> None:
     assert hybrid.labels["lane"][0] == "pass"
 
 
+@pytest.mark.parametrize("subject", ["layer", "step"])
+def test_images_lie_as_the_case_says(subject: str) -> None:
+    for layout, last in (("contiguous", False), ("channels_last", True)):
+        contestant = make(case(subject=subject, layer="zca", batch=2, layout=layout))
+        (X,) = contestant.prepare()
+        assert X.is_contiguous(memory_format=torch.channels_last) == last
+        filters = [p for p in contestant.parameters if p.dim() == 4 and p.shape[-1] > 1]
+        assert all(p.is_contiguous(memory_format=torch.channels_last) == last for p in filters)
+        assert bool(filters) == (subject == "step")
+
+
 @pytest.mark.parametrize("layer", ["zca", "pca"])
 @pytest.mark.parametrize("subject", ["layer", "step"])
 def test_layers_and_steps_beside_their_references(subject: str, layer: str) -> None:

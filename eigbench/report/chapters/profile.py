@@ -32,7 +32,7 @@ from eigbench.report.stats import NOISY
 from eigbench.runs.environment import Session
 
 MILLI = 1e3
-PANELS = {"d": ("dtype", "batch"), "batch": ("dtype", "d", "energy")}
+PANELS = {"d": ("dtype", "layout", "batch"), "batch": ("dtype", "layout", "d", "energy")}
 """Time is drawn by these axes, with a panel for each value of the others."""
 LEAST_SIZES = 3
 MOST_LINES = 12
@@ -190,8 +190,10 @@ def setting(rows: pl.DataFrame) -> str:
     d, energy, batch = (values_of(rows, axis) for axis in ("d", "energy", "batch"))
     sizes = [f"d = {span(map(float, d), axis_value)}"] if d else []
     sizes += [f"{span(energy, percentage)} kept"] if energy else []
-    dtypes = ", ".join(values_of(rows, "dtype"))
-    return "; ".join([dtypes, *sizes, f"batch {span(map(float, batch), axis_value)}"])
+    dtypes, layouts = (values_of(rows, axis) for axis in ("dtype", "layout"))
+    lying = [", ".join(layouts)] if layouts != ["contiguous"] else []
+    batches = f"batch {span(map(float, batch), axis_value)}"
+    return "; ".join([", ".join(dtypes), *lying, *sizes, batches])
 
 
 # Chapters.
@@ -240,7 +242,8 @@ def _growth(costs: Costs, own: pl.DataFrame, axis: str) -> str:
         panel.set_xscale("log", base=2)
         panel.set(yscale="log", xlabel=names.label(axis))
         panel.set_ylabel(f"time over {reference_of(rows['subject'][0])}")
-        panel.set_title(names.words(rows.row(0, named=True), PANELS[axis]), fontsize=9)
+        told = [a for a in PANELS[axis] if a != "layout" or own["layout"].n_unique() > 1]
+        panel.set_title(names.words(rows.row(0, named=True), told), fontsize=9)
         panel.xaxis.set_major_formatter("{x:g}")
         _plain(panel.yaxis)
     legend_below(figure, axes)
@@ -250,7 +253,7 @@ def _growth(costs: Costs, own: pl.DataFrame, axis: str) -> str:
 
 def _table(costs: Costs, rows: pl.DataFrame) -> str:
     """A row a profile; columns in which nothing is known are left out."""
-    axes = names.varied(rows, ("dtype", "d", "energy", "batch"))
+    axes = names.varied(rows, ("dtype", "layout", "d", "energy", "batch"))
     counted = {"kernels": "kernels", "synchronisations": "waits"}
     heads = [
         *map(names.label, axes), "method", f"time over {reference_of(rows['subject'][0])}",

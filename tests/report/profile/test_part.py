@@ -15,6 +15,7 @@ import pytest
 from eigbench.kinds.profile import ProfileCase
 from eigbench.report.chapters import profile
 from eigbench.report.chapters.run import chapters
+from eigbench.report.costs import title
 from eigbench.report.frame import Frames
 from eigbench.report.render import Part
 from eigbench.runs.record import Record, decode, number
@@ -158,6 +159,24 @@ def test_no_difference_is_not_a_difference(run: Run) -> None:
     part = part_of(run, change)
     assert "no method is shown to differ from bn (6 ratios)." in part.summary[0]
     assert "fastest" not in part.head
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_layouts_are_a_column_where_images_lie_in_two() -> None:
+    both = ["contiguous", "channels_last"]
+    planned = [
+        profiled.profile_case(subject="layer", layer="zca", method=method, parameters={},
+                              batch=128, layout=layout)
+        for layout in both for method in ("bn", "eigh")
+    ]  # fmt: skip
+    part = profile.part(profiled.frames([profiled.record(case) for case in planned]))
+    assert part is not None
+    table = part.chapters[0].body.split("| layout")[1]
+    rows = [re.split(r" *\| *", line)[1:3] for line in table.splitlines()[2:6]]
+    assert rows == [[layout, method] for layout in both for method in ("bn", "eigh")]
+    assert "float32; contiguous, channels_last; d = 16" in part.summary[0]
+    (last,) = profiled.costs(profiled.record(planned[2])).profiles.iter_rows(named=True)
+    assert title(last) == "ZCA layer, d = 16, float32, channels_last, batch 128"
 
 
 @pytest.mark.usefixtures("undrawn")
