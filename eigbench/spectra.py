@@ -21,7 +21,7 @@ from eigbench.errors import NotApplicable
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sample:
     """Eigenvalues `(seeds, n)`, ascending, and eigenvectors `(seeds, n, n)`, in columns."""
 

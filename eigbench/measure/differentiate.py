@@ -20,10 +20,10 @@ from eigbench.losses import (
     inverse_cholesky,
     weights,
 )
-from eigbench.measure.measurement import float64
+from eigbench.measure.measurement import float64, norms
 from eigbench.methods.base import CHOLESKY, Eigenpairs, Method, reconstruct
 from eigbench.methods.functions import Identity, Projector, SpectralFunction, Truncated, Whitening
-from eigbench.spectra import SPECTRA, Floats, Sample, decompose, draw
+from eigbench.spectra import SPECTRA, Floats, Sample, decompose, draw, relative_gaps
 
 UserMatrices = Mapping[int, Floats]
 """The user's own matrices by size: `(count, n, n)`, float64."""
@@ -58,6 +58,17 @@ class Problem:
         exact: Floats = (V * values[:, None, :]) @ V.swapaxes(-1, -2)
         return exact
 
+    @functools.cached_property
+    def gradient_norm(self) -> Floats:
+        """The Frobenius norm of the exact gradient `(seeds,)`."""
+        return norms(self.gradient)
+
+    @functools.cached_property
+    def gaps(self) -> Floats:
+        """The relative gaps of the eigenvalues `(seeds, n − 1)`."""
+        gaps: Floats = relative_gaps(self.truth.eigenvalues)
+        return gaps
+
     def gradient_at(self, matrices: Floats) -> Floats:
         """The exact gradient at slightly different matrices, decomposed in float64."""
         if self.triangular:
@@ -72,18 +83,39 @@ def problem_of(case: StabilityCase, user: UserMatrices, method: Method) -> Probl
     """
     seeds = range(case.seed, case.seed + case.seeds)
     if case.spectrum == FILE_SPECTRUM:
-        sample = decompose(user[case.d][: case.seeds])
+        sample = _decomposed(user[case.d][: case.seeds].tobytes(), case.d)
     else:
         sample = _drawn(case.spectrum, case.d, case.gap, seeds)
-    truth = sample.shifted(case.scale, case.epsilon)
-    function = LOSSES[case.loss].function(truth.eigenvalues, case.epsilon)
-    W = weights(case.d, seeds)
-    return make_problem(truth, function, W, method)
+    truth = _shifted(sample, case.scale, case.epsilon)
+    return _problem(truth, case.epsilon, case.loss, seeds, method.whitens_by)
 
 
-def make_problem(truth: Sample, function: SpectralFunction, W: Floats, method: Method) -> Problem:
+# A plan has the methods of a problem one after the other. So the last problems are enough, and no
+# more are kept, since one of large matrices takes a lot of memory.
+LAST = 2
+
+
+@functools.lru_cache(LAST)
+def _shifted(sample: Sample, scale: float, epsilon: float) -> Sample:
+    return sample.shifted(scale, epsilon)
+
+
+@functools.lru_cache(LAST)
+def _problem(truth: Sample, epsilon: float, loss: str, seeds: range, whitens_by: str) -> Problem:
+    function = LOSSES[loss].function(truth.eigenvalues, epsilon)
+    W = weights(truth.eigenvalues.shape[-1], seeds)
+    return make_problem(truth, function, W, whitens_by)
+
+
+@functools.lru_cache(maxsize=1)
+def _decomposed(matrices: bytes, d: int) -> Sample:
+    """The eigenpairs of the user's own matrices, which are known by their content."""
+    return decompose(np.frombuffer(matrices).reshape(-1, d, d))
+
+
+def make_problem(truth: Sample, function: SpectralFunction, W: Floats, whitens_by: str) -> Problem:
     """The problem of known eigenpairs; a method may whiten by another matrix than `M^(−1/2)`."""
-    triangular = isinstance(function, Whitening) and method.whitens_by == CHOLESKY
+    triangular = isinstance(function, Whitening) and whitens_by == CHOLESKY
     return Problem(truth, truth.matrices(), function, W, triangular)
 
 

@@ -21,7 +21,7 @@ from eigbench.measure.differentiate import (
     problem_of,
 )
 from eigbench.measure.measurement import Measurement, are_finite, as_list, float64, norms
-from eigbench.measure.process import torch_threads
+from eigbench.measure.process import one_thread, torch_threads
 from eigbench.methods.base import Method
 from eigbench.methods.functions import Projector, SpectralFunction, Truncated
 from eigbench.methods.registry import configured
@@ -31,6 +31,7 @@ NEIGHBOUR_SCALES = (1e-3, 1.0, 1e3)
 """Of the matrices that each one stands beside in a batch: itself, smaller and larger."""
 
 
+@one_thread()
 def measure_invariance(case: InvarianceCase, user: UserMatrices) -> Measurement:
     """Differentiate matrices alone and beside neighbours, in both precisions, on more threads.
 
@@ -53,8 +54,7 @@ def measure_invariance(case: InvarianceCase, user: UserMatrices) -> Measurement:
     precise = _gradients(method, problem, single.double())
     samples["precision_change"] = _relative(_gradients(method, problem, single), precise)
     if case.device == "cpu":
-        with torch_threads(1):
-            one = _gradients(method, problem, M)
+        one = _gradients(method, problem, M)
         with torch_threads(2):
             samples["thread_change"] = _relative(_gradients(method, problem, M), one)
     return Measurement({name: as_list(values) for name, values in samples.items()}, {})
@@ -95,6 +95,7 @@ POSITIONS: Floats = np.concatenate([-DECADES, [0.0], DECADES[::-1]])
 """Half the relative distance of the two, from far on one side to far on the other."""
 
 
+@one_thread()
 def measure_path(case: PathCase) -> Measurement:
     """Differentiate at every position of the path, with one basis and one loss throughout.
 
@@ -137,7 +138,7 @@ def _along(case: PathCase, method: Method, truth: Sample) -> tuple[Floats, Float
     """The gradient and the exact one `(positions, d, d)` at a stretch of the path."""
     function = LOSSES[case.loss].function(truth.eigenvalues, case.epsilon)
     W = weights(case.d, range(case.seed, case.seed + 1))
-    problem = make_problem(truth, function, W, method)
+    problem = make_problem(truth, function, W, method.whitens_by)
     dtype = getattr(torch, case.dtype)
     M, given = (torch.tensor(x, dtype=dtype, device=case.device) for x in (problem.matrices, W))
     return float64(differentiate(method, M, function, given).gradient), problem.gradient

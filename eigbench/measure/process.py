@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch  # else late: benchmarks of the start-up import this and must not load it
+    from threadpoolctl import ThreadpoolController
 
 
 @contextmanager
@@ -28,6 +29,28 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch, and one for the BLAS and LAPACK that NumPy calls.
+
+    For accuracy cases. Their matrices are small, and beside other programs two threads wait for
+    each other: there `numpy.linalg.eigh` of eight 64 × 64 took 2.4 ms on one thread and 18 ms on
+    two, and of eight 128 × 128 13 ms and 1.7 s. The last bits of a product of larger matrices than
+    64 × 64 depend on the number of threads, too; so all records are of one, with workers or
+    without.
+    """
+    with torch_threads(1), _numpy_libraries().limit(limits=1, user_api="blas"):
+        yield
+
+
+@functools.cache
+def _numpy_libraries() -> ThreadpoolController:
+    """Looks for the libraries that are loaded, which takes milliseconds."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
@@ -54,6 +77,19 @@ def give_back_freed_memory() -> None:
     gc.collect()
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def without_old_objects() -> Iterator[None]:
+    """Inside, Python's garbage collector looks at what was made since, and at nothing older.
+
+    The hundreds of thousands of objects that importing torch leaves cost 0.1 s at each collection.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 _STATUS = Path("/proc/self/status")

@@ -15,7 +15,11 @@ from eigbench.kinds.profile import REFERENCES, ProfileCase
 from eigbench.measure.anatomy import anatomy, matmul_flops_per_second
 from eigbench.measure.contestants import make
 from eigbench.measure.measurement import Measurement
-from eigbench.measure.process import give_back_freed_memory, keep_freed_memory
+from eigbench.measure.process import (
+    give_back_freed_memory,
+    keep_freed_memory,
+    without_old_objects,
+)
 from eigbench.measure.timing import Clock, Contestant, Outcome, Times, clock_for, interleave
 from eigbench.measure.trace import record_file
 
@@ -58,7 +62,7 @@ class Profiler:
         keep_freed_memory()
         give_back_freed_memory()
         clock = clock_for(device)
-        with _compiled_anew(), _cudnn_chooses_once():
+        with _compiled_anew(), _cudnn_chooses_once(), without_old_objects():
             by_id = {case.id: case for case in cases}
             contestants, outcomes = interleave(
                 {name: partial(self._build, case) for name, case in by_id.items()},

@@ -8,9 +8,11 @@ import torch
 
 from eigbench.kinds.series import COEFFICIENT_TERMS, FIGURE_1_POWERS, SeriesCase
 from eigbench.measure.measurement import Measurement
+from eigbench.measure.process import one_thread
 from eigbench.methods.coefficients import geometric_series
 
 
+@one_thread()
 def measure_series(case: SeriesCase) -> Measurement:
     """Eq. 7 and Eq. 14 at one ratio q of eigenvalues.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch import Tensor
 from eigbench.algorithm_1 import ITERATIONS
 from eigbench.kinds.stability import StabilityCase
 from eigbench.measure.differentiate import (
+    LAST,
     Derivative,
     Problem,
     UserMatrices,
@@ -20,16 +23,18 @@ from eigbench.measure.differentiate import (
     rounding_noise,
 )
 from eigbench.measure.measurement import Measurement, are_finite, as_list, float64, norms
+from eigbench.measure.process import one_thread
 from eigbench.methods.base import SQUARE_ROOT, Eigenpairs, Method
 from eigbench.methods.functions import Truncated
 from eigbench.methods.registry import configured
-from eigbench.spectra import Floats, relative_gaps
+from eigbench.spectra import Floats
 from eigbench.truncation import REASONS, algorithm_1
 
 LARGEST_DIFFERENCED = 8
 """Up to this d the derivative of a method's own value is taken by differences in float64."""
 
 
+@one_thread()
 def measure_stability(case: StabilityCase, user: UserMatrices) -> Measurement:
     """Differentiate one case's batch and compare with the exact gradient.
 
@@ -38,28 +43,51 @@ def measure_stability(case: StabilityCase, user: UserMatrices) -> Measurement:
     """
     method = configured(case.method, **case.parameters)
     problem = problem_of(case, user, method)
-    dtype = getattr(torch, case.dtype)
-    precision = torch.finfo(dtype).eps
-    disturbed = rounding_noise(problem.matrices, precision, case.seed)
-    # Both in one call, `(2, seeds, n, n)`: the second differs from the first by rounding errors.
-    both = np.stack([problem.matrices, disturbed])
-    M = torch.tensor(both, dtype=dtype, device=case.device)
-    W = torch.tensor(problem.W, dtype=dtype, device=case.device)
-    derivative = differentiate(method, M, problem.function, W)
+    given = _given(problem, case.dtype, case.seed, case.device)
+    derivative = differentiate(method, given.both, problem.function, given.W)
 
     first, second = _part(derivative, 0), _part(derivative, 1)
     # What is undefined, as the direction of a zero gradient is, becomes NaN and stays NaN.
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        return _metrics(case, method, problem, M[0], (first, second))
+        return _metrics(case, method, given, (first, second))
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """What a method gets of a problem in one precision, and what follows from that alone."""
+
+    problem: Problem
+    both: Tensor
+    """`(2, seeds, n, n)`: the matrices, and the same disturbed by rounding errors."""
+    W: Tensor
+
+    @property
+    def M(self) -> Tensor:  # noqa: N802
+        """The matrices `(seeds, n, n)`."""
+        return self.both[0]
+
+    @functools.cached_property
+    def rounding_floor(self) -> Floats:
+        """What rounding M to the case's dtype alone causes: no method can do better."""
+        exact = self.problem.gradient
+        rounded = self.problem.gradient_at(float64(self.M))
+        floor: Floats = norms(rounded - exact) / self.problem.gradient_norm
+        return floor
+
+
+@functools.lru_cache(LAST)
+def _given(problem: Problem, dtype: str, seed: int, device: str) -> _Given:
+    kind = getattr(torch, dtype)
+    disturbed = rounding_noise(problem.matrices, torch.finfo(kind).eps, seed)
+    # Both in one call: what a method makes of the second tells what a rounding error changes.
+    both = torch.tensor(np.stack([problem.matrices, disturbed]), dtype=kind, device=device)
+    return _Given(problem, both, torch.tensor(problem.W, dtype=kind, device=device))
 
 
 def _metrics(
-    case: StabilityCase,
-    method: Method,
-    problem: Problem,
-    M: Tensor,
-    derivatives: tuple[Derivative, Derivative],
+    case: StabilityCase, method: Method, given: _Given, derivatives: tuple[Derivative, Derivative]
 ) -> Measurement:
+    problem, M = given.problem, given.M
     first, second = derivatives
     G, disturbed, value = (float64(x) for x in (first.gradient, second.gradient, first.value))
     samples = {
@@ -72,9 +100,7 @@ def _metrics(
         # What a disturbance of M of the size of its rounding changes.
         "disturbed_finite": are_finite(disturbed),
         "disturbed_change": norms(disturbed - G) / norms(G),
-        # What rounding M to the case's dtype alone causes: no method can do better.
-        "rounding_floor": norms(problem.gradient_at(float64(M)) - problem.gradient)
-        / norms(problem.gradient),
+        "rounding_floor": given.rounding_floor,
     }
     if case.dtype == "float64" and case.d <= LARGEST_DIFFERENCED:
         own = own_derivative(method, problem, M)
@@ -112,7 +138,7 @@ def _spectrum_metrics(problem: Problem) -> dict[str, Any]:
     magnitudes = np.abs(values)
     metrics = {"condition_number": magnitudes.max(axis=-1) / magnitudes.min(axis=-1)}
     if values.shape[-1] > 1:
-        gaps = relative_gaps(values)
+        gaps = problem.gaps
         metrics["smallest_relative_gap"] = gaps.min(axis=-1)
         metrics["mean_neighbour_ratio"] = (1 - gaps).mean(axis=-1)
     return metrics
@@ -158,7 +184,7 @@ def _condition_after(problem: Problem, derivative: Derivative) -> Floats:
 def _gradient_metrics(G: Floats, problem: Problem) -> dict[str, Any]:
     """Of the gradient, against the exact one."""
     exact = problem.gradient
-    norm, exact_norm = norms(G), norms(exact)
+    norm, exact_norm = norms(G), problem.gradient_norm
     metrics = {
         "gradient_finite": are_finite(G),
         "gradient_norm": norm,
@@ -168,7 +194,7 @@ def _gradient_metrics(G: Floats, problem: Problem) -> dict[str, Any]:
         "gradient_asymmetry": norms(G - G.swapaxes(-1, -2)) / norm,
     }
     # Of an exact tie the true basis and the method's are unrelated: it has no component.
-    if exact.shape[-1] > 1 and relative_gaps(problem.truth.eigenvalues).min() > 0:
+    if exact.shape[-1] > 1 and problem.gaps.min() > 0:
         component, true_component = (_on_closing_pair(x, problem) for x in (G, exact))
         metrics["closing_pair_ratio"] = component / true_component
     return metrics
@@ -176,7 +202,7 @@ def _gradient_metrics(G: Floats, problem: Problem) -> dict[str, Any]:
 
 def _on_closing_pair(G: Floats, problem: Problem) -> Floats:
     """`vaᵀ G vb` for the closest pair of eigenvectors: `(seeds,)`."""
-    closest = relative_gaps(problem.truth.eigenvalues).argmin(axis=-1)
+    closest = problem.gaps.argmin(axis=-1)
     seeds = np.arange(len(G))
     V = problem.truth.eigenvectors
     lower, upper = V[seeds, :, closest], V[seeds, :, closest + 1]

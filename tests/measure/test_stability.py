@@ -11,11 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import Tensor
 
 from eigbench.errors import NotApplicable
 from eigbench.kinds.stability import StabilityCase
 from eigbench.measure.differentiate import problem_of
+from eigbench.measure.process import torch_threads
 from eigbench.measure.stability import measure_stability
 from eigbench.methods import registry
 from eigbench.methods.base import Eigenpairs, Method
@@ -151,6 +153,36 @@ def test_epsilon_and_scale_are_in_the_matrix() -> None:
     smallest = 1 / plain["condition_number"][0]
     expected = (100 + 0.5) / (100 * smallest + 0.5)
     assert moved["condition_number"] == pytest.approx([expected] * 3, rel=1e-12)
+
+
+def test_samples_do_not_depend_on_the_number_of_threads() -> None:
+    """Matrices so large that products of two threads differ in the last bits."""
+    settings: dict[str, Any] = {"d": 160, "spectrum": "geometric", "gap": 0.02, "dtype": "float32"}
+    found = []
+    for count in (1, 2):
+        with torch_threads(count), threadpool_limits(count, user_api="blas"):
+            found.append(samples("eigh", **settings))
+            # What was set before is set again.
+            assert torch.get_num_threads() == count
+            pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+            assert [pool["num_threads"] for pool in pools] == [count] * len(pools)
+    assert found[0] == found[1]
+
+
+def test_a_problem_is_made_once_for_all_methods() -> None:
+    methods = [configured(name) for name in ("eigh", "cholesky", "svd")]
+    for changes in ({}, {"d": 4, "spectrum": "file", "seeds": 3, "gap": None}):
+        # Read again, as a worker may have it.
+        given = ({4: np.stack([np.diag([4.0, 3, 2, i + 1]) for i in range(5)])} for _ in methods)
+        first, triangular, again = (
+            problem_of(case(**changes), user, method)
+            for user, method in zip(given, methods, strict=True)
+        )
+        assert again is first
+        assert triangular is not first
+        assert len(first.matrices) == changes.get("seeds", SEEDS)
+    other = problem_of(case(**changes), {4: np.diag([5.0, 3, 2, 1])[None].repeat(5, 0)}, methods[0])
+    assert other.truth.eigenvalues.max() == 5
 
 
 def test_rounding_floor_is_of_the_dtype() -> None:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from eigbench.measure.contestants import make
 from eigbench.measure.timing import Contestant
 from eigbench.measure.trace import (
     TRACED_STEPS,
+    Entry,
     Event,
     Trace,
     parents,
@@ -45,6 +47,10 @@ def entry(
         "ph": "X", "cat": category, "name": name, "pid": 9, "tid": tid, "ts": start, "dur": length,
         "args": {} if link is None else {"External id": link},
     }  # fmt: skip
+
+
+def trace_of(entries: list[dict[str, Any]]) -> Trace:
+    return parse(msgspec.convert(entries, list[Entry]))
 
 
 def memory(time: float, size: int, device_type: int = 0) -> dict[str, Any]:
@@ -83,7 +89,7 @@ ON_HOST = [
 
 
 def host_trace() -> Trace:
-    return parse(ON_HOST)
+    return trace_of(ON_HOST)
 
 
 def test_a_trace_is_read_from_its_file(tmp_path: Path) -> None:
@@ -113,12 +119,12 @@ def test_operators_have_the_ones_that_call_them() -> None:
 
 
 def test_events_of_other_threads_are_not_inside_each_other() -> None:
-    events = parse([entry("a", 0, 10), entry("b", 2, 3, tid=2)]).events
+    events = trace_of([entry("a", 0, 10), entry("b", 2, 3, tid=2)]).events
     assert parents(events) == [None, None]
 
 
 def test_an_events_own_time_is_without_that_of_those_inside() -> None:
-    events = parse([entry("a", 0, 100), entry("b", 10, 30), entry("c", 15, 5)]).events
+    events = trace_of([entry("a", 0, 100), entry("b", 10, 30), entry("c", 15, 5)]).events
     assert self_seconds(events) == pytest.approx([70e-6, 25e-6, 5e-6])
 
 
@@ -133,7 +139,7 @@ def of_trace(
     monkeypatch: pytest.MonkeyPatch, entries: list[dict[str, Any]], device: str = "cpu"
 ) -> Any:
     """The anatomy that a trace written by hand has."""
-    monkeypatch.setattr("eigbench.measure.anatomy.record", lambda *_: parse(entries))
+    monkeypatch.setattr("eigbench.measure.anatomy.record", lambda *_: trace_of(entries))
     monkeypatch.setattr("eigbench.measure.anatomy.saved_bytes", lambda _: 7)
     nothing = Contestant(lambda: (), {"forward": lambda state: state})
     return anatomy(nothing, torch.device(device), compiled=True, timeline=True)
@@ -256,10 +262,22 @@ def test_of_several_runs_the_one_of_median_length_is_shown(
     lengths = iter([3.0, 50.0, 1.0, 2.0, 4.0])
     monkeypatch.setattr(
         "eigbench.measure.trace._record_once",
-        lambda *_: parse([in_range("pass::forward", 0, next(lengths))]),
+        lambda *_: trace_of([in_range("pass::forward", 0, next(lengths))]),
     )
     trace = record(make(case()), CPU)
     assert trace.passes[0].seconds == pytest.approx(3e-6)
+
+
+def test_long_runs_are_traced_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause of milliseconds is a small part of them; of two there is no middle one."""
+    for lengths, count in ([3e5], 1), ([2e5, 1e5, 9e4], 3), ([9e4] * 5, 3):
+        left = list(lengths)
+        monkeypatch.setattr(
+            "eigbench.measure.trace._record_once",
+            lambda *_, left=left: trace_of([in_range("pass::forward", 0, left.pop())]),
+        )
+        record(make(case()), CPU)
+        assert len(lengths) - len(left) == count
 
 
 def test_peak_memory_of_a_real_run() -> None:
