@@ -103,14 +103,7 @@ def test_the_suite_for_a_gpu_covers_what_it_says() -> None:
     assert {case.device for case in planned if hasattr(case, "device")} == {"cuda"}
     stability = [case for case in planned if isinstance(case, StabilityCase)]
     assert {case.dtype for case in stability} == {"float32", "float64"}
-    trained = {(c.layer, c.method, c.d) for c in planned if isinstance(c, TrainCase)}
-    methods = ("svd", "pi", "hybrid", "spectral")
-    assert trained == {
-        ("bn", "bn", None),
-        *(("zca", method, d) for method in methods for d in (4, 8, 16, 32, 64)),
-        *(("pca", method, None) for method in methods),
-    }
     profiles = [case for case in planned if isinstance(case, ProfileCase)]
     assert any(case.compiled for case in profiles)
-    assert {case.subject for case in profiles} == {"operation", "layer", "step"}
+    assert {case.subject for case in profiles} == {"operation", "whitening", "layer", "step"}
     assert {32, 33} <= {case.d for case in profiles}

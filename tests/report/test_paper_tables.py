@@ -278,10 +278,34 @@ def test_every_shipped_suite_has_its_report(name: str, tmp_path: Path) -> None:
         assert (tmp_path / "figures" / f"figure-{name[6]}.png").exists()
 
 
+BOTH = """
+name = "both"
+kind = "train"
+compare = "table-2 table-5"
+
+[axes]
+model = ["resnet18"]
+method = ["svd", "hybrid"]
+d = [4, 64]
+energy = [0.99]
+epsilon = [1e-4]
+iterations = [19]
+
+[training]
+
+[[grids]]
+layer = ["bn", "zca"]
+
+[[grids]]
+layer = ["pca"]
+"""
+
+
 @pytest.mark.usefixtures("undrawn")
-def test_a_mixed_suite_has_both_of_its_tables() -> None:
-    """`gpu`: whitening and denoising in one run, beside tables 2 and 5."""
-    suite = load(find("gpu"))
+def test_a_mixed_suite_has_both_of_its_tables(tmp_path: Path) -> None:
+    """Whitening and denoising in one run, beside tables 2 and 5."""
+    (tmp_path / "both.toml").write_text(BOTH, encoding="utf-8")
+    suite = load(tmp_path / "both.toml")
     records = [record(case) for case in cases(suite) if isinstance(case, TrainCase)]
     part = part_of(suite, records)
     titles = [one.title for one in part.chapters]

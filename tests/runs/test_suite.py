@@ -44,7 +44,7 @@ PAPER_TRAININGS = (
     *("paper-table5", "paper-figure2", "paper-figure4"),
 )
 SHIPPED = (
-    *("stability", "profile", "gpu", "paper-table1", "train-short", "train-stress"),
+    *("stability", "profile", "gpu", "learning", "paper-table1", "train-short", "train-stress"),
     *PAPER_TRAININGS,
 )
 
@@ -75,7 +75,7 @@ def test_the_stability_suite_varies_every_axis() -> None:
     taken["iterations"] -= {None}
     taken["ratio"] = {case.ratio for case in planned if isinstance(case, SeriesCase)}
     of_other_kinds = {"model", "layer", "components", "energy", "truncation"}
-    of_other_kinds |= {"subject", "batch", "compiled"}
+    of_other_kinds |= {"subject", "batch", "compiled", "layout"}
     assert set(taken) == set(AXES) - of_other_kinds
     for name, values in taken.items():
         assert len(values) >= 2, name
@@ -316,6 +316,7 @@ ACCEPTED: dict[str, tuple[list[Any], list[Any]]] = {
     "dtype": (["float32", "float64", "float16", "bfloat16"], ["double", "half", 64]),
     "spectrum": (["gap", "cifar-conv"], ["file", "Gap", 1]),
     "loss": (["whitening"], ["mse", None]),
+    "layout": (["contiguous", "channels_last"], ["NHWC", "channels-last", 1]),
     "model": (["resnet18", "resnet50"], ["resnet34", "", None]),
     "layer": (["bn", "zca", "pca", "none"], ["ZCA", "ln", None]),
     "components": ([1, 64, "16"], [0, 65, 1.5, True, None]),
