@@ -19,14 +19,8 @@ from torch import Tensor
 
 from eigbench.layers import composable
 from eigbench.layers.composable import Mapped, Rule
-from eigbench.layers.statistics import (
-    Blocks,
-    Chunks,
-    moments,
-    pool,
-    products,
-    sum_over_processes,
-)
+from eigbench.layers.layout import Images, layout_of
+from eigbench.layers.statistics import moments, pool, sum_over_processes, total
 from eigbench.phases import phase
 
 
@@ -47,21 +41,25 @@ class _Normalise(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         rule, d, sync = settings
         with phase("covariance"):
-            own, chunks = moments(X, weight.dtype, d)
+            own, images = moments(X, weight.dtype, d)
+            centring = images.mean is not None
             count, mean, scatter = pool(own) if sync else own
+            if sync and centring:
+                images = Images(images.layout, X, mean)
             covariance = scatter / count
         with torch.enable_grad():
             # The small graph from covariance to map is the method's; it lives on the context.
             mapped = rule(covariance.requires_grad_(ctx.needs_input_grad[0]))
         linear = mapped.linear.detach()
-        ctx.settings, ctx.count, ctx.centring = settings, count, chunks.centring
+        ctx.settings, ctx.count, ctx.centring = settings, count, centring
         ctx.covariance, ctx.linear = covariance, mapped.linear
         ctx.save_for_backward(X, weight, bias, mean)
         outputs = (mean, linear, mapped.matrix.detach(), mapped.rank)
         ctx.mark_non_differentiable(*outputs)
         with phase("products"):
             scaled = linear * _by_row(weight, linear)
-            return _transformed(X, mean, scaled, bias, chunks), *outputs
+            constant = bias if centring else _without_centring(scaled, mean, bias)
+            return images.layout.combine(X, constant, (scaled, images)), *outputs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -90,33 +88,20 @@ def _without_centring(linear: Tensor, mean: Tensor, constant: Tensor) -> Tensor:
     return constant - (linear @ _by_row(mean, linear)).view(-1)
 
 
-def _transformed(
-    X: Tensor, mean: Tensor, linear: Tensor, constant: Tensor, chunks: Chunks
-) -> Tensor:
-    """`linear · (X − mean) + constant`, in the dtype and memory format of `X`."""
-    if not chunks.centring:
-        constant = _without_centring(linear, mean, constant)
-    output = torch.empty_like(X)
-    reading, writing = chunks.buffer(X), chunks.buffer(X)
-    blocks = Blocks(linear, constant, chunks.matrices)
-    for chunk, out in chunks.split(X, output):
-        target = chunks.target(out, writing)
-        blocks.write(chunks.centred(chunk, mean, reading), target)
-        chunks.commit(out, writing)
-    return output
-
-
 def _gradients(ctx: Any, W: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
     X, weight, _, mean = ctx.saved_tensors
     linear = ctx.linear.detach()
-    chunks = Chunks(X, weight.dtype, centring=ctx.centring)
+    layout = layout_of(X, weight.dtype, linear.shape[-1])
+    outer, images = Images(layout, W), Images(layout, X, mean if ctx.centring else None)
     with phase("products"):
-        C, total = _correlations(X, W, mean, chunks, linear.shape[-1])
+        C, sums = _correlations(outer, images)
+        if not ctx.centring:
+            C = C - _by_row(sums, C) @ _by_row(mean, C).mT
         by_weight = (C * linear).sum(-1).view(-1)
     if not ctx.needs_input_grad[0]:
-        return None, by_weight, total
+        return None, by_weight, sums
     rows = _by_row(weight, linear)
-    by_map, by_mean = rows * C, total
+    by_map, by_mean = rows * C, sums
     if ctx.settings.sync:
         by_map, by_mean = sum_over_processes(by_map, by_mean)
     with phase("coefficients"):
@@ -127,46 +112,21 @@ def _gradients(ctx: Any, W: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         direct = (linear * rows).mT
         through = (by_covariance + by_covariance.mT) / ctx.count
         constant = -(direct @ _by_row(by_mean / ctx.count, linear)).view(-1)
-        return _by_input(X, W, mean, chunks, (direct, through, constant)), by_weight, total
+        if not ctx.centring:
+            constant = _without_centring(through, mean, constant)
+        by_input = layout.combine(X, constant, (direct, outer), (through, images))
+        return by_input, by_weight, sums
 
 
-def _correlations(
-    X: Tensor, W: Tensor, mean: Tensor, chunks: Chunks, d: int
-) -> tuple[Tensor, Tensor]:
-    """`C = Σ w x̃ᵀ` `(G, d, d)` and `Σ w` `(C,)`."""
-    centring, reading = chunks.buffer(X), chunks.buffer(X)
-    correlations, totals = [], []
-    for chunk, w in chunks.split(X, W):
-        matrices = chunks.read(w, reading)
-        totals.append(matrices.sum(2).sum(0))
-        correlations.append(products(matrices, chunks.centred(chunk, mean, centring), d))
-    C, total = torch.stack(correlations).sum(0), torch.stack(totals).sum(0)
-    if not chunks.centring:
-        C = C - _by_row(total, C) @ _by_row(mean, C).mT
-    return C, total
-
-
-def _by_input(
-    X: Tensor,
-    W: Tensor,
-    mean: Tensor,
-    chunks: Chunks,
-    maps: tuple[Tensor, Tensor, Tensor],
-) -> Tensor:
-    """`direct · w + through · (x − mean) + constant`, in the dtype and memory format of `X`."""
-    direct, through, constant = maps
-    if not chunks.centring:
-        constant = _without_centring(through, mean, constant)
-    found = torch.empty_like(X)
-    centring, reading, writing = (chunks.buffer(X) for _ in range(3))
-    by_output = Blocks(direct, constant, chunks.matrices)
-    by_input = Blocks(through, torch.zeros_like(constant), chunks.matrices)
-    for chunk, w, out in chunks.split(X, W, found):
-        target = chunks.target(out, writing)
-        by_output.write(chunks.read(w, reading), target)
-        by_input.add(chunks.centred(chunk, mean, centring), target)
-        chunks.commit(out, writing)
-    return found
+def _correlations(outer: Images, images: Images) -> tuple[Tensor, Tensor]:
+    """`Σ w xᵀ` `(G, d, d)` and `Σ w` `(C,)`."""
+    layout = outer.layout
+    samples = layout.samples(copying=outer.copied or images.copied)
+    products, sums = [], []
+    for w, x in zip(outer.chunks(samples), images.chunks(samples), strict=True):
+        sums.append(layout.sums(w))
+        products.append(layout.products(w, x))
+    return total(products), total(sums)
 
 
 def _differentiable_gradients(ctx: Any, W: Tensor) -> tuple[Tensor | None, ...]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d, composable
-from eigbench.layers import statistics as chunking
+from eigbench.layers import layout as chunking
 from eigbench.layers.statistics import moments
 from tests.layers.making import (
     LAYERS,
@@ -159,7 +159,7 @@ def test_the_size_of_chunks_changes_nothing(
         layer = made("pca-energy", "spectral")
     X = images(*size, mean=mean)
     expected = (layer(X), *gradients(layer, X))
-    monkeypatch.setattr(chunking, "COPIED_BYTES", bytes_)
+    monkeypatch.setattr(chunking, "COPIED_BYTES", {"Planes": bytes_, "Rows": bytes_})
     monkeypatch.setattr(chunking, "READ_BYTES", bytes_)
     for smallest in (1, 10**6):
         monkeypatch.setattr(chunking, "SMALL_IMAGE", smallest)
@@ -169,8 +169,8 @@ def test_the_size_of_chunks_changes_nothing(
 
 
 def test_both_ways_to_the_moments_are_taken() -> None:
-    assert not moments(images(5, 9, 8, mean=0), torch.float64, 4)[1].centring
-    assert moments(images(5, 9, 8, mean=9), torch.float64, 4)[1].centring
+    assert moments(images(5, 9, 8, mean=0), torch.float64, 4)[1].mean is None
+    assert moments(images(5, 9, 8, mean=9), torch.float64, 4)[1].mean is not None
 
 
 @pytest.mark.parametrize("size", [(3, 4, 5), (3, 8, 9)])
@@ -249,8 +249,8 @@ def test_covariance_with_a_large_mean(d: int) -> None:
     rows = rows - rows.mean(-1, keepdim=True)
     truth = rows @ rows.mT / rows.shape[-1]
     assert rows.std() < 1
-    (n, mean, scatter), chunks = moments(X, torch.float32, d)
-    assert chunks.centring
+    (n, mean, scatter), read = moments(X, torch.float32, d)
+    assert read.mean is not None
     assert relative(scatter / n, truth) < 1e-4
     layer = ZCAWhitening2d(8, d)
     layer(X)

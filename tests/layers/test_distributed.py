@@ -79,9 +79,10 @@ def test_two_processes_are_as_one(parts: list[Any], name: str, split: tuple[int,
     whole = run(made(name), X, cotangent(X))
     first, second = (found[name, split] for found, _, _ in parts)
     for joined in ("output", "by_input"):
-        assert relative(torch.cat([first[joined], second[joined]]), whole[joined]) < 1e-12
+        # Where one part alone is centred, roundings of the mean differ.
+        assert relative(torch.cat([first[joined], second[joined]]), whole[joined]) < 1e-11
     for summed in ("by_weight", "by_bias"):
-        assert relative(first[summed] + second[summed], whole[summed]) < 1e-12
+        assert relative(first[summed] + second[summed], whole[summed]) < 1e-11
     for shared in ("running_mean", "running_map", "covariance"):
         assert torch.equal(first[shared], second[shared])
         assert relative(first[shared], whole[shared]) < 1e-12

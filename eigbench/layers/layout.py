@@ -1,0 +1,258 @@
+"""Images as matrices: products of them by group of channels, and linear maps of them.
+
+Channels last, images are one matrix with a row a position (`Rows`); contiguous, one matrix an image
+with a row a channel (`Planes`). They are read in place where they have the `dtype` of the
+computation and need no centring. Else a few at a time are copied to a buffer, which stays in the
+cache; on a GPU all at once, since it wants few large kernels.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, linear
+
+COPIED_BYTES = {"Planes": 2**22, "Rows": 2**20}
+"""A copy of this size never reaches memory; measured best among 0.5 to 16 MiB. Maps of rows have a
+result of their own a chunk: of 4 MiB the system takes them back, and finding them anew takes as
+long as the map."""
+
+READ_BYTES = 2**23
+"""Without copies. On idle cores 4 MiB take a few per cent less than 8, and 16 up to a tenth more;
+on busy ones many small steps wait longer."""
+
+SMALL_IMAGE, LEAST_IMAGE = 64, 16
+"""Of fewer positions products of matrices are thin: groups are multiplied several at once. Of fewer
+than the latter, or than a group has channels, all images become one matrix."""
+
+NARROW, WIDE = 16, 128
+"""The least channels of a block of groups, with zeros between them, where thinner products would
+take as long: on a CPU, and on a GPU."""
+
+
+class Layout(abc.ABC):
+    """How to compute with batches like `X` `(N, C, H, W)`: in `dtype`, by groups of `d` channels.
+
+    Chunks of a batch come as it is computed with, images `(k, C, H, W)` in this layout.
+    """
+
+    memory_format: torch.memory_format
+
+    def __init__(self, X: Tensor, dtype: torch.dtype, d: int) -> None:
+        self.count, self.channels = X.shape[:2]
+        self.positions = X.shape[2] * X.shape[3]
+        self.dtype, self.d = dtype, d
+        self.on_cpu = X.device.type == "cpu"
+        self.width = self._width()
+
+    def direct(self, X: Tensor) -> bool:
+        """Whether images lie in memory as they are computed with."""
+        return X.dtype == self.dtype and X.is_contiguous(memory_format=self.memory_format)
+
+    def buffer(self, X: Tensor) -> Tensor:
+        """Memory for images like `X` as they are computed with."""
+        return torch.empty(
+            X.shape, dtype=self.dtype, device=X.device, memory_format=self.memory_format
+        )
+
+    @abc.abstractmethod
+    def sums(self, images: Tensor) -> Tensor:
+        """`Σ x` `(C,)`."""
+
+    @abc.abstractmethod
+    def products(self, left: Tensor, right: Tensor) -> Tensor:
+        """`Σ l rᵀ` `(G, d, d)` by group."""
+
+    @abc.abstractmethod
+    def combine(self, like: Tensor, constant: Tensor, *terms: Term) -> Tensor:
+        """`Σ map · x + constant`, in the dtype and memory format of `like`."""
+
+    @abc.abstractmethod
+    def _width(self) -> int:
+        """Channels of a block: those of a group, or of several."""
+
+    def samples(self, *, copying: bool) -> int:
+        """Images of a chunk."""
+        if not self.on_cpu:
+            return self.count
+        one = self.channels * self.positions * self.dtype.itemsize
+        size = COPIED_BYTES[type(self).__name__] if copying else READ_BYTES
+        return max(1, min(self.count, size // one))
+
+    def _at_least(self, width: int) -> int:
+        """The fewest channels from `width` on that are blocks of whole groups; or all."""
+        groups = self.channels // self.d
+        some = (n * self.d for n in range(1, groups) if groups % n == 0)
+        return next((channels for channels in some if channels >= width), self.channels)
+
+    def _blocks(self, maps: Tensor) -> Tensor:
+        """Maps of groups `(G, d, d)` as maps of blocks, with zeros between groups."""
+        several = self.width // self.d
+        if several == 1:
+            return maps
+        blocks = maps.new_zeros(len(maps) // several, several, self.d, several, self.d)
+        own = maps.view(-1, several, self.d, self.d).permute(0, 2, 3, 1)
+        blocks.diagonal(dim1=1, dim2=3).copy_(own)
+        return blocks.view(-1, self.width, self.width)
+
+    def _groups(self, blocks: Tensor) -> Tensor:
+        """What is within groups `(G, d, d)` of products of blocks."""
+        several = self.width // self.d
+        if several == 1:
+            return blocks
+        own = blocks.view(-1, several, self.d, several, self.d).diagonal(dim1=1, dim2=3)
+        return own.permute(0, 3, 1, 2).reshape(-1, self.d, self.d)
+
+
+class Images:
+    """A batch in chunks as its layout computes with them, less a `mean` `(C,)` if there is one.
+
+    A chunk that was copied is overwritten by the next; the whole batch is kept.
+    """
+
+    def __init__(self, layout: Layout, batch: Tensor, mean: Tensor | None = None) -> None:
+        self.layout, self.batch, self.mean = layout, batch, mean
+        self.copied = mean is not None or not layout.direct(batch)
+        self._whole: Tensor | None = None
+
+    def chunks(self, samples: int) -> Iterator[Tensor]:
+        """So many images at a time."""
+        if not self.copied:
+            yield from torch.split(self.batch, samples)
+        elif samples < len(self.batch):
+            buffer = self.layout.buffer(self.batch[:samples])
+            for chunk in torch.split(self.batch, samples):
+                yield self.copy(chunk, buffer[: len(chunk)])
+        else:
+            if self._whole is None:
+                self._whole = self.copy(self.batch, self.layout.buffer(self.batch))
+            yield self._whole
+
+    def copy(self, chunk: Tensor, buffer: Tensor) -> Tensor:
+        """A chunk as it is computed with, in the buffer."""
+        if self.mean is None:
+            return buffer.copy_(chunk)
+        return torch.sub(chunk, self.mean[:, None, None], out=buffer)
+
+
+Term = tuple[Tensor, Images]
+"""Maps `(G, d, d)`, and the images that they are of."""
+
+
+class Planes(Layout):
+    """Contiguous: a matrix `(C, H·W)` an image."""
+
+    memory_format = torch.contiguous_format
+
+    def sums(self, images: Tensor) -> Tensor:
+        """`Σ x` `(C,)`."""
+        return images.view(-1, self.channels, self.positions).sum(2).sum(0)
+
+    def products(self, left: Tensor, right: Tensor) -> Tensor:
+        """`Σ l rᵀ` `(G, d, d)` by group."""
+        found = torch.bmm(self._matrices(left), self._matrices(right).mT)
+        return self._groups(found.view(len(left), -1, self.width, self.width).sum(0))
+
+    def combine(self, like: Tensor, constant: Tensor, *terms: Term) -> Tensor:
+        """`Σ map · x + constant`, in the dtype and memory format of `like`."""
+        copying = not self.direct(like) or any(images.copied for _, images in terms)
+        samples = self.samples(copying=copying)
+        repeated = [self._blocks(maps).repeat(samples, 1, 1) for maps, _ in terms]
+        constants = constant.view(-1, self.width, 1).repeat(samples, 1, 1)
+        output = torch.empty_like(like)
+        buffer = None if self.direct(like) else self.buffer(like[:samples])
+        chunks = (images.chunks(samples) for _, images in terms)
+        for out, *parts in zip(torch.split(output, samples), *chunks, strict=True):
+            target = out if buffer is None else buffer[: len(out)]
+            first, *others = map(self._matrices, parts)
+            found, size = self._matrices(target), len(first)
+            torch.baddbmm(constants[:size], repeated[0][:size], first, out=found)
+            for blocks, matrices in zip(repeated[1:], others, strict=True):
+                found.baddbmm_(blocks[:size], matrices)
+            if buffer is not None:
+                out.copy_(target)
+        return output
+
+    def _width(self) -> int:
+        if self.on_cpu:
+            return self.d if self.positions >= SMALL_IMAGE else self._at_least(NARROW)
+        return self._at_least(WIDE)
+
+    def _matrices(self, images: Tensor) -> Tensor:
+        """`(k·B, width, H·W)`."""
+        return images.view(-1, self.width, self.positions)
+
+
+class Rows(Layout):
+    """Channels last: one matrix `(N·H·W, C)`."""
+
+    memory_format = torch.channels_last
+
+    def sums(self, images: Tensor) -> Tensor:
+        """`Σ x` `(C,)`."""
+        return self._matrix(images).sum(0)
+
+    def products(self, left: Tensor, right: Tensor) -> Tensor:
+        """`Σ l rᵀ` `(G, d, d)` by group."""
+        if self.on_cpu and self.width == self.channels and self.positions >= SMALL_IMAGE:
+            # One tall product would keep one core busy: one an image.
+            own, other = (x.permute(0, 2, 3, 1).flatten(1, 2) for x in (left, right))
+            return self._groups((own.mT @ other).sum(0, keepdim=True))
+        return self._groups(self._by_block(left).mT @ self._by_block(right))
+
+    def combine(self, like: Tensor, constant: Tensor, *terms: Term) -> Tensor:
+        """`Σ map · x + constant`, in the dtype and memory format of `like`."""
+        copying = len(terms) > 1 or any(images.copied for _, images in terms)
+        samples = self.samples(copying=True) if copying else self.count
+        maps = [self._blocks(own) for own, _ in terms]
+        chunks = zip(*(images.chunks(samples) for _, images in terms), strict=True)
+        if samples == self.count and self.direct(like):
+            return self._sum(maps, next(chunks), constant)
+        output = torch.empty_like(like)
+        for out, parts in zip(torch.split(output, samples), chunks, strict=True):
+            out.copy_(self._sum(maps, parts, constant))
+        return output
+
+    def _sum(self, maps: list[Tensor], parts: Sequence[Tensor], constant: Tensor) -> Tensor:
+        """`Σ blocks · x + constant` in new memory."""
+        found = self._mapped(maps[0], parts[0], constant)
+        for blocks, images in zip(maps[1:], parts[1:], strict=True):
+            found += self._mapped(blocks, images, None)
+        return found
+
+    def _mapped(self, blocks: Tensor, images: Tensor, constant: Tensor | None) -> Tensor:
+        """`blocks · x + constant` in new memory."""
+        if self.on_cpu and self.dtype == torch.float32:
+            # Half again as fast as a product of matrices, and three times for narrow blocks.
+            filters = blocks.reshape(self.channels, self.width, 1, 1)
+            return conv2d(images, filters, constant, groups=len(blocks))
+        count, _, height, width = images.shape
+        if len(blocks) == 1:
+            found = linear(self._matrix(images), blocks[0], constant)
+        else:
+            found = torch.bmm(self._by_block(images), blocks.mT)
+            found = found.transpose(0, 1).reshape(-1, self.channels)
+            found = found if constant is None else found.add_(constant)
+        return found.view(count, height, width, self.channels).permute(0, 3, 1, 2)
+
+    def _width(self) -> int:
+        return self._at_least(NARROW if self.on_cpu else WIDE)
+
+    def _matrix(self, images: Tensor) -> Tensor:
+        return images.permute(0, 2, 3, 1).reshape(-1, self.channels)
+
+    def _by_block(self, images: Tensor) -> Tensor:
+        """`(B, k·H·W, width)`."""
+        blocks = self.channels // self.width
+        return self._matrix(images).view(-1, blocks, self.width).transpose(0, 1)
+
+
+def layout_of(X: Tensor, dtype: torch.dtype, d: int) -> Layout:
+    """The layout that takes the least time for batches like `X`."""
+    positions = X.shape[2] * X.shape[3]
+    last = X.is_contiguous(memory_format=torch.channels_last) and not X.is_contiguous()
+    joined = positions < min(SMALL_IMAGE, max(LEAST_IMAGE, d))
+    return (Rows if last or joined else Planes)(X, dtype, d)
