@@ -53,6 +53,7 @@ class SpectralLayer2d(nn.Module, abc.ABC):
 
     running_mean: Tensor
     running_map: Tensor
+    identity: Tensor
 
     def __init__(  # noqa: PLR0913 - what every layer's own parameters include
         self,
@@ -82,6 +83,8 @@ class SpectralLayer2d(nn.Module, abc.ABC):
         groups = channels // group_size
         self.register_buffer("running_mean", torch.empty(channels))
         self.register_buffer("running_map", torch.empty(groups, group_size, group_size))
+        # Made once: a GPU takes as long for each of the kernels that make it as for a product.
+        self.register_buffer("identity", torch.eye(group_size), persistent=False)
         self.latest: Latest | None = None
         self.reset_parameters()
 

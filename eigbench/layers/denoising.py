@@ -62,8 +62,8 @@ class PCADenoising2d(SpectralLayer2d):
         """`P diag(1/σ)` of one covariance `(1, C, C)`."""
         with phase("covariance"):
             inverse = (covariance.diagonal(dim1=-2, dim2=-1) + self.eps).rsqrt()
-            identity = torch.eye(self.channels, dtype=covariance.dtype, device=covariance.device)
-            M = covariance * inverse[:, :, None] * inverse[:, None, :] + self.eps * identity
+            correlation = covariance * inverse[:, :, None] * inverse[:, None, :]
+            M = torch.add(correlation, self.identity, alpha=self.eps)
         require_applicable(self.method, M)
         P = self.method.matrix_function(M, self.leading)
         # The trace of a projector is its rank, however it was made.

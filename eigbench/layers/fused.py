@@ -39,6 +39,8 @@ class _Normalise(torch.autograd.Function):
     def forward(
         ctx: Any, X: Tensor, weight: Tensor, bias: Tensor, settings: Settings
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        # Else zeros are filled in for what has no gradient, each by a kernel.
+        ctx.set_materialize_grads(False)
         rule, d, sync = settings
         with phase("covariance"):
             own, images = moments(X, weight.dtype, d)

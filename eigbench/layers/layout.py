@@ -149,6 +149,8 @@ class Planes(Layout):
 
     def sums(self, images: Tensor) -> Tensor:
         """`Σ x` `(C,)`."""
+        if not self.on_cpu:
+            return images.sum((0, 2, 3))
         return images.view(-1, self.channels, self.positions).sum(2).sum(0)
 
     def products(self, left: Tensor, right: Tensor) -> Tensor:
@@ -160,8 +162,8 @@ class Planes(Layout):
         """`Σ map · x + constant`, in the dtype and memory format of `like`."""
         copying = not self.direct(like) or any(images.copied for _, images in terms)
         samples = self.samples(copying=copying)
-        repeated = [self._blocks(maps).repeat(samples, 1, 1) for maps, _ in terms]
-        constants = constant.view(-1, self.width, 1).repeat(samples, 1, 1)
+        repeated = [self._repeated(self._blocks(maps), samples) for maps, _ in terms]
+        constants = self._repeated(constant.view(-1, self.width, 1), samples)
         output = torch.empty_like(like)
         buffer = None if self.direct(like) else self.buffer(like[:samples])
         chunks = (images.chunks(samples) for _, images in terms)
@@ -175,6 +177,12 @@ class Planes(Layout):
             if buffer is not None:
                 out.copy_(target)
         return output
+
+    def _repeated(self, blocks: Tensor, samples: int) -> Tensor:
+        """The same for each image; without a copy where there is one alone, and a GPU."""
+        if len(blocks) == 1 and not self.on_cpu:
+            return blocks.expand(samples, -1, -1)
+        return blocks.repeat(samples, 1, 1)
 
     def _width(self) -> int:
         if self.on_cpu:

@@ -59,8 +59,7 @@ class ZCAWhitening2d(SpectralLayer2d):
     def map_of(self, covariance: Tensor) -> Mapped:
         """`S` of covariances `(G, d, d)`."""
         with phase("covariance"):
-            identity = torch.eye(self.group_size, dtype=covariance.dtype, device=covariance.device)
-            M = covariance + self.eps * identity
+            M = torch.add(covariance, self.identity, alpha=self.eps)
         require_applicable(self.method, M)
         if self.method.differentiates == "eigenpairs":
             pairs = self.method.eigh(M)
