@@ -32,6 +32,7 @@ from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from torch.utils._python_dispatch import _disable_current_modes
 
 from eigbench.errors import in_one_line
+from eigbench.methods.gpu import OPERATOR
 
 Decomposition = Literal["eigh", "svd"]
 _log = logging.getLogger("eigbench")
@@ -87,7 +88,7 @@ class _Local(threading.local):
 _observers: list[Observer] = []
 _lock = threading.Lock()
 _local = _Local()
-_library: Any = None
+_libraries: list[Any] = []
 _retired: list[Any] = []
 """The kernels that were in place last: another thread may be inside one while it is removed."""
 _last_calls: dict[int, float] = {}
@@ -100,7 +101,7 @@ PAUSE = 1.0
 def intercepted(observer: Observer) -> Iterator[None]:
     """Inside, `observer` is told of the calls of all threads."""
     with _lock:
-        if _library is None:
+        if not _libraries:
             _install()
         _observers.append(observer)
     try:
@@ -160,29 +161,38 @@ def values_of(tensor: Tensor) -> Tensor | None:
 
 
 def _install() -> None:
-    global _library  # noqa: PLW0603
-    places = [(name, key, _computing(name)) for name in CORES for key in DEVICES]
+    global _libraries  # noqa: PLW0603
+    places = [(f"aten::{name}", key, _computing(CORES[name])) for name in CORES for key in DEVICES]
+    places.append((OPERATOR, "CUDA", _computing("eigh")))
     autograd = [f"Autograd{key}" for key in DEVICES]
-    places += [(name, key, _differentiating(name)) for name in DIFFERENTIATED for key in autograd]
-    places += [(name, key, _naming(name)) for name in COMPOSED for key in autograd]
-    library: Any = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+    for key in autograd:
+        places += [(f"aten::{name}", key, _differentiating(name)) for name in DIFFERENTIATED]
+        places += [(f"aten::{name}", key, _naming(name)) for name in COMPOSED]
+    spaces = {name.partition("::")[0] for name, _, _ in places}
+    libraries: dict[str, Any] = {
+        space: torch.library.Library(space, "IMPL")  # type: ignore[no-untyped-call]
+        for space in spaces
+    }
     _retired.clear()
     _last_calls.clear()
     with ExitStack() as stack, warnings.catch_warnings():
         # torch warns once in a process, of the first kernel that is put before another.
         warnings.filterwarnings("ignore", ".*(overrid|Overrid)", UserWarning)
-        stack.callback(library._destroy)  # where one of them is refused
+        for library in libraries.values():
+            stack.callback(library._destroy)  # where one of them is refused
         for name, key, make in places:
-            original = torch.library.get_kernel(f"aten::{name}", key)
-            library.impl(name, make(original.call_boxed), key, with_keyset=True)
-            _retired.append(torch.library.get_kernel(f"aten::{name}", key))
+            original = torch.library.get_kernel(name, key)
+            libraries[name.partition("::")[0]].impl(
+                name, make(original.call_boxed), key, with_keyset=True
+            )
+            _retired.append(torch.library.get_kernel(name, key))
         stack.pop_all()
-    _library = library
+    _libraries = [*libraries.values()]
     _forget_choices()
 
 
 def _remove() -> None:
-    global _library  # noqa: PLW0603
+    global _libraries  # noqa: PLW0603
     # torch changes no table safely while another thread reads it. Then the kernels stay, and only
     # pass calls on, until a later watch ends.
     now, others = time.monotonic(), {thread.ident for thread in threading.enumerate()}
@@ -190,8 +200,9 @@ def _remove() -> None:
     for thread, last in _last_calls.items():
         if thread in others and now - last < PAUSE:
             return
-    _library._destroy()
-    _library = None
+    for library in _libraries:
+        library._destroy()
+    _libraries = []
     _forget_choices()
 
 
@@ -210,9 +221,8 @@ Kernel = Callable[..., Any]
 """Called with the dispatcher's keys, and the operator's arguments."""
 
 
-def _computing(operator: str) -> Callable[[Kernel], Kernel]:
+def _computing(kind: Decomposition) -> Callable[[Kernel], Kernel]:
     """Makes the kernel of a device, which tells the observers."""
-    kind = CORES[operator]
 
     def make(original: Kernel) -> Kernel:
         def kernel(keys: Any, M: Tensor, *args: Any, **kwargs: Any) -> Any:

@@ -60,14 +60,18 @@ def _is_for_batched_solver(M: Tensor) -> bool:
     matrices = M.shape[:-2].numel()
     # One float64 matrix is decomposed by another algorithm, which is as accurate.
     enough = matrices >= (1 if M.dtype == torch.float32 else 2)
-    return enough and not torch._C._are_functorch_transforms_active() and _solver() is not None
+    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+        return False  # the operator has no rule for them
+    return enough and _has_solver()
 
 
+OPERATOR = "eigbench::eigh"
+"""What the batched solver is called through, so that traces, compilers and `watch` see it."""
 _operators = torch.library.Library("eigbench", "DEF")  # type: ignore[no-untyped-call]
 _operators.define("eigh(Tensor M) -> (Tensor, Tensor)")  # type: ignore[no-untyped-call]
 
 
-@torch.library.register_fake("eigbench::eigh", lib=_operators)  # type: ignore[untyped-decorator]
+@torch.library.register_fake(OPERATOR, lib=_operators)  # type: ignore[untyped-decorator]
 def _shapes(M: Tensor) -> tuple[Tensor, Tensor]:
     return M.new_empty(M.shape[:-1]), M.new_empty(M.shape).mT
 
@@ -92,6 +96,11 @@ VECTORS, UPPER = 1, 1
 REAL = {torch.float32: 0, torch.float64: 1}
 """`cudaDataType`."""
 NAMES = ("libcusolver.so.12", "libcusolver.so.11")
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _has_solver() -> bool:
+    return _solver() is not None
 
 
 @functools.cache

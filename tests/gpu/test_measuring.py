@@ -129,6 +129,14 @@ def test_watch_keeps_the_matrix_that_broke(tmp_path: Path) -> None:
     assert given_matrices(kept, None)[0].entries.shape == (4, 4)
 
 
+def test_watch_sees_the_batched_solver(tmp_path: Path) -> None:
+    M = torch.diag(torch.arange(1.0, 41, device=CUDA))
+    with eigbench.watch(folder=tmp_path / "watch") as watched:
+        eigbench.eigh(M, method="hybrid")
+    lines = (watched.folder / "records.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["shape"] for line in lines] == [[40, 40]]
+
+
 def test_watch_does_not_wait_for_the_device_at_every_call(tmp_path: Path) -> None:
     M = torch.diag(torch.arange(1.0, 5, device=CUDA)).requires_grad_()
 

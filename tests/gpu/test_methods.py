@@ -221,9 +221,10 @@ def test_products_alone_can_be_captured_in_a_graph() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")
+@pytest.mark.parametrize("n", [6, 40])
 @pytest.mark.parametrize("method", ["hybrid", "spectral"])
-def test_compiled(method: str) -> None:
-    M = separated(N, (3,)).float().cuda()
+def test_compiled(method: str, n: int) -> None:
+    M = symmetric(torch.linspace(1, 3, n, dtype=torch.float64).expand(3, n)).float().cuda()
     loss = _loss_of_whitening(method, {})
     compiled = torch.compile(loss, dynamic=False)
     assert relative(_gradient(compiled, M).cpu(), _gradient(loss, M).cpu()) < 1e-4
