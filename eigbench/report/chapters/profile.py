@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from eigbench.kinds.profile import ProfileCase
 from eigbench.report import names, paper, stats
 from eigbench.report.chapters import traces
-from eigbench.report.costs import PASSES, SUBJECTS, Costs, reference_of, title
+from eigbench.report.costs import PASSES, SUBJECTS, Costs, costs_of, reference_of, title
 from eigbench.report.frame import Frames, values_of
 from eigbench.report.numbers import (
     NOTHING,
@@ -43,7 +43,7 @@ def part(frames: Frames) -> Part | None:
     """The part of a report that is about cost; None if a run has no profiles."""
     if not frames.records(ProfileCase):
         return None
-    costs = Costs(frames)
+    costs = costs_of(frames)
     sentences = _sentences(costs)
     head = render(
         "profile-head",
@@ -70,7 +70,8 @@ def function_times(frames: Frames) -> pl.DataFrame:
     `high`, `noisy`, `n_rounds`. Of subject "whitening"; in a run without it of "operation", the
     bare decomposition. References are left out. Empty, with its columns, if neither was measured.
     """
-    own = Costs(frames).compared.filter(~pl.col("compiled"), pl.col("subject").is_in(SUBJECTS[:2]))
+    own = costs_of(frames).compared
+    own = own.filter(~pl.col("compiled"), pl.col("subject").is_in(SUBJECTS[:2]))
     return own.filter(pl.col(name) == pl.col(name).first() for name in ("subject", "dtype")).select(
         pl.col("subject").cast(pl.String), pl.col("contestant").cast(pl.String).alias("method"),
         pl.col("dtype").cast(pl.String), "d", "batch", "ratio", "low", "high", "noisy",
