@@ -297,6 +297,16 @@ TIME_SHARE = 1.0
 """What moves a time lasts longer than a run, so that a run is known no better than a stretch."""
 
 
+def resolution(ratios: Sequence[float]) -> float:
+    """How far apart two medians of the same thing come out on a machine, as a share.
+
+    `ratios` are those of a kernel to itself, see `eigbench.measure.noise`. It is the deviation from
+    1 that one in twenty exceeds, and of fewer than twenty the largest.
+    """
+    apart = sorted(max(ratio, 1 / ratio) - 1 for ratio in ratios)
+    return apart[-1 - len(apart) // 20]
+
+
 @dataclass(frozen=True)
 class Level:
     """The mean of a run's values, its variance, and the degrees of freedom of that variance."""

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import polars as pl
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
@@ -153,10 +154,21 @@ def _sentences(costs: Costs) -> str:
         ratios=costs.compared.height,
         noisy_ratios=costs.compared["noisy"].sum(),
         limit=NOISY,
+        same=_same(costs),
         lost=[(status, number) for status, number in statuses if status != "measured"],
         total=costs.profiles.height,
         undissected=costs.profiles["anatomy_failed"].count(),
     )  # fmt: skip
+
+
+def _same(costs: Costs) -> tuple[float, int] | None:
+    """How far apart a kernel and itself came out, on the worst machine; of how many comparisons."""
+    found = []
+    for key in dict(zip(costs.timed["session"], costs.timed["id"], strict=True)).values():
+        ratios = costs.values(key, "self_ratio")
+        known = ratios[np.isfinite(ratios) & (ratios > 0)].tolist()
+        found += [(stats.resolution(known), len(known))] if known else []
+    return max(found, default=None)
 
 
 def _said(costs: Costs, methods: pl.DataFrame) -> dict[str, Any]:
