@@ -10,7 +10,7 @@ import typer
 from typer.main import get_command
 
 from eigbench._version import __version__
-from eigbench.cli import check, compare, diagnose, listing, profile, run, stability, train
+from eigbench.cli import check, compare, diagnose, env, listing, profile, run, stability, train
 from eigbench.cli.axis_options import ListCommand
 from eigbench.cli.surroundings import interruption, prepare_streams
 from eigbench.errors import EXIT_INPUT, InputError, printable
@@ -31,7 +31,7 @@ app.command("compare")(compare.compare)
 app.command("check")(check.check)
 app.command("diagnose")(diagnose.diagnose)
 app.command("methods")(listing.methods)
-app.command("env")(listing.env)
+app.command("env")(env.env)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,13 +1,9 @@
-"""`eigbench methods` and `eigbench env`: what there is, and where a run would be measured."""
+"""`eigbench methods`: what there is."""
 
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import Annotated
 
-import typer
-
-from eigbench.axes import DEVICE
 from eigbench.cli import options
 from eigbench.errors import InputError, in_one_line, printable
 
@@ -47,16 +43,3 @@ def _described(name: str) -> tuple[str, str, str]:
     except Exception as error:  # noqa: BLE001  # a broken program must not hide the other methods
         return in_one_line(error), "–", "–"
     return summary, defaults or "–", source
-
-
-def env(
-    device: Annotated[str, typer.Option(metavar=DEVICE.metavar, help=DEVICE.help)] = "auto",
-) -> None:
-    """Print hardware, versions and threads as JSON, as a run records them."""
-    chosen = options.resolve_device(device)
-    import msgspec  # late, like torch in describe
-
-    from eigbench.runs.environment import describe
-
-    text = msgspec.json.format(msgspec.json.encode(describe(chosen, seed=0)), indent=2)
-    typer.echo(text.decode())

@@ -12,6 +12,7 @@ import torch
 
 from eigbench.errors import RunStopped, in_one_line
 from eigbench.kinds.profile import REFERENCES, ProfileCase
+from eigbench.measure import noise
 from eigbench.measure.anatomy import anatomy, matmul_flops_per_second
 from eigbench.measure.contestants import make
 from eigbench.measure.measurement import Measurement
@@ -117,6 +118,7 @@ class Profiler:
         device = torch.device(case.device)
         peak = matmul_flops_per_second(getattr(torch, case.dtype), device)
         samples["matmul_flops_per_second"] = list(peak)
+        samples["self_ratio"] = list(noise.short(device))
         found = anatomy(contestant, device, compiled=case.compiled, timeline=case.trace)
         samples.update(found.samples)
         labels.update(found.labels)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from eigbench.errors import harmless
@@ -15,10 +18,11 @@ def write_report(folder: Path) -> str:
     `InputError` if there is no run.
     """
     run = read_run(folder)
-    from eigbench.report.compose import compose  # late: matplotlib, polars
-    from eigbench.report.render import page
+    with _garbage_kept():
+        from eigbench.report.compose import compose  # late: matplotlib, polars
+        from eigbench.report.render import page
 
-    text, summary = compose(run, folder)
+        text, summary = compose(run, folder)
     for picture in (folder / "figures").glob("*.png"):
         if f"figures/{picture.name}" not in text:  # of a report that an earlier version wrote
             picture.unlink()
@@ -26,3 +30,15 @@ def write_report(folder: Path) -> str:
     html = page(text, folder, harmless(run.suite.title or run.suite.name))
     write_whole((folder / REPORT).with_suffix(".html"), html.encode())
     return "\n".join(summary)
+
+
+@contextmanager
+def _garbage_kept() -> Iterator[None]:
+    """Figures make objects by the hundred thousand; looking for cycles in them takes a seventh."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -187,6 +187,12 @@ class Costs:
         if (key, other) in self.decisions:
             return self.decisions[key, other].answer == "higher"
         return (other, key) in self.decisions and self.decisions[other, key].answer == "lower"
+
+
+@lru_cache(maxsize=1)
+def costs_of(frames: Frames) -> Costs:
+    """The costs of a run, computed once for all chapters."""
+    return Costs(frames)
 
 
 def _in_order(rows: list[dict[str, Any]], name: str, first: tuple[str, ...] = ()) -> pl.Expr:

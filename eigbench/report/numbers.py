@@ -31,6 +31,11 @@ def percentage(value: float) -> str:
     return f"{100 * value:.6g} %"
 
 
+def rounded_share(value: float) -> str:
+    """A share that was measured, to two digits."""
+    return percentage(float(f"{value:.2g}"))
+
+
 def counted(successes: int, trials: int) -> str:
     """A share with the ends of its 95 % interval, such as "2 of 3 (21 to 94 %)"."""
     found = share(successes, trials)

@@ -137,7 +137,8 @@ def profile(axes: Any, errors: Floats, low: float, high: float, **look: Any) -> 
     x = np.concatenate([[low], np.clip(finite, low, None), [high]])
     y = np.concatenate([[0.0], heights, heights[-1:] if len(finite) else [0.0]])
     axes.step(x, y, where="post", **{**look, "marker": "none"})
-    axes.set(xscale="log", xlim=(low, high), ylim=(-3, 103))
+    if axes.get_xscale() != "log":  # once a panel: a new scale makes all ticks anew
+        axes.set(xscale="log", xlim=(low, high), ylim=(-3, 103))
 
 
 def heat_map(
@@ -154,10 +155,12 @@ def heat_map(
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
     for i, j in np.ndindex(values.shape):
         dark = np.isfinite(values[i, j]) and values[i, j] < 50
-        axes.text(
+        cell = axes.text(
             j, i, texts[i][j], ha="center", va="center", fontsize=7,
             color="white" if dark else "black",
         )  # fmt: skip
+        # It is inside of the panel, and the layout of hundreds would take long.
+        cell.set_in_layout(False)
     return image
 
 
@@ -167,7 +170,9 @@ def save(figure: Any, folder: Path, name: str) -> str:
     # Without the program's name and version the bytes depend on the picture alone.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a name in letters that the font has not
-        figure.savefig(picture, dpi=DOTS_PER_INCH, metadata={"Software": None})
+        figure.set_dpi(DOTS_PER_INCH)
+        # Not `savefig`, which draws everything once before, to find the layout, and throws it away.
+        figure.canvas.print_png(picture, metadata={"Software": None})
     plt.close(figure)
     write_whole(own_folder(folder, "figures") / f"{name}.png", picture.getvalue())
     return f"figures/{name}.png"

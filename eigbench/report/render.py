@@ -67,7 +67,14 @@ def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     public = (
-        *(numbers.percent, numbers.percentage, numbers.scientific, numbers.cosine, numbers.factor),
+        *(
+            numbers.percent,
+            numbers.percentage,
+            numbers.rounded_share,
+            numbers.scientific,
+            numbers.cosine,
+            numbers.factor,
+        ),
         *(numbers.axis_value, numbers.count, numbers.plural, numbers.fixed, names.listed, both),
     )
     made.filters.update({function.__name__: function for function in public})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -36,6 +37,16 @@ def test_env_is_what_a_run_records() -> None:
     for key in ("python", "packages", "processor", "logical_cores", "torch_threads", "device"):
         assert printed[key], key
     assert printed["packages"]["torch"][0].isdigit()
+
+
+def test_noise_is_a_table_and_a_sentence() -> None:
+    outcome = call("env", "--device", "cpu", "--noise", "--seconds", "1")
+    assert outcome.code == 0
+    for name in ("threads of torch", "beside a second thread", "stolen by other machines"):
+        assert name in outcome.out
+    said = r"Differences below [0-9.]+ % cannot be told apart .* of \d+ comparisons"
+    assert re.search(said, outcome.out)
+    assert call("env", "--noise", "--seconds", "0").code == 2
 
 
 def test_version() -> None:

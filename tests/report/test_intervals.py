@@ -7,6 +7,7 @@ from itertools import accumulate
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from eigbench.report import numbers
 from eigbench.report.stats import Interval, median
@@ -107,3 +108,15 @@ def test_a_span_is_of_medians_and_nothing_is_nothing() -> None:
     texts = [numbers.supported(None), numbers.with_interval(None), numbers.difference(None),
              numbers.interval_span([None]), numbers.span([NAN]), numbers.amount(NAN)]  # fmt: skip
     assert set(texts) == {numbers.NOTHING}
+
+
+@pytest.mark.parametrize("none", [0.0, 1.0])
+def test_a_median_has_the_sign_test_of_scipy(none: float) -> None:
+    rng = np.random.default_rng(0)
+    for count in range(1, 40):
+        values = np.round(rng.lognormal(0.2, 0.3, count), 1) + 0.1  # some are equal to 1
+        test = scipy.stats.quantile_test(values, q=none, p=0.5)
+        found = median(values, none=none)
+        assert found is not None
+        assert found.p == test.pvalue
+        np.testing.assert_array_equal((found.low, found.high), test.confidence_interval(0.95))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from eigbench.report.stats import Level, between_runs, level
+from eigbench.report.stats import Level, between_runs, level, resolution
 
 values = st.lists(st.floats(-3, 3), min_size=2, max_size=10, unique=True)
 
@@ -113,3 +113,9 @@ def _resembling(
     for index in range(1, count + 20):
         out[index] = 0.5 * out[index - 1] + noise[index]
     return out[20:]
+
+
+def test_a_resolution_is_what_one_in_twenty_exceeds() -> None:
+    assert resolution([1.0, 0.5, 1.2]) == 1.0
+    assert resolution([1 + i / 100 for i in range(19)]) == pytest.approx(0.18)
+    assert resolution([1 + i / 100 for i in range(40)]) == pytest.approx(0.37)

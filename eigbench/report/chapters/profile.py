@@ -6,13 +6,14 @@ import re
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import polars as pl
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from eigbench.kinds.profile import ProfileCase
 from eigbench.report import names, paper, stats
 from eigbench.report.chapters import traces
-from eigbench.report.costs import PASSES, SUBJECTS, Costs, reference_of, title
+from eigbench.report.costs import PASSES, SUBJECTS, Costs, costs_of, reference_of, title
 from eigbench.report.frame import Frames, values_of
 from eigbench.report.numbers import (
     NOTHING,
@@ -43,7 +44,7 @@ def part(frames: Frames) -> Part | None:
     """The part of a report that is about cost; None if a run has no profiles."""
     if not frames.records(ProfileCase):
         return None
-    costs = Costs(frames)
+    costs = costs_of(frames)
     sentences = _sentences(costs)
     head = render(
         "profile-head",
@@ -70,7 +71,8 @@ def function_times(frames: Frames) -> pl.DataFrame:
     `high`, `noisy`, `n_rounds`. Of subject "whitening"; in a run without it of "operation", the
     bare decomposition. References are left out. Empty, with its columns, if neither was measured.
     """
-    own = Costs(frames).compared.filter(~pl.col("compiled"), pl.col("subject").is_in(SUBJECTS[:2]))
+    own = costs_of(frames).compared
+    own = own.filter(~pl.col("compiled"), pl.col("subject").is_in(SUBJECTS[:2]))
     return own.filter(pl.col(name) == pl.col(name).first() for name in ("subject", "dtype")).select(
         pl.col("subject").cast(pl.String), pl.col("contestant").cast(pl.String).alias("method"),
         pl.col("dtype").cast(pl.String), "d", "batch", "ratio", "low", "high", "noisy",
@@ -152,10 +154,21 @@ def _sentences(costs: Costs) -> str:
         ratios=costs.compared.height,
         noisy_ratios=costs.compared["noisy"].sum(),
         limit=NOISY,
+        same=_same(costs),
         lost=[(status, number) for status, number in statuses if status != "measured"],
         total=costs.profiles.height,
         undissected=costs.profiles["anatomy_failed"].count(),
     )  # fmt: skip
+
+
+def _same(costs: Costs) -> tuple[float, int] | None:
+    """How far apart a kernel and itself came out, on the worst machine; of how many comparisons."""
+    found = []
+    for key in dict(zip(costs.timed["session"], costs.timed["id"], strict=True)).values():
+        ratios = costs.values(key, "self_ratio")
+        known = ratios[np.isfinite(ratios) & (ratios > 0)].tolist()
+        found += [(stats.resolution(known), len(known))] if known else []
+    return max(found, default=None)
 
 
 def _said(costs: Costs, methods: pl.DataFrame) -> dict[str, Any]:

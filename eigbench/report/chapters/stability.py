@@ -12,7 +12,7 @@ from eigbench.kinds.stability import StabilityCase
 from eigbench.report import judgement, situations
 from eigbench.report.chapters import accuracy, claims, properties
 from eigbench.report.chapters.profile import function_times
-from eigbench.report.costs import SUBJECTS, Costs
+from eigbench.report.costs import SUBJECTS, costs_of
 from eigbench.report.frame import Frames, comparable, values_of
 from eigbench.report.judgement import (
     Advice,
@@ -173,7 +173,7 @@ def _timed(times: pl.DataFrame) -> str:
 
 def _slower(frames: Frames) -> dict[tuple[str, str], bool]:
     """Whether one method is shown to take more time than another in every workload of both."""
-    costs = Costs(frames)
+    costs = costs_of(frames)
     own = costs.timed.filter(~pl.col("reference"), pl.col("subject").is_in(SUBJECTS[:2]))
     own = own.filter(pl.col("subject") == pl.col("subject").first())
     own = own.select("workload", pl.col("contestant").cast(pl.String), "id")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import msgspec
 import pytest
@@ -53,6 +54,22 @@ def cells(text: str, row: str) -> list[str]:
     """The first row of a table that starts so."""
     line = next(line for line in text.splitlines() if re.match(rf"\| {re.escape(row)} +\|", line))
     return [cell.strip() for cell in line.split("|")[2:-1]]
+
+
+def with_ratios(ratios: Any) -> Callable[[Record], Record]:
+    return lambda record: msgspec.structs.replace(
+        record, samples={**record.samples, "self_ratio": ratios}
+    )
+
+
+def test_what_cannot_be_told_apart_is_said(run: Run, tmp_path: Path) -> None:
+    text = part_of(run, with_ratios([0.96, 1.011, 1.0]), tmp_path).head
+    assert "Differences below 4.2 % cannot be told apart" in text
+    assert "(3 times)" in text
+    # Records may come from anybody, and old ones have none.
+    for unknown in ([0.0, "nan", "inf", -1.0], []):
+        text = part_of(run, with_ratios(unknown), tmp_path).head
+        assert "told apart" not in text
 
 
 def test_the_part_is_the_golden_one(run: Run, tmp_path: Path) -> None:
