@@ -98,10 +98,7 @@ def matrix_function(
     `TypeError` for a dtype or device that the method does not take.
     """
     _require_square(M)
-    if isinstance(function, str):
-        if function not in FUNCTIONS:
-            raise ValueError(f"unknown function {function!r}; there are {', '.join(FUNCTIONS)}")
-        function = FUNCTIONS[function]
+    function = named(function)
     chosen = configured(method, **parameters)
     if rank is not None:
         function = _on_range(M, function, rank)
@@ -113,6 +110,20 @@ def matrix_function(
         _require_taken(chosen, M)
     constant = function.like(M)
     return _without_autocast(lambda M: (chosen.matrix_function(M, constant),), M)[0]
+
+
+def named(function: SpectralFunction | str) -> SpectralFunction:
+    """The function of that name; `InputError` if there is none, or for what is no function."""
+    if not isinstance(function, str):
+        if hasattr(function, "divided_differences"):
+            return function
+        raise InputError(
+            "function must be a name or a SpectralFunction; of a callable f make "
+            "eigbench.methods.smooth.Smooth(f, derivative)"
+        )
+    if function not in FUNCTIONS:
+        raise InputError(f"unknown function {function!r}; there are {', '.join(FUNCTIONS)}")
+    return FUNCTIONS[function]
 
 
 def _require_square(M: Tensor) -> None:

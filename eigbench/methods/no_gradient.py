@@ -78,6 +78,12 @@ class _OnceForward(torch.autograd.Function):
 _ONCE_FORWARD = conventions(_OnceForward)
 
 
+def once_forward(X: Tensor, M: Tensor) -> Tensor:
+    """`X`, a tangent at `M`: a forward mode of it, of which torch would make 0, raises."""
+    result: Tensor = call(_ONCE_FORWARD, X, M) if composing() else X
+    return result
+
+
 def save(ctx: Any, M: Tensor, *outputs: Tensor) -> None:
     """Save outputs of `M` for both modes, so that `saved` finds them."""
     # Transforms alone can be nested. For the rest M need not be kept.
