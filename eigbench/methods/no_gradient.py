@@ -226,9 +226,14 @@ def watched(name: str, M: Tensor, wrong_values: Wrong = unresolved) -> Tensor:
         constant = M.detach()
         # Called with the first gradient. It requires one itself where a second may be asked for.
         S.register_hook(  # type: ignore[no-untyped-call]
-            lambda G: unless(G, constant, wrong, too_close(name)) if G.requires_grad else None
+            lambda G: unless(G, constant, wrong, too_close(name)) if _recorded(G) else None
         )
     return S
+
+
+def _recorded(G: Tensor | None) -> bool:
+    """Whether a second derivative may be asked for; torch has None for a gradient of nothing."""
+    return G is not None and G.requires_grad
 
 
 def eigenvalues_alone(name: str, M: Tensor) -> Eigenpairs:
