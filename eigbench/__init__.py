@@ -12,13 +12,26 @@ if TYPE_CHECKING:
     from eigbench.diagnosis.diagnose import diagnose
     from eigbench.diagnosis.watch import watch
     from eigbench.functional import eigh, matrix_function
+    from eigbench.singular.polar import polar
+    from eigbench.singular.svd_function import svd_function
 
-__all__ = ["__version__", "diagnose", "eigh", "matrix_function", "methods", "watch"]
+__all__ = [
+    "__version__",
+    "diagnose",
+    "eigh",
+    "matrix_function",
+    "methods",
+    "polar",
+    "svd_function",
+    "watch",
+]
 
 _HOMES = {
     "diagnose": "eigbench.diagnosis.diagnose",
     "eigh": "eigbench.functional",
     "matrix_function": "eigbench.functional",
+    "polar": "eigbench.singular.polar",
+    "svd_function": "eigbench.singular.svd_function",
     "watch": "eigbench.diagnosis.watch",
 }
 

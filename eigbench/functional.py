@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from eigbench.methods.functions import (
     SpectralFunction,
     SquareRoot,
 )
+from eigbench.methods.pencil import pencil_eigh
 from eigbench.methods.registry import configured, load_built_in
 from eigbench.methods.smooth import Exponential, Logarithm
 
@@ -36,13 +38,22 @@ HALF = (torch.float16, torch.bfloat16)
 
 
 def eigh(
-    M: Tensor, UPLO: str | None = None, *, method: str = "hybrid", **parameters: Any
+    M: Tensor,
+    UPLO: str | None = None,
+    *,
+    B: Tensor | None = None,
+    method: str = "hybrid",
+    **parameters: Any,
 ) -> Eigenpairs:
     """Decompose symmetric matrices, with the gradient of a chosen method.
 
     A drop-in for `torch.linalg.eigh`: eigenvalues `(..., n)` ascending and eigenvectors
     `(..., n, n)` in columns, for symmetric `M` `(..., n, n)` on any device. With `UPLO` "L" or "U"
     only that triangle of `M` is read, whatever the other holds. The gradient is a symmetric matrix.
+
+    With a positive definite `B` `(..., n, n)` they are those of the pencil, `M v = λ B v` with
+    `VᵀBV = I`, by the Cholesky factor of B: the method differentiates the eigenpairs of
+    `L⁻¹ M L⁻ᵀ`, and the gradients by M and by B are exact where its own is. `UPLO` is for both.
 
     float32 and float64 come out as they go in. float16 and bfloat16 are converted to float32,
     which comes out. Under `torch.autocast` everything inside is computed as outside of it.
@@ -53,6 +64,7 @@ def eigh(
     complex one. A method that computes functions of M without eigenpairs raises `ValueError`: see
     `matrix_function`. Where a method has no derivative that is right, as of the eigenvectors of a
     tie or a second time, asking for it raises `NotImplementedError`, which is a `RuntimeError`.
+    A B that is not positive definite raises `torch.linalg.LinAlgError`.
     """
     if UPLO not in (None, "L", "U", "l", "u"):
         raise ValueError(f"UPLO must be 'L' or 'U', not {UPLO!r}")
@@ -62,9 +74,11 @@ def eigh(
         raise ValueError(str(no_eigenpairs(chosen)))
     M = _whole_precision(M)
     _require_taken(chosen, M)
+    inputs = (M,) if B is None else (M, _second_of_pencil(B, M))
     if UPLO is not None:
-        M = call(_MIRRORED, M, UPLO in "Uu")
-    return Eigenpairs(*_without_autocast(chosen.eigh, M))
+        inputs = tuple(call(_MIRRORED, X, UPLO in "Uu") for X in inputs)
+    decompose = chosen.eigh if B is None else partial(pencil_eigh, chosen)
+    return Eigenpairs(*_without_autocast(decompose, *inputs))
 
 
 def matrix_function(
@@ -98,10 +112,7 @@ def matrix_function(
     `TypeError` for a dtype or device that the method does not take.
     """
     _require_square(M)
-    if isinstance(function, str):
-        if function not in FUNCTIONS:
-            raise ValueError(f"unknown function {function!r}; there are {', '.join(FUNCTIONS)}")
-        function = FUNCTIONS[function]
+    function = named(function)
     chosen = configured(method, **parameters)
     if rank is not None:
         function = _on_range(M, function, rank)
@@ -115,10 +126,36 @@ def matrix_function(
     return _without_autocast(lambda M: (chosen.matrix_function(M, constant),), M)[0]
 
 
+def named(function: SpectralFunction | str) -> SpectralFunction:
+    """The function of that name; `InputError` if there is none, or for what is no function."""
+    if not isinstance(function, str):
+        if hasattr(function, "divided_differences"):
+            return function
+        raise InputError(
+            "function must be a name or a SpectralFunction; of a callable f make "
+            "eigbench.methods.smooth.Smooth(f, derivative)"
+        )
+    if function not in FUNCTIONS:
+        raise InputError(f"unknown function {function!r}; there are {', '.join(FUNCTIONS)}")
+    return FUNCTIONS[function]
+
+
 def _require_square(M: Tensor) -> None:
     shape = M.shape
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise ValueError(f"M must be square matrices (..., n, n), not shape {tuple(shape)}")
+
+
+def _second_of_pencil(B: Tensor, M: Tensor) -> Tensor:
+    """`B` in whole precision; an error unless it goes with `M`."""
+    B = _whole_precision(B)
+    if B.shape[-2:] != M.shape[-2:]:
+        shapes = f"{tuple(M.shape)} and {tuple(B.shape)}"
+        raise InputError(f"M and B must be square matrices of one size, not of shapes {shapes}")
+    if B.dtype != M.dtype:
+        types = " and ".join(str(X.dtype).removeprefix("torch.") for X in (M, B))
+        raise TypeError(f"M and B must be of one dtype, not {types}")
+    return B
 
 
 def _whole_precision(M: Tensor) -> Tensor:
@@ -177,14 +214,15 @@ _MIRRORED = conventions(_Mirrored)
 Outputs = tuple[Tensor, ...]
 
 
-def _without_autocast(function: Callable[[Tensor], Outputs], M: Tensor) -> Outputs:
-    """`function(M)`, forward and backward with autocast off, wherever backward is called."""
-    if not casts(M):
-        return function(M)
-    with torch.autocast(M.device.type, enabled=False):
-        if composing() or not (M.requires_grad and torch.is_grad_enabled()):
-            return function(M)
-        outputs: Outputs = _WithoutAutocast.apply(M, function)
+def _without_autocast(function: Callable[..., Outputs], *inputs: Tensor) -> Outputs:
+    """`function(*inputs)`, forward and backward with autocast off, wherever backward is called."""
+    if not casts(inputs[0]):
+        return function(*inputs)
+    with torch.autocast(inputs[0].device.type, enabled=False):
+        needed = torch.is_grad_enabled() and any(X.requires_grad for X in inputs)
+        if composing() or not needed:
+            return function(*inputs)
+        outputs: Outputs = _WithoutAutocast.apply(function, *inputs)
         return outputs
 
 
@@ -192,21 +230,21 @@ class _WithoutAutocast(torch.autograd.Function):
     """What autograd follows by itself it would follow back with autocast on, if backward is."""
 
     @staticmethod
-    def forward(ctx: Any, M: Tensor, function: Callable[[Tensor], Outputs]) -> Outputs:
+    def forward(ctx: Any, function: Callable[..., Outputs], *inputs: Tensor) -> Outputs:
         ctx.function = function
-        ctx.save_for_backward(M)
+        ctx.save_for_backward(*inputs)
         ctx.set_materialize_grads(False)
         with torch.enable_grad():
-            ctx.inner = M.detach().requires_grad_()
-            ctx.outputs = function(ctx.inner)
+            ctx.inner = tuple(X.detach().requires_grad_() for X in inputs)
+            ctx.outputs = function(*ctx.inner)
         return tuple(x.detach() for x in ctx.outputs)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         record = torch.is_grad_enabled()
-        (inner,) = ctx.saved_tensors if record else (ctx.inner,)
-        with torch.autocast(inner.device.type, enabled=False):
-            outputs = ctx.function(inner) if record else ctx.outputs
+        inner = ctx.saved_tensors if record else ctx.inner
+        with torch.autocast(inner[0].device.type, enabled=False):
+            outputs = ctx.function(*inner) if record else ctx.outputs
             if record and not all(map(_alike, outputs, ctx.outputs)):
                 raise NotImplementedError(
                     "under autocast a second derivative needs a method that decomposes the same "
@@ -214,10 +252,11 @@ class _WithoutAutocast(torch.autograd.Function):
                 )
             arrived = [(x, g) for x, g in zip(outputs, gradients, strict=True) if g is not None]
             found = torch.autograd.grad(
-                [x for x, _ in arrived], inner, [g for _, g in arrived],
-                retain_graph=True, create_graph=record,
+                [x for x, _ in arrived], [X for X in inner if X.requires_grad],
+                [g for _, g in arrived], retain_graph=True, create_graph=record,
             )  # fmt: skip
-        return found[0], None
+        remaining = iter(found)
+        return None, *(next(remaining) if X.requires_grad else None for X in inner)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:

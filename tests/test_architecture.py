@@ -17,7 +17,7 @@ LEVELS = [
     ("phases",),
     ("methods",),
     ("architectures", "functional", "data", "spectra", "losses", "truncation"),
-    ("layers",),
+    ("layers", "singular"),
     ("networks",),
     ("axes",),
     # A case is the argument of what measures it; a kind imports that only when it is asked for it.

@@ -78,6 +78,12 @@ class _OnceForward(torch.autograd.Function):
 _ONCE_FORWARD = conventions(_OnceForward)
 
 
+def once_forward(X: Tensor, M: Tensor) -> Tensor:
+    """`X`, a tangent at `M`: a forward mode of it, of which torch would make 0, raises."""
+    result: Tensor = call(_ONCE_FORWARD, X, M) if composing() else X
+    return result
+
+
 def save(ctx: Any, M: Tensor, *outputs: Tensor) -> None:
     """Save outputs of `M` for both modes, so that `saved` finds them."""
     # Transforms alone can be nested. For the rest M need not be kept.
@@ -220,9 +226,14 @@ def watched(name: str, M: Tensor, wrong_values: Wrong = unresolved) -> Tensor:
         constant = M.detach()
         # Called with the first gradient. It requires one itself where a second may be asked for.
         S.register_hook(  # type: ignore[no-untyped-call]
-            lambda G: unless(G, constant, wrong, too_close(name)) if G.requires_grad else None
+            lambda G: unless(G, constant, wrong, too_close(name)) if _recorded(G) else None
         )
     return S
+
+
+def _recorded(G: Tensor | None) -> bool:
+    """Whether a second derivative may be asked for; torch has None for a gradient of nothing."""
+    return G is not None and G.requires_grad
 
 
 def eigenvalues_alone(name: str, M: Tensor) -> Eigenpairs:

@@ -1,0 +1,1 @@
+"""Functions of rectangular matrices, real or complex, and of their singular values."""
