@@ -249,6 +249,12 @@ MINUTES = real(
     "max_minutes", "--max-minutes", "numbers above 0", lambda minutes: minutes > 0,
     metavar="N", help="End the run after N minutes, with its report; --resume goes on.",
 )  # fmt: skip
+WORKERS = _whole("workers", "--workers", 0, 1024, help="Processes that measure; 0: this one alone.")
+THREADS = _whole("threads", "--threads-per-worker", 1, 1024, help="Threads of each process.")
+PART = _text(
+    "part", "--part", "K/N with K from 1 to N, such as 1/2", r"[1-9]\d{0,3}/[1-9]\d{0,3}",
+    metavar="K/N", help="Run the K-th of N parts; eigbench merge joins them.",
+)  # fmt: skip
 THRESHOLD = real("threshold", "threshold", "numbers t with 0 < t < 1", lambda t: 0 < t < 1)
 DEVICE = _text(
     "device", "--device", "cpu, cuda, cuda:N (N from 0) or auto", r"cpu|auto|cuda(:\d{1,4})?",

@@ -150,4 +150,11 @@ def _imports_from_outside(module: str) -> set[str]:
 
 @pytest.mark.parametrize("module", [name for name in SOURCES if _part(name) in STARTING])
 def test_the_command_line_imports_nothing_slow_at_once(module: str) -> None:
-    assert not _imports_from_outside(module) & {"torch", "numpy", "matplotlib", "PIL"}
+    assert not _imports_from_outside(module) & {
+        "torch",
+        "numpy",
+        "matplotlib",
+        "PIL",
+        "dask",
+        "distributed",
+    }

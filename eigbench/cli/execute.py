@@ -7,10 +7,8 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +20,11 @@ from eigbench.cli.surroundings import interruption
 from eigbench.errors import InputError, printable
 from eigbench.kinds import Case
 from eigbench.kinds.train import TrainCase
-from eigbench.runs import store
-from eigbench.runs.environment import describe
+from eigbench.runs import attachments, store
+from eigbench.runs.executors import SMALL_MEMORY, Run, connected, executor, memory, part_of
+from eigbench.runs.place import Job, Place
 from eigbench.runs.record import Record
-from eigbench.runs.runner import measurer, run
+from eigbench.runs.runner import run
 from eigbench.runs.suite import Suite, cases, programs
 
 if TYPE_CHECKING:
@@ -41,10 +40,9 @@ def execute(suite: Suite, options: RunOptions) -> None:
     if not options.resume:
         # Before the slow imports.
         store.require_free(folder, "add --resume, or choose another --out")
-    shown = not (options.quiet or options.no_progress)
     again = f"repeat the command with --resume --out {shlex.quote(str(folder))} to go on"
     try:
-        missing = _measure(suite, folder, resume=options.resume, shown=shown)
+        missing = _measure(suite, folder, options)
         _conclude(suite, folder, quiet=options.quiet)
     except OSError as error:  # a full disk, above all
         reason = f"{error.filename or folder}: {error.strerror or error}"
@@ -61,9 +59,19 @@ def execute(suite: Suite, options: RunOptions) -> None:
         raise typer.Exit(interruption.exit_code)
 
 
-def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> int | None:
+def _measure(suite: Suite, folder: Path, options: RunOptions) -> int | None:
     """Append the records that are missing; returns how many still are if it was interrupted."""
-    plan = cases(suite)
+    every = cases(suite)
+    part, parts = options.part_of_all()
+    plan = part_of(every, part, parts)
+    means = options.means()
+    job = Job(
+        suite=suite,
+        folder=folder.absolute(),
+        threads=means.threads,
+        command=shlex.join(["eigbench", *sys.argv[1:]]),
+        plugins={path.name: path.read_bytes() for path in options.plugin or []},
+    )
     observer = Observer()
 
     def watch(case: TrainCase, step: int, steps: int, loss: float) -> None:
@@ -74,48 +82,36 @@ def _measure(suite: Suite, folder: Path, *, resume: bool, shown: bool) -> int | 
         checkpoints.discard(record.id)
         observer(record)
 
-    checkpoints = store.Checkpoints(folder)
-    keep_trace = partial(store.keep_trace, folder)
-    measure = measurer(suite, plan, checkpoints=checkpoints, watch=watch, keep_trace=keep_trace)
-    session = describe(suite.device, suite.seed)
-    with store.open_run(folder, suite, session, resume=resume) as writer:
+    checkpoints = attachments.Checkpoints(folder)
+    place = Place(job, every, watch, checkpoints)
+    shown = not (options.quiet or options.no_progress)
+    with (
+        connected(means) as client,
+        store.open_run(folder, suite, place.session(plan[0]), resume=options.resume) as writer,
+    ):
         for case_id in writer.done:
             checkpoints.discard(case_id)  # of a case whose record was the last thing written
         if shown:
             say(f"{suite.title or suite.name} → {folder}")
-            needed = {memory(case): case for case in plan}
-            if (most := max(needed)) > SMALL_MEMORY:
-                say(
-                    f"the largest of {len(plan)} cases, {described(needed[most])}, takes about "
-                    f"{most / 2**30:.0f} GB of memory; Ctrl-C ends the run and keeps its records"
-                )
-        with progress(len(plan), len(writer.done), show=shown) as observer:
+            _announce_memory(plan)
+        told = say if shown else lambda _: None
+        this = Run(place=place, job=job, check=interruption.check, say=told)
+        done = sum(case.id in writer.done for case in plan)
+        with progress(len(plan), done, show=shown) as observer:
             try:
-                run(plan, measure, writer, recorded, execute=in_time)
+                run(plan, executor(this, means, client), writer, recorded)
             except KeyboardInterrupt:
-                return len(plan) - len(writer.done)
+                return sum(case.id not in writer.done for case in plan)
     return None if interruption.number is None else 0
 
 
-def in_time(attempt: Callable[[Case], Record], missing: Iterable[Case]) -> Iterator[Record]:
-    """The executor of this process: `map`, but for a check before what is measured at once."""
-    for _, together in groupby(missing, key=lambda case: case.measured_with):
-        interruption.check()
-        yield from map(attempt, together)
-
-
-SMALL_MEMORY = 2**30
-MATRICES_KEPT = {"stability": 40, "invariance": 40, "path": 40, "profile": 8}
-"""How many float64 copies of its matrices a case takes, as was found at d = 1000."""
-
-
-def memory(case: Case) -> int:
-    """About how many bytes the matrices of a case take; 0 for what is about images."""
-    kind = case.__struct_config__.tag
-    if kind not in MATRICES_KEPT or getattr(case, "subject", "") in ("layer", "step"):
-        return 0
-    count = getattr(case, "seeds", getattr(case, "batch", 1))
-    return int(8 * MATRICES_KEPT[str(kind)] * count * getattr(case, "d", 0) ** 2)
+def _announce_memory(plan: Sequence[Case]) -> None:
+    needed = {memory(case): case for case in plan}
+    if (most := max(needed)) > SMALL_MEMORY:
+        say(
+            f"the largest of {len(plan)} cases, {described(needed[most])}, takes about "
+            f"{most / 2**30:.0f} GB of memory; Ctrl-C ends the run and keeps its records"
+        )
 
 
 def described(case: Case) -> str:
@@ -134,11 +130,11 @@ def _conclude(suite: Suite, folder: Path, *, quiet: bool) -> None:
         say(f"interrupted; `eigbench report {shlex.quote(str(folder))}` writes the report.")
         raise typer.Exit(interruption.exit_code) from None
     if suite.bundle:
-        store.bundle(folder)
+        attachments.bundle(folder)
     if not quiet:
         typer.echo("\n".join(map(printable, verdict.splitlines())))
-        if (folder / store.TRACES).is_dir():
-            typer.echo(f"tensorboard --logdir {shlex.quote(str(folder / store.TRACES))}")
+        if (folder / attachments.TRACES).is_dir():
+            typer.echo(f"tensorboard --logdir {shlex.quote(str(folder / attachments.TRACES))}")
     typer.echo(str(folder / store.REPORT))
 
 

@@ -11,14 +11,27 @@ from typing import Annotated
 import msgspec
 import typer
 
-from eigbench.axes import DEVICE, MINUTES, MOST_CASES, SEEDS, read_parameter
+from eigbench.axes import (
+    DEVICE,
+    MINUTES,
+    MOST_CASES,
+    PART,
+    SEEDS,
+    THREADS,
+    WORKERS,
+    read_parameter,
+)
 from eigbench.cli.axis_options import ALL
 from eigbench.errors import InputError, at, printable
 from eigbench.kinds.profile import REFERENCES
+from eigbench.runs.executors import Means
 from eigbench.runs.store import SUITE
 from eigbench.runs.suite import Suite, to_toml
+from eigbench.runs.workers import BATCH_SYSTEMS
 
 RUNS = Path("reports")
+WHERE = "Where it is measured"
+"""The heading of options in the help of a command."""
 
 
 def say(line: str) -> None:
@@ -66,6 +79,36 @@ class RunOptions:
     max_minutes: Annotated[str | None, typer.Option(metavar=MINUTES.metavar, help=MINUTES.help)] = (
         None
     )
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar=WORKERS.metavar,
+            help=WORKERS.help,
+            show_default="what is worth it",
+            rich_help_panel=WHERE,
+        ),
+    ] = None
+    threads: Annotated[
+        str | None,
+        typer.Option(
+            "--threads-per-worker",
+            metavar=THREADS.metavar,
+            help=THREADS.help,
+            show_default="1; of trainings and times all",
+            rich_help_panel=WHERE,
+        ),
+    ] = None
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS|NAME",
+            help="A Dask scheduler's address; or slurm, pbs, …, with dask-jobqueue.",
+            rich_help_panel=WHERE,
+        ),
+    ] = None
+    part: Annotated[
+        str | None, typer.Option(metavar=PART.metavar, help=PART.help, rich_help_panel=WHERE)
+    ] = None
     parameters: Annotated[
         list[str] | None,
         typer.Option(
@@ -103,6 +146,35 @@ class RunOptions:
     def minutes(self) -> float | None:
         """After how many minutes the run ends; None where it ends with its last case."""
         return None if self.max_minutes is None else float(MINUTES.read(self.max_minutes))
+
+    def means(self) -> Means:
+        """What it is measured with."""
+        workers = None if self.workers is None else int(WORKERS.read(self.workers))
+        threads = None if self.threads is None else int(THREADS.read(self.threads))
+        is_batch_system = self.cluster in BATCH_SYSTEMS
+        if self.cluster is not None and not is_batch_system:
+            if ":" not in self.cluster:
+                names = ", ".join(BATCH_SYSTEMS)
+                raise InputError(
+                    f"--cluster: {self.cluster!r} is not valid; accepted: the address of a "
+                    f"scheduler, such as tcp://10.0.0.1:8786, or {names}"
+                )
+            if workers is not None:
+                raise InputError("--workers: a scheduler has its own workers; leave it out")
+        if is_batch_system and not workers:
+            raise InputError(
+                f"--cluster {self.cluster} needs --workers N, how many jobs to ask for"
+            )
+        return Means(workers=workers, cluster=self.cluster, threads=threads)
+
+    def part_of_all(self) -> tuple[int, int]:
+        """Which part of how many is run: 1 of 1 by default."""
+        if self.part is None:
+            return 1, 1
+        part, parts = map(int, PART.read(self.part).split("/"))
+        if part > parts:
+            raise InputError(f"--part: {self.part!r} is not valid; accepted: {PART.accepts()}")
+        return part, parts
 
     def folder(self, suite: Suite) -> Path:
         """Where the run goes: as asked, or a new dated folder, or the newest to be resumed."""

@@ -12,7 +12,7 @@ from eigbench.kinds import KINDS, Case
 from eigbench.runs.record import Record
 from eigbench.runs.store import Run
 
-_PER_RUN = {"started_at", "command", "seed", "packages"}
+_PER_RUN = {"started_at", "command", "seed", "packages", "worker", "host"}
 """What belongs to a run and not to its environment; packages are compared one by one."""
 MACHINE = {"machine", "processor", "logical_cores", "torch_threads", "device"}
 """With these the same, seconds can be compared with seconds."""

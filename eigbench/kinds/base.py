@@ -216,6 +216,8 @@ class Kind:
     """Fields in which two cases may differ and still be compared."""
     has_trials: bool = False
     """Whether a case is one trial of several: each cell has its first before any its second."""
+    timed: bool = False
+    """Whether its cases are about time: nothing else may run on the machine meanwhile."""
     takes_options: bool = True
     """Whether options of the command line replace the axes of its grids."""
 

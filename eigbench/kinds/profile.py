@@ -177,6 +177,7 @@ PROFILE = Kind(
     measurer=_measurer,
     part="eigbench.report.chapters.profile:part",
     comparison="eigbench.compare.rules:profile",
+    timed=True,
     # Matrices of another seed take as long as others.
     may_differ=("device", "trace", "rounds", "seconds", "inputs", "seed"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shlex
@@ -35,6 +36,10 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     seed: int
     accelerator: dict[str, str] = {}
     """Of a GPU: driver, solver library, clocks and settings, by their names; empty of a CPU."""
+    worker: str = ""
+    """The name of a worker; of the process of the command, and of old runs, none."""
+    host: str = ""
+    """The start of a hash of the machine's name, which tells machines apart and names none."""
 
 
 def describe(device: str, seed: int, arguments: list[str] | None = None) -> Session:
@@ -56,7 +61,16 @@ def describe(device: str, seed: int, arguments: list[str] | None = None) -> Sess
         device=_device_name(device),
         seed=seed,
         accelerator=_accelerator(device),
+        host=hashlib.sha256(platform.node().encode()).hexdigest()[:8],
     )
+
+
+def physical_cores() -> int:
+    """How many cores this process may use, each once however many threads it runs."""
+    import psutil  # late, as all that only some runs need
+
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(psutil.cpu_count(logical=False) or 1, allowed or 1)
 
 
 def _version(package: str) -> str:

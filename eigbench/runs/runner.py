@@ -1,14 +1,18 @@
 """The only loop: what is recorded is skipped, a failing case is caught, each record is kept.
 
-What measures a case is chosen here too, by the kind of the case.
+What measures a case is chosen here too, by the kind of the case. Where it is measured is the
+executor's business: in this process or in others, see `eigbench.runs.place`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from eigbench.errors import (
     LONGEST_MESSAGE,
@@ -20,6 +24,7 @@ from eigbench.errors import (
 )
 from eigbench.kinds import KINDS, Case
 from eigbench.kinds.base import Tools
+from eigbench.runs.environment import Session
 from eigbench.runs.record import SCHEMA, Record, number
 from eigbench.runs.store import Writer
 from eigbench.runs.suite import Suite
@@ -27,8 +32,20 @@ from eigbench.runs.suite import Suite
 Measure = Callable[[Any], tuple[dict[str, list[float]], dict[str, list[str]]]]
 """What measures one case: raw numbers and raw words by metric."""
 
-Executor = Callable[[Callable[[Case], Record], Iterable[Case]], Iterator[Record]]
-"""Runs a function over cases and yields records as they come, like the built-in `map`."""
+
+@dataclass(frozen=True)
+class Batch:
+    """Records that one process made, and what belongs to them."""
+
+    session: Session
+    """The process; the number by which a record names it is given by who writes."""
+    records: Sequence[Record]
+    traces: Mapping[str, bytes] = field(default_factory=dict)
+    """By path within the run's folder."""
+
+
+Executor = Callable[[Sequence[Case]], Generator[Batch]]
+"""Measures cases, and yields their records as they come, in any order."""
 
 
 def measurer(suite: Suite, plan: Sequence[Case], **tools: Any) -> Measure:
@@ -52,38 +69,36 @@ def measurer(suite: Suite, plan: Sequence[Case], **tools: Any) -> Measure:
 
 
 def run(
-    cases: Iterable[Case],
-    measure: Measure,
+    cases: Sequence[Case],
+    execute: Executor,
     writer: Writer,
     observe: Callable[[Record], None] = lambda _: None,
-    execute: Executor = map,
 ) -> None:
-    """Measure every case that `writer` does not hold yet, and append its record at once.
+    """Measure every case that `writer` does not hold yet, and append each record as it comes.
 
-    `observe` is called with each record, for progress. `execute` is the executor: `map` measures
-    in this process; a cluster's own can take its place.
+    `observe` is called with each record, for progress. This process alone writes.
     """
     missing = [case for case in cases if case.id not in writer.done]
-    for record in execute(partial(attempt, measure=measure, session=writer.session), missing):
-        writer.append(record)
-        observe(record)
+    # Closed at once whatever is raised here, so that no worker outlives the run.
+    with closing(execute(missing)) as batches:
+        for batch in batches:
+            session = writer.number_of(batch.session)
+            for path, content in batch.traces.items():
+                writer.keep_trace(path, content)
+            for record in batch.records:
+                writer.append(msgspec.structs.replace(record, session=session))
+                observe(record)
     writer.require_own()
 
 
-def attempt(case: Case, measure: Measure, session: int = 0) -> Record:
+def attempt(case: Case, measure: Measure) -> Record:
     """Measure one case. The one place where a failure becomes a result."""
     started = time.perf_counter()
 
     def record(status: Any, **content: Any) -> Record:
         elapsed = time.perf_counter() - started
         return Record(
-            schema=SCHEMA,
-            id=case.id,
-            case=case,
-            status=status,
-            elapsed_seconds=elapsed,
-            session=session,
-            **content,
+            schema=SCHEMA, id=case.id, case=case, status=status, elapsed_seconds=elapsed, **content
         )
 
     try:

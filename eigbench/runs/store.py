@@ -6,19 +6,14 @@ through a link that lies in it.
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import re
-import shutil
 import threading
-import warnings
-import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -28,7 +23,6 @@ from eigbench.axes import NAME
 from eigbench.errors import InputError, RunStopped, harmless
 from eigbench.kinds import Case
 from eigbench.kinds.base import MethodCase, ParameterNames
-from eigbench.kinds.profile import ProfileCase
 from eigbench.kinds.train import TrainCase
 from eigbench.methods.registry import available, parameter_names, register_unavailable
 from eigbench.runs.environment import Session
@@ -137,9 +131,11 @@ class Run(msgspec.Struct, frozen=True, dict=True):
 class Writer:
     """An open run, locked for this process. `append` is all that a runner needs of it."""
 
-    def __init__(self, folder: Path, done: list[Record], session: int) -> None:
+    def __init__(self, folder: Path, done: list[Record], sessions: list[Session]) -> None:
         self.done = {record.id: record for record in done}
-        self.session = session
+        self._sessions = sessions
+        self._first = len(sessions) - 1  # what is before is of earlier processes
+        self._folder = folder
         self._path = folder / RECORDS
         # Unbuffered: a record is the system's as soon as it is written.
         self._file = self._path.open("ab", buffering=0)
@@ -160,6 +156,18 @@ class Writer:
             )
         self._length += len(line)
         self.done[record.id] = record
+
+    def number_of(self, session: Session) -> int:
+        """The number by which records name a session of this run; a new one is written first."""
+        if session not in self._sessions[self._first :]:
+            self._sessions.append(session)
+            write_environment(self._folder, self._sessions)
+        return self._sessions.index(session, self._first)
+
+    def keep_trace(self, path: str, content: bytes) -> None:
+        """Write a trace to where `trace_path` says, which is a path within the run's folder."""
+        *folders, name = path.split("/")
+        write_whole(own_folder(self._folder, *folders) / name, content)
 
     def require_own(self) -> None:
         """`RunStopped` if the file is not what this process wrote: removed, replaced or changed."""
@@ -204,10 +212,16 @@ def open_run(folder: Path, suite: Suite, session: Session, *, resume: bool) -> I
             entry.unlink()  # of a process that was killed
         if not exists:
             write_whole(folder / SUITE, to_toml(suite).encode())
-        content = msgspec.json.format(msgspec.json.encode(environment), indent=2) + b"\n"
-        write_whole(folder / ENVIRONMENT, content)
-        with closing(Writer(folder, done, len(sessions) - 1)) as writer:
+        write_environment(folder, sessions)
+        with closing(Writer(folder, done, sessions)) as writer:
             yield writer
+
+
+def write_environment(folder: Path, sessions: list[Session]) -> None:
+    """Write the sessions of a run."""
+    environment = Environment(schema=SCHEMA, sessions=sessions)
+    content = msgspec.json.format(msgspec.json.encode(environment), indent=2) + b"\n"
+    write_whole(folder / ENVIRONMENT, content)
 
 
 def require_free(folder: Path, advice: str = "choose another --out") -> None:
@@ -350,139 +364,3 @@ def own_folder(run: Path, *names: str) -> Path:
             raise RunStopped(f"{path} is a link; a run writes into folders of its own alone")
         path.mkdir(parents=True, exist_ok=True)
     return path
-
-
-CHECKPOINTS = "checkpoints"
-
-
-class Checkpoints:
-    """One file a case in the folder of a run, while the case is being measured."""
-
-    def __init__(self, run: Path) -> None:
-        self._run, self._folder = run, run / CHECKPOINTS
-
-    def load(self, case_id: str) -> dict[str, Any] | None:
-        """What was saved last, or None; `RunStopped` if the file is damaged."""
-        import torch  # late: takes seconds
-
-        path = self._path(case_id)
-        if not path.is_file():
-            return None
-        # What torch says of a file that it cannot read is no advice for a stranger's file.
-        with self.own(case_id), warnings.catch_warnings(action="ignore"):
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            if not isinstance(state, dict):
-                raise TypeError("no table")
-        return state
-
-    @contextmanager
-    def own(self, case_id: str) -> Iterator[None]:
-        """Whatever is raised inside while the checkpoint of a case is read ends the run."""
-        try:
-            yield
-        except RunStopped:
-            raise
-        except Exception as error:
-            raise RunStopped(
-                f"{self._path(case_id)} is damaged, or not the checkpoint of this trial "
-                f"({type(error).__name__}); remove it, and the trial starts again"
-            ) from error
-
-    def save(self, case_id: str, state: dict[str, Any]) -> None:
-        """Replace what was saved before. Tensors, numbers, words, and lists and tables of them.
-
-        `RunStopped` if it cannot be written, as on a full disk.
-        """
-        import torch
-
-        content = io.BytesIO()
-        torch.save(state, content)
-        try:
-            write_whole(own_folder(self._run, CHECKPOINTS) / f"{case_id}.pt", content.getvalue())
-        except OSError as error:
-            raise RunStopped(
-                f"cannot save {self._path(case_id)}: {error.strerror or error}"
-            ) from error
-
-    def discard(self, case_id: str) -> None:
-        """Remove the checkpoint of a case that is recorded; with the last, the folder."""
-        self._path(case_id).unlink(missing_ok=True)
-        if self._folder.is_dir() and not any(self._folder.iterdir()):
-            self._folder.rmdir()
-
-    def _path(self, case_id: str) -> Path:
-        return self._folder / f"{case_id}.pt"
-
-
-TRACES = "traces"
-ENDING = ".pt.trace.json.gz"
-"""By this the plugin knows a trace; what stands before it, it calls the worker."""
-
-
-def keep_trace(run: Path, case: ProfileCase, content: bytes) -> str:
-    """Write a case's trace; returns its path within the run's folder.
-
-    A workload is a folder, which the plugin calls a run; in it is one file a method.
-    """
-    folder = own_folder(run, TRACES, workload_name(case))
-    path = folder / f"{contestant_name(case)}{ENDING}"
-    write_whole(path, content)
-    return path.relative_to(run).as_posix()
-
-
-def workload_name(case: ProfileCase) -> str:
-    """What the cases of a workload have in common, in the letters of a file's name."""
-    size = {"d": case.d, "energy-": case.energy, "batch-": case.batch}
-    words = [f"{name}{value:g}" for name, value in size.items() if value is not None]
-    last = case.layout if case.layout != "contiguous" else None
-    return "-".join(filter(None, [case.subject, case.layer, *words, case.dtype, last]))
-
-
-def contestant_name(case: ProfileCase) -> str:
-    """Method, parameters, and whether it is compiled."""
-    words = [f"{name}-{value}" for name, value in case.parameters.items()]
-    return "-".join([case.method, *words, *(["compiled"] if case.compiled else [])])
-
-
-BUNDLED = ("figures", "traces")
-
-_EARLIEST = (1980, 1, 1, 0, 0, 0)  # without the time of day, so that the same files give the same
-
-
-def bundle(folder: Path) -> None:
-    """Replace `figures/` by `figures.zip` and `traces/` by `traces.zip`.
-
-    What is in such a file from an earlier session of the run stays in it, unless it was made again.
-    A damaged one is replaced.
-    """
-    for name in BUNDLED:
-        if not (folder / name).is_dir():
-            continue
-        archive = folder / f"{name}.zip"
-        content = _members(archive)
-        for path in own_folder(folder, name).rglob("*"):
-            if path.is_file() and not path.is_symlink():
-                content[path.relative_to(folder).as_posix()] = path.read_bytes()
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
-            for member in sorted(content):
-                packed.writestr(zipfile.ZipInfo(member, _EARLIEST), content[member])
-        write_whole(archive, buffer.getvalue())
-        shutil.rmtree(folder / name)
-
-
-LARGEST_ARCHIVE = 2**30
-"""Bytes that one may unpack to, as what it says of itself."""
-
-
-def _members(archive: Path) -> dict[str, bytes]:
-    """The files in an archive; none if it is damaged."""
-    if not archive.is_file():
-        return {}
-    try:
-        with zipfile.ZipFile(archive) as earlier:
-            if sum(member.file_size for member in earlier.infolist()) > LARGEST_ARCHIVE:
-                return {}
-            return {name: earlier.read(name) for name in earlier.namelist()}
-    except Exception:  # noqa: BLE001  # half a dozen types, by what is damaged
-        return {}

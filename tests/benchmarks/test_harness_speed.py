@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from eigbench.kinds import Case
 from eigbench.kinds.stability import StabilityCase
 from eigbench.runs import store
-from eigbench.runs.environment import describe
+from eigbench.runs.place import Job, Place, here
 from eigbench.runs.runner import measurer, run
 from eigbench.runs.suite import cases, load
 from tests.benchmarks.bars import Bar
@@ -29,13 +30,15 @@ SUITE = load(Path(__file__).parents[2] / "suites" / "stability.toml")
 @contextmanager
 def run_and_measure(chosen: list[Case], folder: Path) -> Iterator[tuple[Call, Call]]:
     """These cases through the loop of a run into `folder`, and the same measured alone."""
-    measure = measurer(SUITE, cases(SUITE))
-    session = describe("cpu", SUITE.seed)
+    plan = cases(SUITE)
+    measure = measurer(SUITE, plan)
+    place = Place(Job(suite=SUITE, folder=folder), plan)
+    session = place.session(chosen[0])
     with store.open_run(folder, SUITE, session, resume=False) as writer:
 
         def recorded() -> None:
             writer.done.clear()  # or the cases would be skipped the second time
-            run(chosen, measure, writer)
+            run(chosen, partial(here, place, lambda: None), writer)
 
         yield recorded, lambda: [measure(case) for case in chosen]
 

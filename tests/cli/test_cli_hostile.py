@@ -17,7 +17,7 @@ from eigbench.cli import execute
 from eigbench.cli.surroundings import interruption
 from eigbench.kinds.profile import ProfileCase
 from eigbench.methods import registry
-from eigbench.runs import store
+from eigbench.runs import executors, store
 from eigbench.runs.suite import Axes, Grid, Suite, cases, find, load, override
 from tests.cli.commandline import ROOT, SMALL, call
 
@@ -225,15 +225,15 @@ def test_a_suite_of_very_many_cases_is_refused_before_it_is_in_memory(small: Pat
 
 def test_a_case_says_what_memory_it_takes() -> None:
     suite = override(load(find("stability")), {"d": [8, 2000], "method": ["eigh"]})
-    needed = {case.__struct_config__.tag: execute.memory(case) for case in cases(suite)}
+    needed = {case.__struct_config__.tag: executors.memory(case) for case in cases(suite)}
     assert needed["series"] == 0
     large = [c for c in cases(suite) if getattr(c, "d", 0) == 2000 and hasattr(c, "seeds")]
-    assert max(map(execute.memory, large)) > execute.SMALL_MEMORY
+    assert max(map(executors.memory, large)) > executors.SMALL_MEMORY
     assert "matrices 2000 × 2000" in execute.described(large[0])
     grid = Grid(subject=["step"], layer=["zca"], d=[16], energy=[0.9], batch=[8], compiled=[False])
     axes = Axes(method=["eigh"], dtype=["float32"], iterations=[19])
     steps = cases(Suite(name="s", kind="profile", axes=axes, grids=[grid]))
-    assert {execute.memory(case) for case in steps if isinstance(case, ProfileCase)} == {0}
+    assert {executors.memory(case) for case in steps if isinstance(case, ProfileCase)} == {0}
 
 
 # Programs of other people

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from eigbench.kinds import Case
 from eigbench.kinds.stability import STABILITY_METRICS
 from eigbench.runs import store
 from eigbench.runs.environment import Session
-from eigbench.runs.runner import attempt
+from eigbench.runs.runner import Batch, Executor, attempt
 from eigbench.runs.suite import Axes, Grid, Suite, cases
 
 Measured = tuple[dict[str, list[float]], dict[str, list[str]]]
@@ -62,9 +62,19 @@ def measure(case: Case) -> Measured:
     return {**samples, "ends": [math.inf, -math.inf]}, {"word": ["é", "λ ≤ ε"]}
 
 
+def executor(measuring: Callable[[Case], Measured] = measure) -> Executor:
+    """What measures one case after the other, in a process that is `session()`."""
+
+    def execute(missing: Sequence[Case]) -> Generator[Batch]:
+        for case in missing:
+            yield Batch(session(), [attempt(case, measuring)])
+
+    return execute
+
+
 def finish(folder: Path, of: Suite, measuring: Callable[[Case], Measured] = measure) -> None:
     """Write a whole run of a suite into `folder`, the same bytes each time."""
     with store.open_run(folder, of, session(), resume=False) as writer:
         for case in cases(of):
-            record = attempt(case, measuring, writer.session)
+            record = attempt(case, measuring)
             writer.append(msgspec.structs.replace(record, elapsed_seconds=0.5))

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from eigbench.errors import RunStopped
-from eigbench.runs.store import CHECKPOINTS, Checkpoints, bundle, write_whole
+from eigbench.runs.attachments import CHECKPOINTS, Checkpoints, bundle
+from eigbench.runs.store import write_whole
 
 
 def test_a_file_is_written_whole_or_not_at_all(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from eigbench.errors import InputError, NotApplicable, RunStopped
 from eigbench.kinds import Case
 from eigbench.runs import store
 from eigbench.runs.record import SCHEMA, Record
-from eigbench.runs.runner import attempt, measurer, run
+from eigbench.runs.runner import Batch, attempt, measurer, run
 from eigbench.runs.suite import Grid, Suite, cases
 from tests.runs import making
 
@@ -34,12 +33,8 @@ def _run(
     folder: Path, measuring: Callable[[Case], making.Measured], **options: Any
 ) -> list[Record]:
     with store.open_run(folder, SUITE, making.session(), resume=folder.exists()) as writer:
-        run(CASES, measuring, writer, **options)
+        run(CASES, making.executor(measuring), writer, **options)
     return store.read_run(folder).records
-
-
-def _timeless(records: Iterable[Record]) -> list[Record]:
-    return [msgspec.structs.replace(record, elapsed_seconds=0.0) for record in records]
 
 
 def test_every_case_is_measured_in_order(tmp_path: Path) -> None:
@@ -51,23 +46,35 @@ def test_every_case_is_measured_in_order(tmp_path: Path) -> None:
     assert all(record.elapsed_seconds > 0 for record in records)
 
 
-def test_another_executor_gives_the_same_records(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(3) as pool:
-        threads = _run(tmp_path / "threads", making.measure, execute=pool.map)
-    alone = _run(tmp_path / "alone", making.measure)
-    assert _timeless(threads) == _timeless(alone)
+def test_records_are_kept_as_they_come_with_the_session_that_made_them(tmp_path: Path) -> None:
+    ended = []
 
+    def backwards(missing: Sequence[Case]) -> Generator[Batch]:
+        try:
+            for case in reversed(missing):
+                session = msgspec.structs.replace(making.session(), worker=f"of {case.kind}")
+                traces = {f"traces/x/{case.id}": b"content"}
+                yield Batch(session, [attempt(case, making.measure)], traces)
+        finally:
+            ended.append(len((tmp_path / "run" / "records.jsonl").read_bytes().splitlines()))
 
-def test_the_executor_runs_the_cases(tmp_path: Path) -> None:
-    given: list[Case] = []
+    with store.open_run(tmp_path / "run", SUITE, making.session(), resume=False) as writer:
+        run(CASES, backwards, writer)
+    found = store.read_run(tmp_path / "run")
+    assert [record.case for record in found.records] == CASES[::-1]
+    assert [record.session for record in found.records] == [1, 1, 1, 1]
+    assert [one.worker for one in found.environment.sessions] == ["", "of stability"]
+    assert (tmp_path / "run" / "traces" / "x" / CASES[0].id).read_bytes() == b"content"
 
-    def backwards(function: Callable[[Case], Record], missing: Iterable[Case]) -> Iterator[Record]:
-        given.extend(missing)
-        return map(function, reversed(given))
+    def stopped(_: Record) -> None:
+        raise RunStopped
 
-    records = _run(tmp_path / "run", making.measure, execute=backwards)
-    assert given == CASES
-    assert [record.case for record in records] == CASES[::-1]
+    with (
+        pytest.raises(RunStopped),
+        store.open_run(tmp_path / "other", SUITE, making.session(), resume=False) as writer,
+    ):
+        run(CASES, backwards, writer, stopped)
+    assert ended == [4, 4]  # that is, at once, with what workers it may have
 
 
 def test_a_record_is_kept_before_the_next_case_is_measured(tmp_path: Path) -> None:
@@ -127,9 +134,9 @@ def test_whatever_is_raised_is_a_failed_row(error: BaseException, reason: str) -
     def failing(_: Case) -> making.Measured:
         raise error
 
-    record = attempt(CASES[0], failing, session=3)
+    record = attempt(CASES[0], failing)
     assert (record.status, record.reason) == ("failed", reason)
-    assert (record.samples, record.labels, record.session) == ({}, {}, 3)
+    assert (record.samples, record.labels) == ({}, {})
     assert (record.id, record.case) == (CASES[0].id, CASES[0])
 
 
