@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 import eigbench
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
-from eigbench.layers.base import SpectralLayer2d
+from eigbench.layers.base import SpectralLayer
 from eigbench.methods.functions import InverseSquareRoot
 from eigbench.methods.registry import configured
 from eigbench.phases import PHASES, PREFIX, phase, recording
@@ -24,7 +24,7 @@ from tests.layers.making import fits
 from tests.methods.declared import ALL, DECOMPOSING, WHITENING, WITH_PAIRS, takes
 from tests.methods.matrices import separated
 
-LAYERS: dict[str, Callable[..., SpectralLayer2d]] = {
+LAYERS: dict[str, Callable[..., SpectralLayer]] = {
     "zca": partial(ZCAWhitening2d, 8, 4),
     "pca": partial(PCADenoising2d, 8, energy=0.9),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from eigbench.methods.pi import PowerIteration
 from eigbench.methods.registry import configured, get, load_built_in
 
 load_built_in()
+
+Fold = TypeVar("Fold", nn.Conv2d, nn.Conv1d, nn.Linear)
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -42,14 +44,17 @@ class Latest(NamedTuple):
     map: Tensor
 
 
-class SpectralLayer2d(nn.Module, abc.ABC):
+class SpectralLayer(nn.Module, abc.ABC):
     """`y = γ·T(x − μ) + β` on groups of channels, with a map T of their covariance.
 
     In training μ is the batch's mean and T is made of its covariance by `map_of`; in evaluation
     both are the running ones, which start at 0 and I (Algorithm 1 of Wang et al., NeurIPS 2019,
-    lines 12 and 13). Input and output are `(N, C, H, W)`, alike in dtype and memory format;
+    lines 12 and 13). Input and output are of one of the `shapes`, alike in dtype and memory format;
     statistics are in float32, for float64 in float64, with autocast off.
     """
+
+    shapes: ClassVar[tuple[str, ...]] = ("N, C, H, W",)
+    folds_into: ClassVar[tuple[type[nn.Module], ...]] = (nn.Conv2d,)
 
     running_mean: Tensor
     running_map: Tensor
@@ -101,12 +106,18 @@ class SpectralLayer2d(nn.Module, abc.ABC):
         """The map of covariances `(G, d, d)`, without εI, differentiable by the layer's method."""
 
     def forward(self, X: Tensor) -> Tensor:
-        """`(N, C, H, W)` to the same; `ValueError` for other shapes, `TypeError` for other dtypes.
+        """The input whitened or denoised; `ValueError` for other shapes, `TypeError` for dtypes.
 
         In training it also moves the running statistics and sets `latest`, the latter except
         under `torch.func`, whose tensors do not outlive a call.
         """
-        self._require_images(X)
+        self._require_input(X)
+        if X.dim() == 4:
+            return self._forward(X)
+        return self._forward(X[:, :, None, None] if X.dim() == 2 else X[:, :, None]).view(X.shape)
+
+    def _forward(self, X: Tensor) -> Tensor:
+        """The same for images `(N, C, H, W)`."""
         dtype = torch.float64 if X.dtype == torch.float64 else torch.float32
         with torch.autocast(X.device.type, enabled=False):
             weight, bias = self._affine(X, dtype)
@@ -117,8 +128,8 @@ class SpectralLayer2d(nn.Module, abc.ABC):
             self._keep(mean.detach(), Mapped(*(part.detach() for part in mapped)))
             return output
 
-    def fold_into(self, conv: nn.Conv2d) -> nn.Conv2d:
-        """One convolution that gives what this layer in evaluation gives after `conv`.
+    def fold_into(self, before: Fold) -> Fold:
+        """One module that gives what this layer in evaluation gives after a convolution `before`.
 
         The result is new, with a bias. Each group of channels must lie within one group of the
         convolution, else `ValueError`; so too in training, where the map changes with the batch.
@@ -127,7 +138,11 @@ class SpectralLayer2d(nn.Module, abc.ABC):
             raise ValueError("a layer folds as it evaluates: call eval() first")
         weight, bias = self._affine(self.running_map, torch.float64)
         linear = self.running_map.double() * weight.view(-1, self.group_size, 1)
-        return _fold(conv, linear, self.running_mean.double(), bias)
+        if not isinstance(before, self.folds_into):
+            names = " or ".join(f"torch.nn.{kind.__name__}" for kind in self.folds_into)
+            raise TypeError(f"the layer folds into a {names}, not {type(before).__name__}")
+        folded: Fold = _fold(before, linear, self.running_mean.double(), bias)
+        return folded
 
     def extra_repr(self) -> str:
         """What `print` shows."""
@@ -157,14 +172,16 @@ class SpectralLayer2d(nn.Module, abc.ABC):
         if torch.compiler.is_compiling() or not composing():
             self.latest = Latest(mapped.matrix, mapped.rank, mapped.linear)
 
-    def _require_images(self, X: Tensor) -> None:
+    def _require_input(self, X: Tensor) -> None:
         shape = tuple(X.shape)
-        if len(shape) != 4 or shape[1] != self.channels:
-            raise InputError(f"the input must be (N, {self.channels}, H, W), not {shape}")
+        dimensions = [len(one.split(",")) for one in self.shapes]
+        if len(shape) not in dimensions or shape[1] != self.channels:
+            right = " or ".join(f"({one})" for one in self.shapes).replace("C", str(self.channels))
+            raise InputError(f"the input must be {right}, not {shape}")
         if X.dtype not in _DTYPES:
             name = str(X.dtype).removeprefix("torch.")
             raise TypeError(f"the input must be of a floating type, not {name}")
-        values = shape[0] * shape[2] * shape[3]
+        values = shape[0] * math.prod(shape[2:])
         if values == 0 or (self.training and values == 1):
             has = "none" if values == 0 else "1"
             raise InputError(
@@ -209,48 +226,47 @@ def require_number(name: str, value: Any, accepts: str, inside: Callable[[float]
 
 
 @torch.no_grad()
-def _fold(conv: nn.Conv2d, linear: Tensor, mean: Tensor, bias: Tensor) -> nn.Conv2d:
-    """The convolution whose output is `linear · (conv(x) − mean) + bias`.
+def _fold(before: Any, linear: Tensor, mean: Tensor, bias: Tensor) -> Any:
+    """The module whose output is `linear · (before(x) − mean) + bias`.
 
     `linear` is `(G, d, d)`, `mean` and `bias` are `(C,)`, all in the dtype to compute in. Raises
-    `TypeError` for anything but a `Conv2d`, and `ValueError` where channels do not match.
+    `ValueError` where channels do not match.
     """
-    if not isinstance(conv, nn.Conv2d):
-        raise TypeError(f"a layer folds into a torch.nn.Conv2d, not {type(conv).__name__}")
     groups, d, _ = linear.shape
-    channels = groups * d
-    if conv.out_channels != channels:
-        raise InputError(
-            f"the layer has {channels} channels, the convolution gives {conv.out_channels}"
-        )
-    share = channels // conv.groups
+    channels, parts = groups * d, getattr(before, "groups", 1)
+    if len(before.weight) != channels:
+        given = len(before.weight)
+        raise InputError(f"the layer has {channels} channels, what is before it gives {given}")
+    share = channels // parts
     if share % d:
         raise InputError(
-            f"groups of {d} channels must lie within the convolution's {conv.groups} groups "
+            f"groups of {d} channels must lie within the convolution's {parts} groups "
             f"of {share} channels each; {d} does not divide {share}"
         )
-    folded = _like(conv)
-    filters = conv.weight.to(linear).reshape(groups, d, -1)
-    folded.weight.copy_((linear @ filters).view_as(conv.weight))
-    offset = -mean if conv.bias is None else conv.bias.to(linear) - mean
+    folded = _like(before)
+    filters = before.weight.to(linear).reshape(groups, d, -1)
+    folded.weight.copy_((linear @ filters).view_as(before.weight))
+    offset = -mean if before.bias is None else before.bias.to(linear) - mean
     moved = (linear @ offset.view(groups, d, 1)).view(-1) + bias
-    assert folded.bias is not None  # noqa: S101 - for the type checker: made with bias=True
     folded.bias.copy_(moved)
-    return folded.train(conv.training)
+    return folded.train(before.training)
 
 
-def _like(conv: nn.Conv2d) -> nn.Conv2d:
-    """A new convolution with the same settings, and a bias."""
-    return nn.Conv2d(
-        conv.in_channels,
-        conv.out_channels,
-        conv.kernel_size,  # type: ignore[arg-type]
-        stride=conv.stride,  # type: ignore[arg-type]
-        padding=conv.padding,  # type: ignore[arg-type]
-        dilation=conv.dilation,  # type: ignore[arg-type]
-        groups=conv.groups,
+def _like(before: Any) -> Any:
+    """A new convolution or linear map with the same settings, and a bias."""
+    place: dict[str, Any] = {"device": before.weight.device, "dtype": before.weight.dtype}
+    if isinstance(before, nn.Linear):
+        return nn.Linear(before.in_features, before.out_features, bias=True, **place)
+    kind = nn.Conv1d if isinstance(before, nn.Conv1d) else nn.Conv2d
+    return kind(
+        before.in_channels,
+        before.out_channels,
+        before.kernel_size,
+        stride=before.stride,
+        padding=before.padding,
+        dilation=before.dilation,
+        groups=before.groups,
         bias=True,
-        padding_mode=conv.padding_mode,
-        device=conv.weight.device,
-        dtype=conv.weight.dtype,
+        padding_mode=before.padding_mode,
+        **place,
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eigbench.errors import InputError
 from eigbench.layers.base import (
-    SpectralLayer2d,
+    SpectralLayer,
     configured_for_layer,
     require_applicable,
     require_number,
@@ -23,7 +23,7 @@ from eigbench.phases import phase
 from eigbench.truncation import kept_mask
 
 
-class PCADenoising2d(SpectralLayer2d):
+class PCADenoising2d(SpectralLayer):
     """Projects the standardised channels on leading eigenvectors: `y = γ·P(x − μ)/σ + β`.
 
     Section 3.2 of Wang et al. (NeurIPS 2019): each channel is standardised, with `σ² = var + ε`;

@@ -1,9 +1,10 @@
 """Images as matrices: products of them by group of channels, and linear maps of them.
 
 Channels last, images are one matrix with a row a position (`Rows`); contiguous, one matrix an image
-with a row a channel (`Planes`). They are read in place where they have the `dtype` of the
-computation and need no centring. Else a few at a time are copied to a buffer, which stays in the
-cache; on a GPU all at once, since it wants few large kernels.
+with a row a channel (`Planes`), or if they are small one in all (`Joined`). They are read in place
+where they lie in memory so, have the `dtype` of the computation and need no centring. Else a few at
+a time are copied to a buffer, which stays in the cache; on a GPU all at once, since it wants few
+large kernels.
 """
 
 from __future__ import annotations
@@ -15,18 +16,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, linear
 
-COPIED_BYTES = {"Planes": 2**22, "Rows": 2**20}
-"""A copy of this size never reaches memory; measured best among 0.5 to 16 MiB. Maps of rows have a
-result of their own a chunk: of 4 MiB the system takes them back, and finding them anew takes as
-long as the map."""
+COPIED_BYTES = {"Planes": 2**22, "Joined": 2**20, "Rows": 2**20}
+"""A copy of this size never reaches memory; measured best among 0.5 to 16 MiB. Where a chunk takes
+several copies they are smaller: the C library gives more than some MiB back to the system, and to
+get them anew takes as long as a map."""
 
 READ_BYTES = 2**23
 """Without copies. On idle cores 4 MiB take a few per cent less than 8, and 16 up to a tenth more;
 on busy ones many small steps wait longer."""
 
-SMALL_IMAGE, LEAST_IMAGE = 64, 16
-"""Of fewer positions products of matrices are thin: groups are multiplied several at once. Of fewer
-than the latter, or than a group has channels, all images become one matrix."""
+SMALL_IMAGE = 64
+"""Images of fewer positions are joined: many thin products of matrices are slow."""
 
 NARROW, WIDE = 16, 128
 """The least channels of a block of groups, with zeros between them, where thinner products would
@@ -45,7 +45,7 @@ class Layout(abc.ABC):
         self.count, self.channels = X.shape[:2]
         self.positions = X.shape[2] * X.shape[3]
         self.dtype, self.d = dtype, d
-        self.on_cpu = X.device.type == "cpu"
+        self.on_cpu = on_cpu(X)
         self.width = self._width()
 
     def direct(self, X: Tensor) -> bool:
@@ -151,18 +151,19 @@ class Planes(Layout):
         """`Σ x` `(C,)`."""
         if not self.on_cpu:
             return images.sum((0, 2, 3))
-        return images.view(-1, self.channels, self.positions).sum(2).sum(0)
+        return self._matrices(images).sum(2).view(-1, self.channels).sum(0)
 
     def products(self, left: Tensor, right: Tensor) -> Tensor:
         """`Σ l rᵀ` `(G, d, d)` by group."""
         found = torch.bmm(self._matrices(left), self._matrices(right).mT)
-        return self._groups(found.view(len(left), -1, self.width, self.width).sum(0))
+        blocks = self.channels // self.width
+        return self._groups(found.view(-1, blocks, self.width, self.width).sum(0))
 
     def combine(self, like: Tensor, constant: Tensor, *terms: Term) -> Tensor:
         """`Σ map · x + constant`, in the dtype and memory format of `like`."""
         copying = not self.direct(like) or any(images.copied for _, images in terms)
         samples = self.samples(copying=copying)
-        repeated = [self._repeated(self._blocks(maps), samples) for maps, _ in terms]
+        maps = [self._repeated(self._blocks(own), samples) for own, _ in terms]
         constants = self._repeated(constant.view(-1, self.width, 1), samples)
         output = torch.empty_like(like)
         buffer = None if self.direct(like) else self.buffer(like[:samples])
@@ -171,27 +172,45 @@ class Planes(Layout):
             target = out if buffer is None else buffer[: len(out)]
             first, *others = map(self._matrices, parts)
             found, size = self._matrices(target), len(first)
-            torch.baddbmm(constants[:size], repeated[0][:size], first, out=found)
-            for blocks, matrices in zip(repeated[1:], others, strict=True):
+            torch.baddbmm(constants[:size], maps[0][:size], first, out=found)
+            for blocks, matrices in zip(maps[1:], others, strict=True):
                 found.baddbmm_(blocks[:size], matrices)
             if buffer is not None:
                 out.copy_(target)
         return output
 
-    def _repeated(self, blocks: Tensor, samples: int) -> Tensor:
-        """The same for each image; without a copy where there is one alone, and a GPU."""
-        if len(blocks) == 1 and not self.on_cpu:
-            return blocks.expand(samples, -1, -1)
-        return blocks.repeat(samples, 1, 1)
-
     def _width(self) -> int:
-        if self.on_cpu:
-            return self.d if self.positions >= SMALL_IMAGE else self._at_least(NARROW)
-        return self._at_least(WIDE)
+        return self.d if self.on_cpu else self._at_least(WIDE)
 
     def _matrices(self, images: Tensor) -> Tensor:
         """`(k·B, width, H·W)`."""
         return images.view(-1, self.width, self.positions)
+
+    def _repeated(self, blocks: Tensor, samples: int) -> Tensor:
+        """What belongs to blocks `(B, …)`, once for each matrix of a chunk."""
+        if len(blocks) == 1 and not self.on_cpu:
+            return blocks.expand(samples, -1, -1)  # without a copy
+        return blocks.repeat(samples, 1, 1)
+
+
+class Joined(Planes):
+    """Contiguous and small: one matrix `(C, N·H·W)`, which is always a copy."""
+
+    def direct(self, X: Tensor) -> bool:  # noqa: ARG002
+        """Never."""
+        return False
+
+    def buffer(self, X: Tensor) -> Tensor:
+        """Memory for images like `X`, channel by channel."""
+        shape = (self.channels, len(X), *X.shape[2:])
+        return torch.empty(shape, dtype=self.dtype, device=X.device).transpose(0, 1)
+
+    def _matrices(self, images: Tensor) -> Tensor:
+        """`(B, width, k·H·W)`."""
+        return images.transpose(0, 1).view(-1, self.width, len(images) * self.positions)
+
+    def _repeated(self, blocks: Tensor, samples: int) -> Tensor:  # noqa: ARG002
+        return blocks
 
 
 class Rows(Layout):
@@ -258,9 +277,14 @@ class Rows(Layout):
         return self._matrix(images).view(-1, blocks, self.width).transpose(0, 1)
 
 
+def on_cpu(X: Tensor) -> bool:
+    """Whether a second look at data may hit a cache, and one at a value waits for nobody."""
+    return X.device.type == "cpu"
+
+
 def layout_of(X: Tensor, dtype: torch.dtype, d: int) -> Layout:
     """The layout that takes the least time for batches like `X`."""
     positions = X.shape[2] * X.shape[3]
-    last = X.is_contiguous(memory_format=torch.channels_last) and not X.is_contiguous()
-    joined = positions < min(SMALL_IMAGE, max(LEAST_IMAGE, d))
-    return (Rows if last or joined else Planes)(X, dtype, d)
+    if positions == 1 or X.is_contiguous(memory_format=torch.channels_last) > X.is_contiguous():
+        return Rows(X, dtype, d)
+    return (Joined if positions < SMALL_IMAGE else Planes)(X, dtype, d)

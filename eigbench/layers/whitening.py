@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from eigbench.errors import InputError
-from eigbench.layers.base import SpectralLayer2d, configured_for_layer, require_applicable
+from eigbench.layers.base import SpectralLayer, configured_for_layer, require_applicable
 from eigbench.layers.composable import Mapped
 from eigbench.methods.base import Eigenpairs, Method, reconstruct
 from eigbench.methods.functions import InverseSquareRoot, Truncated
@@ -16,7 +16,7 @@ from eigbench.phases import phase
 from eigbench.truncation import RULES, kept_mask, truncate
 
 
-class ZCAWhitening2d(SpectralLayer2d):
+class ZCAWhitening2d(SpectralLayer):
     """Whitens each group of `group_size` channels: `y = γ·M^(−1/2)(x − μ) + β`.
 
     Algorithm 1 of Wang et al. (NeurIPS 2019): `M = Σ + εI` is the covariance of the group over
@@ -81,3 +81,14 @@ class ZCAWhitening2d(SpectralLayer2d):
     def extra_repr(self) -> str:
         """What `print` shows."""
         return f"{super().extra_repr()}, method={self.method}, truncation={self.truncation!r}"
+
+
+class ZCAWhitening1d(ZCAWhitening2d):
+    """The same for features `(N, C)` and sequences `(N, C, L)`.
+
+    M is the covariance over the batch, and over the positions of a sequence. It folds into a
+    `torch.nn.Linear` or a `torch.nn.Conv1d` before it.
+    """
+
+    shapes = ("N, C", "N, C, L")
+    folds_into = (nn.Linear, nn.Conv1d)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import eigbench
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
 from eigbench.methods import get
 from eigbench.methods.functions import InverseSquareRoot, Projector, Truncated
@@ -125,3 +126,17 @@ def relative(found: Tensor, truth: Tensor) -> float:
     """‖found − truth‖/‖truth‖, in float64."""
     found, truth = found.detach().double(), truth.detach().double()
     return float(torch.linalg.vector_norm(found - truth) / torch.linalg.vector_norm(truth))
+
+
+def whitened(X: Tensor, d: int, weight: Tensor, bias: Tensor, kept: int) -> Tensor:
+    """ZCA of the `kept` leading pairs in torch's own words, group by group."""
+    groups = []
+    for group in torch.split(X, d, dim=1):
+        rows = group.permute(1, 0, 2, 3).flatten(1)
+        centred = rows - rows.mean(1, keepdim=True)
+        M = torch.cov(rows, correction=0) + 1e-4 * torch.eye(d, dtype=X.dtype)
+        values, V = eigbench.eigh(M, method="hybrid", iterations=19)
+        V, values = V[:, -kept:], values[-kept:]
+        flat = V @ torch.diag(1 / values.sqrt()) @ V.T @ centred
+        groups.append(flat.view(group.transpose(0, 1).shape).transpose(0, 1))
+    return torch.cat(groups, 1) * weight[:, None, None] + bias[:, None, None]

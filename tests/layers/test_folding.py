@@ -63,7 +63,7 @@ def test_keeps_the_dtype_of_the_convolution(dtype: torch.dtype) -> None:
     ("conv", "kind", "error"),
     [
         (nn.ConvTranspose2d(3, 8, 1), TypeError, "into a torch.nn.Conv2d, not ConvTranspose2d"),
-        (nn.Conv2d(3, 6, 1), ValueError, "has 8 channels, the convolution gives 6"),
+        (nn.Conv2d(3, 6, 1), ValueError, "has 8 channels, what is before it gives 6"),
         (nn.Conv2d(8, 8, 1, groups=4), ValueError, "convolution's 4 groups of 2 .* 4 does not"),
     ],
 )

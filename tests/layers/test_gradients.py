@@ -23,6 +23,7 @@ from tests.layers.making import (
     relative,
     reproducible,
     slopes,
+    whitened,
 )
 from tests.methods.declared import EXACT, converged
 
@@ -73,20 +74,6 @@ def test_any_method_takes_either_truncation(method: str, truncation: str) -> Non
     assert layer.latest.rank.tolist() == ([4, 4] if truncation == "none" else [3, 3])
     along = directions(X)
     assert relative(slopes(found, along), central_differences(loss, X, along)) < 1e-7
-
-
-def whitened(X: Tensor, d: int, weight: Tensor, bias: Tensor, kept: int) -> Tensor:
-    """ZCA of the `kept` leading pairs in torch's own words, group by group."""
-    groups = []
-    for group in torch.split(X, d, dim=1):
-        rows = group.permute(1, 0, 2, 3).flatten(1)
-        centred = rows - rows.mean(1, keepdim=True)
-        M = torch.cov(rows, correction=0) + 1e-4 * torch.eye(d, dtype=X.dtype)
-        values, V = eigbench.eigh(M, method="hybrid", iterations=19)
-        V, values = V[:, -kept:], values[-kept:]
-        flat = V @ torch.diag(1 / values.sqrt()) @ V.T @ centred
-        groups.append(flat.view(group.transpose(0, 1).shape).transpose(0, 1))
-    return torch.cat(groups, 1) * weight[:, None, None] + bias[:, None, None]
 
 
 def denoised(X: Tensor, components: int, weight: Tensor, bias: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
-from eigbench.layers.base import SpectralLayer2d
+from eigbench.layers.base import SpectralLayer
 from eigbench.truncation import RULES
 from tests.layers.making import fits
 from tests.methods.declared import ALL, few
 from tests.methods.waiting import DEVICE, no_waiting
 
-LAYERS: dict[str, Callable[..., SpectralLayer2d]] = {
+LAYERS: dict[str, Callable[..., SpectralLayer]] = {
     **{f"zca-{rule}": partial(ZCAWhitening2d, 8, 4, truncation=rule) for rule in RULES},
     "pca-components": partial(PCADenoising2d, 8, components=3),
     "pca-energy": partial(PCADenoising2d, 8, energy=0.9),
