@@ -96,8 +96,8 @@ def matrix_function(
     "identity", or a `eigbench.methods.functions.SpectralFunction`: `Projector(chosen)` is the
     projector on chosen eigenvectors, `eigbench.methods.smooth.Smooth(f, derivative)` any function.
     By default the gradient is the exact one at any gap, zero included (Daleckii–Krein), in reverse
-    and in forward mode; a second derivative raises `NotImplementedError`. Those that other methods
-    have are theirs.
+    and in forward mode, and so are derivatives of higher order; of a function of which none are
+    known they raise `NotImplementedError`. Those that other methods have are theirs.
 
     `rank` is for a positive semi-definite M that is singular for a reason, as a covariance of
     fewer samples than dimensions is: f on its `rank` leading eigenvectors, or with "numerical" on

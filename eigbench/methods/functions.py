@@ -185,17 +185,18 @@ class OnRange(SpectralFunction):
 
     def values(self, eigenvalues: Array) -> Array:
         """`f(λ)` on the range, else exactly 0."""
-        return self._cut(eigenvalues).values(eigenvalues)
+        return self.cut(eigenvalues).values(eigenvalues)
 
     def divided_differences(self, eigenvalues: Array) -> Array:
         """Those of `Truncated`."""
-        return self._cut(eigenvalues).divided_differences(eigenvalues)
+        return self.cut(eigenvalues).divided_differences(eigenvalues)
 
     def like(self, M: Any) -> OnRange:
         """With the constants of `function` as tensors like `M`."""
         return replace(self, function=self.function.like(M))
 
-    def _cut(self, eigenvalues: Array) -> Truncated:
+    def cut(self, eigenvalues: Array) -> Truncated:
+        """The function with the range of these eigenvalues."""
         library, n = library_of(eigenvalues), eigenvalues.shape[-1]
         ones = library.ones_like(eigenvalues)
         if self.rank is not None:
