@@ -18,6 +18,7 @@ from eigbench.methods.functions import (
     OnRange,
     SpectralFunction,
     SquareRoot,
+    computed_in,
 )
 from eigbench.methods.pencil import pencil_eigh
 from eigbench.methods.registry import configured, load_built_in
@@ -86,6 +87,7 @@ def matrix_function(
     function: SpectralFunction | str,
     *,
     rank: int | str | None = None,
+    precision: str | None = None,
     method: str = "spectral",
     **parameters: Any,
 ) -> Tensor:
@@ -96,12 +98,16 @@ def matrix_function(
     "identity", or a `eigbench.methods.functions.SpectralFunction`: `Projector(chosen)` is the
     projector on chosen eigenvectors, `eigbench.methods.smooth.Smooth(f, derivative)` any function.
     By default the gradient is the exact one at any gap, zero included (Daleckii–Krein), in reverse
-    and in forward mode; a second derivative raises `NotImplementedError`. Those that other methods
-    have are theirs.
+    and in forward mode, and so are derivatives of higher order; of a function of which none are
+    known they raise `NotImplementedError`. Those that other methods have are theirs.
 
     `rank` is for a positive semi-definite M that is singular for a reason, as a covariance of
     fewer samples than dimensions is: f on its `rank` leading eigenvectors, or with "numerical" on
     those above `n·ε·λmax`, and 0 on the others (`eigbench.methods.functions.OnRange`).
+
+    With `precision="float64"` the decomposition and the products, forward and backward, are
+    computed in double precision; what comes out, and the gradient, have the dtype that they have
+    without it. What is left of the error is what rounding M itself to its dtype does.
 
     float32 and float64 come out as they go in. float16 and bfloat16 are converted to float32,
     which comes out. complex64 and complex128, M Hermitian, are taken by `spectral` alone. Under
@@ -122,8 +128,23 @@ def matrix_function(
     M = _whole_precision(M)
     if M.dtype not in chosen.function_dtypes:
         _require_taken(chosen, M)
+    dtype = M.dtype
+    inside = _inside(dtype, precision)
+    if inside != dtype:
+        # What is zero but for rounding depends on the dtype in which M was computed.
+        M, function = M.to(inside), computed_in(function, torch.finfo(dtype).eps)
     constant = function.like(M)
-    return _without_autocast(lambda M: (chosen.matrix_function(M, constant),), M)[0]
+    composed = _without_autocast(lambda M: (chosen.matrix_function(M, constant),), M)[0]
+    return composed.to(dtype)
+
+
+def _inside(dtype: torch.dtype, precision: str | None) -> torch.dtype:
+    """The dtype to compute in."""
+    if precision not in (None, "float64"):
+        raise InputError(f"precision must be 'float64' or None, not {precision!r}")
+    if precision is None:
+        return dtype
+    return torch.complex128 if dtype.is_complex else torch.float64
 
 
 def named(function: SpectralFunction | str) -> SpectralFunction:

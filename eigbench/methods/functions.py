@@ -70,16 +70,20 @@ class Whitening(InverseSquareRoot):
 class SquareRoot(SpectralFunction):
     """`M^(1/2)`: second-order pooling. `M` must be positive semi-definite.
 
-    A negative eigenvalue that is 0 but for rounding counts as 0. Between two zeros the derivative
-    is infinite: of a matrix that is singular for a reason take the root `OnRange`.
+    A negative eigenvalue that is 0 but for rounding counts as 0; `epsilon` is that of the dtype in
+    which M was computed, by default that of the eigenvalues. Between two zeros the derivative is
+    infinite: of a matrix that is singular for a reason take the root `OnRange`.
     """
+
+    epsilon: float | None = None
 
     def values(self, eigenvalues: Array) -> Array:
         """`λ^(1/2)`; NaN below `−n·ε·λmax`."""
         library, n = library_of(eigenvalues), eigenvalues.shape[-1]
         # Numbers of more digits, mpmath's, are known to float64's where they came from it.
         exact = eigenvalues.dtype == object
-        epsilon = float(library.finfo("float64" if exact else eigenvalues.dtype).eps)
+        own = float(library.finfo("float64" if exact else eigenvalues.dtype).eps)
+        epsilon = self.epsilon or own
         least = eigenvalues[..., -1:] * (-n * epsilon)
         return library.where(eigenvalues < least, eigenvalues, eigenvalues.clip(0)) ** 0.5
 
@@ -185,23 +189,34 @@ class OnRange(SpectralFunction):
 
     def values(self, eigenvalues: Array) -> Array:
         """`f(λ)` on the range, else exactly 0."""
-        return self._cut(eigenvalues).values(eigenvalues)
+        return self.cut(eigenvalues).values(eigenvalues)
 
     def divided_differences(self, eigenvalues: Array) -> Array:
         """Those of `Truncated`."""
-        return self._cut(eigenvalues).divided_differences(eigenvalues)
+        return self.cut(eigenvalues).divided_differences(eigenvalues)
 
     def like(self, M: Any) -> OnRange:
         """With the constants of `function` as tensors like `M`."""
         return replace(self, function=self.function.like(M))
 
-    def _cut(self, eigenvalues: Array) -> Truncated:
+    def cut(self, eigenvalues: Array) -> Truncated:
+        """The function with the range of these eigenvalues."""
         library, n = library_of(eigenvalues), eigenvalues.shape[-1]
         ones = library.ones_like(eigenvalues)
         if self.rank is not None:
             return Truncated(self.function, (library.cumsum(ones, -1) > n - self.rank) * ones)
         epsilon = self.epsilon or library.finfo(eigenvalues.dtype).eps
         return Truncated(self.function, (eigenvalues > n * epsilon * eigenvalues[..., -1:]) * ones)
+
+
+def computed_in(function: SpectralFunction, epsilon: float) -> SpectralFunction:
+    """The function of an M that was computed in a dtype with this `epsilon`, if it matters."""
+    if isinstance(function, Truncated | OnRange):
+        function = replace(function, function=computed_in(function.function, epsilon))
+    if getattr(function, "epsilon", epsilon) is None:
+        rounded: Any = function
+        function = replace(rounded, epsilon=epsilon)
+    return function
 
 
 def library_of(array: Array) -> Any:

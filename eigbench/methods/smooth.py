@@ -77,11 +77,13 @@ class Smooth(SpectralFunction):
     and jumps. At a gap of 0 it is the derivative itself, which may be infinite.
 
     An eigenvalue that is 0 but for rounding counts as 0 where f is not finite, as a negative one
-    for x log x; and where f is NaN at 0 itself, its value is that from the right.
+    for x log x; and where f is NaN at 0 itself, its value is that from the right. `epsilon` is that
+    of the dtype in which M was computed, by default that of the eigenvalues.
     """
 
     function: Callable[[Any], Any]
     derivative: Callable[[Any], Any]
+    epsilon: float | None = None
 
     unbounded: ClassVar[bool] = True
 
@@ -114,7 +116,8 @@ class Smooth(SpectralFunction):
         """The eigenvalues, with 0 for what is 0 but for rounding where f is not finite."""
         library = library_of(eigenvalues)
         largest = library.maximum(abs(eigenvalues[..., :1]), abs(eigenvalues[..., -1:]))
-        least = eigenvalues.shape[-1] * library.finfo(eigenvalues.dtype).eps * largest
+        epsilon = self.epsilon or library.finfo(eigenvalues.dtype).eps
+        least = eigenvalues.shape[-1] * epsilon * largest
         lost = ~library.isfinite(self.function(eigenvalues)) & (abs(eigenvalues) <= least)
         return library.where(lost, 0, eigenvalues)
 

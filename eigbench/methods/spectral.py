@@ -10,15 +10,16 @@ from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, Promise, symmetric_part
 from eigbench.methods.calling import call, conventions
+from eigbench.methods.differences import apart, is_known
 from eigbench.methods.functions import SpectralFunction
 from eigbench.methods.gpu import decompose
-from eigbench.methods.no_gradient import eigenvalues_alone, stopped
+from eigbench.methods.higher import derivative, turned_back
+from eigbench.methods.no_gradient import eigenvalues_alone, once_forward, stopped
 from eigbench.phases import phase
 
 _NOT_TWICE = (
-    "spectral has no second derivative: differentiate once, or choose another method, as in "
-    "eigbench.matrix_function(M, function, method='eigh') where all gaps are open, or "
-    "method='newton-schulz', steps=30 for M^(1/2) and M^(-1/2) at any gap"
+    "spectral has no second derivative of this function, of which it knows no second divided "
+    "differences: differentiate once, or take eigbench.methods.smooth.Smooth(f, derivative)"
 )
 
 
@@ -28,42 +29,46 @@ class _MatrixFunction(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(M: Tensor, values: Tensor, V: Tensor, F: Tensor, unbounded: bool) -> Tensor:  # noqa: FBT001
+    def forward(  # noqa: PLR0913, PLR0917 - what autograd must see
+        M: Tensor,
+        values: Tensor,
+        V: Tensor,
+        F: Tensor,
+        eigenvalues: Tensor,
+        cut: Tensor | None,
+        function: SpectralFunction,
+    ) -> Tensor:
         with phase("products"):
             return (V * values[..., None, :]) @ V.mH
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        M, _, V, F, ctx.unbounded = inputs
-        ctx.save_for_backward(M, V, F)
-        ctx.save_for_forward(M, V, F)
+        M, _, V, F, eigenvalues, cut, ctx.function = inputs
+        ctx.save_for_backward(M, V, F, eigenvalues, cut)
+        ctx.save_for_forward(M, V, F, eigenvalues, cut)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
-        return _derivative(ctx, gradients[0]), None, None, None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return _derivative(ctx, gradients[0]), None, None, None, None, None, None
 
     @staticmethod
     def tangent(ctx: Any, *tangents: Tensor) -> Tensor:
         """The same map: it is its own transpose."""
-        return _derivative(ctx, tangents[0])
+        return _derivative(ctx, once_forward(tangents[0], ctx.saved_tensors[0]))
 
 
 def _derivative(ctx: Any, W: Tensor) -> Tensor:
     """`∂L/∂M` of `∂L/∂f(M)`, and `df(M)` of `dM`."""
-    M, V, F = ctx.saved_tensors
+    M, V, F, eigenvalues, cut = ctx.saved_tensors
     if torch.is_grad_enabled():
+        # A compiler takes no derivative of this one, and refuses to be asked for it.
+        if is_known(ctx.function) and not torch.compiler.is_compiling():
+            return derivative(M, V, eigenvalues, cut, ctx.function, W)
         # V and F depend on M without a record of it: a second derivative would be wrong.
         V = stopped(V, M, _NOT_TWICE)
     with phase("products"):
         core = symmetric_part(V.mH @ W @ V)
-        if not ctx.unbounded:
-            product: Tensor = V @ (F * core) @ V.mH
-            return product
-        # An infinite coefficient is infinite in what it reaches; times 0 it would be NaN in all.
-        infinite = F.isinf()
-        found = V @ (torch.where(infinite, 0, F) * core) @ V.mH
-        reached = V @ (torch.where(infinite, F.sign(), 0) * core) @ V.mH
-        return torch.where(reached != 0, reached * torch.inf, found)
+        return turned_back(V, F, core, unbounded=ctx.function.unbounded)
 
 
 _MATRIX_FUNCTION = conventions(_MatrixFunction)
@@ -77,8 +82,8 @@ class Spectral(Method):
     difference of f between λi and λj. It is exact at any gap, zero included, wherever f itself is
     differentiable: no series, no cut, no tolerance. Eigenvectors of a tie have no derivative, and
     asking for one raises; eigenvalues have theirs, `V diag(∂L/∂λ) Vᵀ`, exact where λ is simple.
-    Second derivatives of `f(M)` raise. Through `eigbench.matrix_function` M may be complex
-    Hermitian: the coefficients are the same, and real.
+    Second and higher derivatives of `f(M)` are exact too (`eigbench.methods.higher`). Through
+    `eigbench.matrix_function` M may be complex Hermitian: the coefficients are the same, and real.
     """
 
     name: ClassVar[str] = "spectral"
@@ -103,7 +108,9 @@ class Spectral(Method):
         with phase("decomposition"):
             eigenvalues, V = decompose(M.detach())
         with phase("coefficients"):
-            values = function.values(eigenvalues)
+            # A copy, since a compiler takes no tensor twice, and f may return what it was given.
+            values = function.values(eigenvalues).clone()
             F = function.divided_differences(eigenvalues)
-        composed: Tensor = call(_MATRIX_FUNCTION, M, values, V, F, function.unbounded)
+        constant, cut = apart(function, eigenvalues)
+        composed: Tensor = call(_MATRIX_FUNCTION, M, values, V, F, eigenvalues, cut, constant)
         return composed

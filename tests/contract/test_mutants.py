@@ -8,7 +8,7 @@ from eigbench.contract import CHECKS, Finding, findings
 from eigbench.contract.check import Check
 from eigbench.contract.subject import Subject
 from eigbench.methods.base import Method
-from eigbench.methods.spectral import Spectral
+from eigbench.methods.subspace import Subspace
 from tests.contract import mutants
 
 BY_NAME = {check.name: check for check in CHECKS}
@@ -107,9 +107,9 @@ def test_without_an_instance_nothing_else_applies() -> None:
 
 
 def test_a_second_derivative_may_be_refused() -> None:
-    found = BY_NAME["second derivative"](Subject.of("spectral", Spectral))
+    found = BY_NAME["second derivative"](Subject.of("subspace", Subspace))
     assert found.state == "not applicable"
-    assert "NotImplementedError: spectral has no second derivative" in found.reason
+    assert "NotImplementedError: subspace has no second derivative" in found.reason
 
 
 def test_a_precision_that_is_not_taken_is_not_asked_for() -> None:

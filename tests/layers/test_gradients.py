@@ -143,7 +143,7 @@ def test_no_second_derivative_where_the_map_is_random() -> None:
 
 
 def test_no_second_derivative_of_what_has_none() -> None:
-    layer = made("zca-4", "spectral")
+    layer = made("zca-4", "subspace")
     X = images().requires_grad_()
     (by,) = torch.autograd.grad((layer(X) ** 3).sum(), X, create_graph=True)
     with pytest.raises(NotImplementedError, match="no second derivative"):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import eigbench
+from eigbench.methods.functions import SpectralFunction
 from tests.methods.declared import WITHOUT_VECTORS
 from tests.methods.matrices import relative, separated, symmetric
 
@@ -69,9 +70,20 @@ def test_eigenvectors_without_a_gradient_are_torch_s(method: str) -> None:
 # A second time
 
 
+class Cube(SpectralFunction):
+    """A user's function, of which nobody knows divided differences of second order."""
+
+    def values(self, eigenvalues: Tensor) -> Tensor:
+        return eigenvalues**3
+
+    def divided_differences(self, eigenvalues: Tensor) -> Tensor:
+        row, column = eigenvalues[..., :, None], eigenvalues[..., None, :]
+        return row**2 + row * column + column**2
+
+
 def spectral_loss(M: Tensor) -> Tensor:
     """With a part that does have a second derivative, so that no error would mean a wrong one."""
-    return eigbench.matrix_function(M, "inverse-square-root")[..., 0, :].sum() + (M**3).sum()
+    return eigbench.matrix_function(M, Cube())[..., 0, :].sum() + (M**3).sum()
 
 
 def subspace_loss(M: Tensor) -> Tensor:
