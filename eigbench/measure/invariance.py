@@ -45,18 +45,18 @@ def measure_invariance(case: InvarianceCase, user: UserMatrices) -> Measurement:
     scales = torch.tensor(NEIGHBOUR_SCALES, dtype=M.dtype, device=M.device)[:, None, None]
     own = NEIGHBOUR_SCALES.index(1.0)
     together = [_gradient(method, problem, M[i] * scales, i)[own] for i in range(len(M))]
+    found = _gradients(method, problem, M)
     samples = {
         "neighbour_change": _relative(np.stack(together), np.stack(alone)),
-        "repeat_change": _relative(_gradients(method, problem, M), _gradients(method, problem, M)),
+        "repeat_change": _relative(_gradients(method, problem, M), found),
     }
     # Float32 against float64 on the same matrix, which is rounded to float32 first.
     single = M.float()
-    precise = _gradients(method, problem, single.double())
-    samples["precision_change"] = _relative(_gradients(method, problem, single), precise)
+    rough = found if single.dtype == M.dtype else _gradients(method, problem, single)
+    samples["precision_change"] = _relative(rough, _gradients(method, problem, single.double()))
     if case.device == "cpu":
-        one = _gradients(method, problem, M)
         with torch_threads(2):
-            samples["thread_change"] = _relative(_gradients(method, problem, M), one)
+            samples["thread_change"] = _relative(_gradients(method, problem, M), found)
     return Measurement({name: as_list(values) for name, values in samples.items()}, {})
 
 

@@ -44,7 +44,8 @@ def measure_stability(case: StabilityCase, user: UserMatrices) -> Measurement:
     method = configured(case.method, **case.parameters)
     problem = problem_of(case, user, method)
     given = _given(problem, case.dtype, case.seed, case.device)
-    derivative = differentiate(method, given.both, problem.function, given.W)
+    # A copy: whatever a method does to its input, the next one gets the same.
+    derivative = differentiate(method, given.both.clone(), problem.function, given.W)
 
     first, second = _part(derivative, 0), _part(derivative, 1)
     # What is undefined, as the direction of a zero gradient is, becomes NaN and stays NaN.

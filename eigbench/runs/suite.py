@@ -73,6 +73,8 @@ class Grid(Axes, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     only: list[str] = []
     """Axes on whose values the question of this grid depends. An option keeps those that it names
     of them; if it names none of them, the grid is left out."""
+    without: list[str] = []
+    """Methods that would take too long in this grid: no option brings them in."""
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -241,7 +243,10 @@ def _overridden(suite: Suite, grid: Grid, options: Mapping[str, list[Any]]) -> G
         kept = [value for value in own or [] if value in values]
         if name in grid.only and not kept:
             return None
-        changes[name] = kept if name in (*grid.narrow, *grid.only) and kept else values
+        chosen = kept if name in (*grid.narrow, *grid.only) and kept else values
+        changes[name] = [value for value in chosen if value not in grid.without]
+        if not changes[name]:
+            return None
     return msgspec.structs.replace(grid, **changes)
 
 

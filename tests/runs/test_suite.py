@@ -172,6 +172,13 @@ def test_an_option_leaves_out_a_grid_that_is_about_other_values_only() -> None:
     assert override(suite, {"gap": [0.5]}).grids[0].d == [2, 3]
 
 
+def test_an_option_brings_no_method_in_that_would_take_too_long() -> None:
+    suite = making.suite(method=["eigh"], without=["pi"])
+    assert override(suite, {"method": ["pi", "svd"]}).grids[0].method == ["svd"]
+    assert override(suite, {"method": ["pi"]}).grids == []
+    assert override(suite, {"d": [8]}).grids[0].method == ["eigh"]
+
+
 def test_the_coefficient_is_not_asked_of_other_sizes() -> None:
     """The README's first command names sizes: what is about d = 2 is not measured at them."""
     suite = load(find("stability"))
