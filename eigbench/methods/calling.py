@@ -63,6 +63,8 @@ def _always() -> bool:
 # for; without the second, every call takes the composable way.
 _any_autocast = getattr(torch._C, "_is_any_autocast_enabled", _always)
 _transforms_active = getattr(torch._C, "_are_functorch_transforms_active", _always)
+is_wrapped: Callable[[Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor
+"""Whether a tensor is one in which a transform, or autograd's batches of cotangents, hides more."""
 
 
 def casts(X: Tensor) -> bool:
@@ -90,3 +92,12 @@ def call(ways: Conventions, *inputs: Any) -> Any:
 def composing() -> bool:
     """Whether `torch.compile` is tracing or a transform of `torch.func` is active."""
     return torch.compiler.is_compiling() or bool(_transforms_active())
+
+
+def observed(X: Tensor) -> bool:
+    """Whether a mode of this thread sees torch's operators, or `X` is more than numbers."""
+    return bool(
+        torch._C._len_torch_dispatch_stack()
+        or torch._C._is_torch_function_mode_enabled()
+        or type(X).__torch_dispatch__ is not Tensor.__torch_dispatch__
+    )

@@ -18,6 +18,7 @@ from eigbench.methods.base import (
     require_count,
 )
 from eigbench.methods.calling import call, conventions
+from eigbench.methods.decomposition import decompose
 from eigbench.methods.hybrid import Hybrid
 from eigbench.methods.no_gradient import watched
 from eigbench.phases import phase
@@ -92,7 +93,7 @@ class HybridLoop(Method):
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`."""
         with phase("decomposition"):
-            _, eigenvectors = torch.linalg.eigh(M.detach())
+            _, eigenvectors = decompose(M.detach())
             deflated = watched(self.name, M, Hybrid(self.iterations).differs)
             values, vectors = [], []
             # Deflation removes the largest eigenvalue first.

@@ -8,10 +8,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from eigbench.methods.analytic import eigenvalues_alone
 from eigbench.methods.base import Eigenpairs, Method, Promise, symmetric_part
 from eigbench.methods.calling import call, conventions
+from eigbench.methods.decomposition import decompose
 from eigbench.methods.functions import SpectralFunction
-from eigbench.methods.no_gradient import eigenvalues_alone, stopped
+from eigbench.methods.no_gradient import stopped
 from eigbench.phases import phase
 
 _NOT_TWICE = (
@@ -100,7 +102,7 @@ class Spectral(Method):
     def matrix_function(self, M: Tensor, function: SpectralFunction) -> Tensor:
         """`f(M)` `(..., n, n)` of Hermitian `M`; the constants of `function` get no gradient."""
         with phase("decomposition"):
-            eigenvalues, V = torch.linalg.eigh(M.detach())
+            eigenvalues, V = decompose(M.detach())
         with phase("coefficients"):
             values = function.values(eigenvalues)
             F = function.divided_differences(eigenvalues)
