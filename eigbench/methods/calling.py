@@ -63,8 +63,6 @@ def _always() -> bool:
 # for; without the second, every call takes the composable way.
 _any_autocast = getattr(torch._C, "_is_any_autocast_enabled", _always)
 _transforms_active = getattr(torch._C, "_are_functorch_transforms_active", _always)
-is_wrapped: Callable[[Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor
-"""Whether a tensor is one in which a transform, or autograd's batches of cotangents, hides more."""
 
 
 def casts(X: Tensor) -> bool:
@@ -92,6 +90,12 @@ def call(ways: Conventions, *inputs: Any) -> Any:
 def composing() -> bool:
     """Whether `torch.compile` is tracing or a transform of `torch.func` is active."""
     return torch.compiler.is_compiling() or bool(_transforms_active())
+
+
+def is_wrapped(X: Tensor) -> bool:
+    """Whether a transform, or autograd where it takes batches of cotangents, hides more in `X`."""
+    functorch = torch._C._functorch
+    return functorch.is_functorch_wrapped_tensor(X) or functorch.is_legacy_batchedtensor(X)
 
 
 def observed(X: Tensor) -> bool:

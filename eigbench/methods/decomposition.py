@@ -35,24 +35,39 @@ def decompose(M: Tensor) -> Pairs:
     What `torch.linalg.eigh` gives, with its layout and its errors.
     """
     if not composing():
-        return _spread(M)
+        return _decompose(M)
     # What is compiled has the size that it has; a transform hides how many matrices there are. An
     # exported program shall not need this package.
     small = torch.compiler.is_compiling() and M.numel() < WORTH
     if small or not M.is_cpu or torch.compiler.is_exporting():
-        return torch.linalg.eigh(M)
+        return _whole(M)
     found: Pairs = _OPERATOR(M)
     return found
 
 
-def _spread(M: Tensor) -> Pairs:
-    """The parts of a batch on the CPU, each by a thread."""
-    if M.numel() < WORTH or not M.is_cpu or _whole or observed(M):
-        return torch.linalg.eigh(M)
+def _decompose(M: Tensor) -> Pairs:
+    """Of a plain tensor: whole, or by threads."""
+    if not M.is_cpu:
+        return _whole(M)  # one solver takes all
+    parts = _parts(M) if M.numel() >= WORTH else 1
+    return _spread(M, parts) if parts > 1 else _whole(M)
+
+
+def _whole(M: Tensor) -> Pairs:
+    eigenvalues, V = torch.linalg.eigh(M)
+    return eigenvalues, V
+
+
+def _parts(M: Tensor) -> int:
+    """How many parts a batch is worth."""
+    # A mode that sees torch's operators is one of this thread.
+    if _counting or observed(M):
+        return 1
+    return min(torch.get_num_threads(), M.numel() // M.shape[-1] ** 2)
+
+
+def _spread(M: Tensor, parts: int) -> Pairs:
     n = M.shape[-1]
-    parts = min(torch.get_num_threads(), M.numel() // n**2)
-    if parts < 2:
-        return torch.linalg.eigh(M)
     batch = M.detach().reshape(-1, n, n)
     eigenvalues = M.new_empty(M.shape[:-1], dtype=M.dtype.to_real())
     # Written in place. So each matrix lies where it would in the whole batch: how LAPACK rounds
@@ -68,13 +83,13 @@ def _spread(M: Tensor) -> Pairs:
     try:
         running = [_pool().submit(_part, *task, inference) for task in tasks]
     except RuntimeError:  # the interpreter is about to end
-        return torch.linalg.eigh(M)
+        return _whole(M)
     wait(running)
     try:
         for one in running:
             one.result()
     except LinAlgError:
-        return torch.linalg.eigh(M)  # raises too, and says which matrix it was
+        return _whole(M)  # raises too, and says which matrix it was
     return eigenvalues, V
 
 
@@ -138,26 +153,26 @@ def _use_one_thread() -> None:
         restoring.join()
 
 
-_whole = 0
+_counting = 0
 
 
 @contextmanager
 def whole_batches() -> Iterator[None]:
     """Inside, no thread of the process cuts a batch: for who counts calls."""
-    global _whole  # noqa: PLW0603
+    global _counting  # noqa: PLW0603
     with _lock:
-        _whole += 1
+        _counting += 1
     try:
         yield
     finally:
         with _lock:
-            _whole -= 1
+            _counting -= 1
 
 
 @torch.library.custom_op("eigbench::eigh", mutates_args=())
 def _operator(M: Tensor) -> Pairs:
     """For what traces or transforms operators of torch."""
-    return _spread(M)
+    return _decompose(M)
 
 
 @_operator.register_fake

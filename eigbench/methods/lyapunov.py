@@ -120,12 +120,13 @@ def solve_lyapunov(R: Tensor, right: Tensor, steps: int) -> Tensor:
 
 
 def _largest(M: Tensor) -> Tensor:
-    """The largest magnitude `(..., 1, 1)`, without a gradient; 1 of a matrix of zeros."""
+    """The largest magnitude `(..., 1, 1)`, without a gradient, and above 0."""
     if not M.numel():
         return torch.ones_like(M[..., :1, :1])
     # A matrix of zeros is divided by this too.
     largest = torch.linalg.vector_norm(M.detach(), math.inf, dim=(-2, -1), keepdim=True)
-    return largest.clamp(min=torch.finfo(M.dtype).tiny)
+    positive: Tensor = largest.clamp(min=torch.finfo(M.dtype).tiny)
+    return positive
 
 
 def _norm(M: Tensor) -> Tensor:

@@ -263,9 +263,11 @@ def test_no_operator_opens_a_parallel_region_on_small_matrices() -> None:
     """`triu` and `tril` make all threads wait for each other, at any size."""
     for method in DECOMPOSING:
         X = covariances(16, 16).requires_grad_()
-        call: Callable[[], object] = lambda X=X, method=method: torch.autograd.grad(  # noqa: E731
-            eigbench.eigh(X, method=method, **few(method)).eigenvalues.sum(), X
-        )
+
+        def call(X: Tensor = X, method: str = method) -> None:
+            values = eigbench.eigh(X, method=method, **few(method)).eigenvalues
+            torch.autograd.grad(values.sum(), X)
+
         call()  # what is made once
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
             call()
