@@ -365,7 +365,7 @@ def _solve(R: mpmath.matrix, right: mpmath.matrix, steps: int) -> mpmath.matrix:
     n = R.rows
     X = mp.zeros(2 * n)
     X[:n, :n], X[:n, n:], X[n:, n:] = R, right, -R
-    X /= mp.mnorm(R, "f")
+    X /= mp.sqrt(mp.mnorm(R * R, "f"))
     for _ in range(steps):
         X = (3 * X - X * X * X) / mpf(2)
     return X[:n, n:] / 2

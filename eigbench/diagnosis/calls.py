@@ -32,7 +32,7 @@ from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from torch.utils._python_dispatch import _disable_current_modes
 
 from eigbench.errors import in_one_line
-from eigbench.methods.gpu import OPERATOR
+from eigbench.methods.decomposition import OPERATOR, whole_batches
 
 Decomposition = Literal["eigh", "svd"]
 _log = logging.getLogger("eigbench")
@@ -105,7 +105,8 @@ def intercepted(observer: Observer) -> Iterator[None]:
             _install()
         _observers.append(observer)
     try:
-        yield
+        with whole_batches():  # a call is one call, on however many threads it would run
+            yield
     finally:
         with _lock:
             _observers.remove(observer)

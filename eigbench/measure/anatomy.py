@@ -24,7 +24,7 @@ from eigbench.measure.trace import (
     record,
     self_seconds,
 )
-from eigbench.methods import gpu as _gpu  # noqa: F401  # defines torch.ops.eigbench.eigh
+from eigbench.methods.decomposition import OVERLOADS
 
 OTHER = "other"
 LONGEST_OPERATORS = 12
@@ -195,7 +195,7 @@ def _cubes(shape: Any) -> int:
 
 _RULES = {
     _aten._linalg_eigh: lambda shape, *_, **__: EIGH_FLOPS * _cubes(shape),
-    torch.ops.eigbench.eigh: lambda shape, *_, **__: EIGH_FLOPS * _cubes(shape),
+    OVERLOADS: lambda shape, *_, **__: EIGH_FLOPS * _cubes(shape),
     _aten._linalg_svd: lambda shape, *_, **__: SVD_FLOPS * _cubes(shape),
     # A product of batches of matrices, added in place.
     _aten.baddbmm_: lambda _, left, right, *__, **___: 2 * math.prod(left) * right[-1],

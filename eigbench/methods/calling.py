@@ -98,3 +98,18 @@ def call(ways: Conventions, *inputs: Any) -> Any:
 def composing() -> bool:
     """Whether `torch.compile` is tracing or a transform of `torch.func` is active."""
     return torch.compiler.is_compiling() or bool(_transforms_active())
+
+
+def is_wrapped(X: Tensor) -> bool:
+    """Whether a transform, or autograd where it takes batches of cotangents, hides more in `X`."""
+    functorch = torch._C._functorch
+    return functorch.is_functorch_wrapped_tensor(X) or functorch.is_legacy_batchedtensor(X)
+
+
+def observed(X: Tensor) -> bool:
+    """Whether a mode of this thread sees torch's operators, or `X` is more than numbers."""
+    return bool(
+        torch._C._len_torch_dispatch_stack()
+        or torch._C._is_torch_function_mode_enabled()
+        or type(X).__torch_dispatch__ is not Tensor.__torch_dispatch__
+    )

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
+from eigbench.methods.analytic import analytic_eigh
 from eigbench.methods.base import Eigenpairs, Method, Promise
-from eigbench.methods.no_gradient import watched
-from eigbench.phases import phase
 
 
 @dataclass(frozen=True)
@@ -24,6 +22,4 @@ class Eigh(Method):
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`."""
-        with phase("decomposition"):
-            eigenvalues, eigenvectors = torch.linalg.eigh(watched(self.name, M))
-        return Eigenpairs(eigenvalues, eigenvectors)
+        return analytic_eigh(self.name, M)

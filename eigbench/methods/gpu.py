@@ -29,55 +29,21 @@ WORKSPACE_BYTES = 2**30
 """A solver asks for 0.4 to 3 MB a matrix; a batch is cut so that it gets no more than this."""
 
 
-def decompose(M: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues `(..., n)` and eigenvectors `(..., n, n)` of `M`, of which one triangle is read.
-
-    `torch.linalg.eigh`, but for batches on CUDA that another solver does faster, or that are too
-    long for torch's. Raises `torch.linalg.LinAlgError` as that does.
-    """
-    if not M.is_cuda:
-        return _library(M)
-    if _is_for_batched_solver(M):
-        return torch.ops.eigbench.eigh(M)  # type: ignore[no-any-return]
-    matrices = M.shape[:-2].numel()
-    if matrices <= LONGEST_BATCH:
-        return _library(M)
-    whole = M.reshape(-1, *M.shape[-2:])
-    pieces = [_library(piece) for piece in torch.split(whole, LONGEST_BATCH)]
-    values, vectors = (torch.cat(parts) for parts in zip(*pieces, strict=True))
-    return values.reshape(M.shape[:-1]), vectors.reshape(M.shape)
-
-
-def _library(M: Tensor) -> tuple[Tensor, Tensor]:
-    values, vectors = torch.linalg.eigh(M)
-    return values, vectors
-
-
-def _is_for_batched_solver(M: Tensor) -> bool:
+def takes(M: Tensor) -> bool:
+    """Whether `batched_eigh` decomposes `M` `(..., n, n)` on CUDA, and in less time than torch."""
     n = M.shape[-1]
     if not LARGEST_OF_TORCH < n <= LARGEST.get(M.dtype, 0):
         return False
     matrices = M.shape[:-2].numel()
     # One float64 matrix is decomposed by another algorithm, which is as accurate.
-    enough = matrices >= (1 if M.dtype == torch.float32 else 2)
-    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
-        return False  # the operator has no rule for them
-    return enough and _has_solver()
+    return matrices >= (1 if M.dtype == torch.float32 else 2) and _has_solver()
 
 
-OPERATOR = "eigbench::eigh"
-"""What the batched solver is called through, so that traces, compilers and `watch` see it."""
-_operators = torch.library.Library("eigbench", "DEF")  # type: ignore[no-untyped-call]
-_operators.define("eigh(Tensor M) -> (Tensor, Tensor)")  # type: ignore[no-untyped-call]
+def batched_eigh(M: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues `(..., n)` and eigenvectors `(..., n, n)` of `M`, of which one triangle is read.
 
-
-@torch.library.register_fake(OPERATOR, lib=_operators)  # type: ignore[untyped-decorator]
-def _shapes(M: Tensor) -> tuple[Tensor, Tensor]:
-    return M.new_empty(M.shape[:-1]), M.new_empty(M.shape).mT
-
-
-@torch.library.impl(_operators, "eigh", "CUDA")
-def _eigh(M: Tensor) -> tuple[Tensor, Tensor]:
+    Raises `torch.linalg.LinAlgError` as `torch.linalg.eigh` does.
+    """
     solver = _solver()
     assert solver is not None  # noqa: S101  # asked before
     n = M.shape[-1]

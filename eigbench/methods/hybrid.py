@@ -49,9 +49,8 @@ class Hybrid(Method):
     def half_coefficients(self, eigenvalues: Tensor) -> tuple[Tensor, Tensor]:
         """`½c⁻` and `½(c⁺ − c⁻) = ½q^(K−1)/λ`, above the diagonal, where the column leads."""
         q, half_inverse = leading_ratios(eigenvalues, self.iterations)
-        total, power = geometric_series(q, self.iterations - 1)
-        mul = choose_arithmetic().mul
-        return mul(total, half_inverse), mul(power, half_inverse)
+        minus, power = geometric_series(q, self.iterations - 1, half_inverse)
+        return minus, choose_arithmetic().mul(power, half_inverse)
 
     def fused_core(self, eigenvalues: Tensor, A: Tensor, by_eigenvalues: Tensor) -> Tensor | None:
         """The inner matrix of the gradient in one kernel of CUDA; None where there is none."""

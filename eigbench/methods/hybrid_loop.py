@@ -18,7 +18,7 @@ from eigbench.methods.base import (
     require_count,
 )
 from eigbench.methods.calling import call, conventions
-from eigbench.methods.gpu import decompose
+from eigbench.methods.decomposition import decompose
 from eigbench.methods.hybrid import Hybrid
 from eigbench.methods.no_gradient import watched
 from eigbench.phases import phase

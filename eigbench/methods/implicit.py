@@ -8,10 +8,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, Method, Promise, require_positive, symmetric_part
+from eigbench.methods.base import (
+    Eigenpairs,
+    Method,
+    Promise,
+    one_batch,
+    require_positive,
+    symmetric_part,
+)
 from eigbench.methods.calling import call, conventions
+from eigbench.methods.coefficients import with_diagonal
+from eigbench.methods.decomposition import Decomposition
 from eigbench.methods.no_gradient import too_close, unless, unresolved
-from eigbench.methods.pairwise import Decomposition
 from eigbench.phases import phase
 
 
@@ -89,13 +97,17 @@ def _solve(M: Tensor, eigenvalues: Tensor, V: Tensor, right: Tensor, near: Tenso
     On those, where M − λi I is singular, the system has the scale of M instead.
     """
     n = M.shape[-1]
-    magnitude = eigenvalues.abs().amax(-1)[..., None, None, None]
+    magnitude = eigenvalues.abs().amax(-1)[..., None, None]
     scale = torch.where(magnitude > 0, magnitude, 1)
-    identity = torch.eye(n, dtype=M.dtype, device=M.device)
-    own = (V.unsqueeze(-3) * near.mT.to(M.dtype).unsqueeze(-2)) @ V.mT.unsqueeze(-3)
-    systems = M.unsqueeze(-3) - eigenvalues[..., None, None] * identity + scale * own
-    # Not `solve`, which waits for a GPU to say whether a system was singular. The solution is not
-    # finite then, as that of a tie is.
+    own = V.unsqueeze(-3) * (near.mT * scale).unsqueeze(-2)
+    # All systems of a matrix M below each other, so that one product makes them.
+    tall = (*M.shape[:-2], n * n, n)
+    above = one_batch(M.unsqueeze(-3).expand(own.shape).reshape(tall))
+    systems = torch.baddbmm(above, one_batch(own.reshape(tall)), one_batch(V.mT)).reshape(own.shape)
+    shifted = systems.diagonal(dim1=-2, dim2=-1) - eigenvalues.unsqueeze(-1)
+    # Transposed, since LAPACK reads by columns. Not `solve`, which waits for a GPU to say whether a
+    # system was singular. The solution is not finite then, as that of a tie is.
+    systems = with_diagonal(systems, shifted).mT
     solutions: Tensor = torch.linalg.solve_ex(systems, right.mT.unsqueeze(-1))[0]
     columns = solutions.squeeze(-1).mT
     # What rounding leaves of the near vectors.

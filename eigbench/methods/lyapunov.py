@@ -14,7 +14,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import Promise, WithoutEigenpairs, require_count, symmetric_part
+from eigbench.methods.base import (
+    Promise,
+    WithoutEigenpairs,
+    one_batch,
+    product,
+    require_count,
+    symmetric_part,
+)
 from eigbench.methods.calling import call, conventions
 from eigbench.methods.no_gradient import save, saved
 from eigbench.methods.roots import RootMethod, identity_like
@@ -32,7 +39,7 @@ class LyapunovRoot(WithoutEigenpairs, RootMethod):
 
     @abc.abstractmethod
     def approximate(self, A: Tensor, *, inverse: bool) -> Tensor:
-        """`A^(1/2)` or `A^(−1/2)` of `A` `(..., n, n)` with Frobenius norm 1, about."""
+        """`A^(1/2)` or `A^(−1/2)` of `A` `(batch, n, n)` with Frobenius norm 1, about."""
 
     def root(self, M: Tensor, *, inverse: bool) -> Tensor:
         """The root, with the solution of the Lyapunov equation as its gradient."""
@@ -48,11 +55,12 @@ class _Root(torch.autograd.Function):
         with phase("products"):
             # Of moderate size first, so that no square under- or overflows.
             size = _largest(M)
-            A = M / size
+            A = one_batch(M / size)
             norm = _norm(A)
             found = method.approximate(A / norm, inverse=inverse)
-            root = size.sqrt() * norm.sqrt()
-            return found / root if inverse else found * root
+            scale = norm.sqrt()
+            found = (found / scale if inverse else found * scale).reshape(M.shape)
+            return found / size.sqrt() if inverse else found * size.sqrt()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, LyapunovRoot, bool], output: Tensor) -> None:
@@ -79,8 +87,8 @@ def _derivative(ctx: Any, root: Tensor, right: Tensor) -> Tensor:
         size = _largest(root)
         B = root / size
         if ctx.inverse:
-            squared = B @ B
-            right = -(squared @ right @ squared)
+            squared = product(B, B)
+            right = symmetric_part(-product(product(squared, right), squared))
         X = symmetric_part(solve_lyapunov(B, right, ctx.steps))
         return X * size * size * size if ctx.inverse else X / size
 
@@ -89,28 +97,36 @@ _ROOT = conventions(_Root)
 
 
 def solve_lyapunov(R: Tensor, right: Tensor, steps: int) -> Tensor:
-    """X with `RX + XR = right`, all `(..., n, n)`, R positive definite, by a sign iteration.
+    """X with `RX + XR = right`, all symmetric `(..., n, n)` and R positive definite.
 
     Newton–Schulz on the sign of `[[R, right], [0, −R]]` (Roberts, 1980), whose corner tends to 2X.
-    An eigenvalue of R grows by at most 1.5 in a step: one below `1.5^(−steps)` of the norm is
-    not reached. The norm is that of each matrix, not of the batch.
+    It starts from `R/√‖R²‖`, the Frobenius norm of each matrix and not of the batch. An eigenvalue
+    grows by at most 1.5 in a step: one below `1.5^(−steps)` is not reached.
     """
-    norm = _norm(R)
-    B, C = R / norm, right / norm
-    threefold = 3 * identity_like(R)
-    for _ in range(steps):
-        squared = B @ B
-        C = (C @ (threefold - squared) - squared @ C + B @ C @ B) / 2
-        B = B @ (threefold - squared) / 2
-    return C / 2
+    B, C = one_batch(R), one_batch(right)
+    squared = torch.bmm(B, B)
+    norm = _norm(squared)
+    B, C, squared = B / norm.sqrt(), C / norm.sqrt(), squared / norm
+    for step in range(steps):
+        if step > 0:
+            squared = torch.bmm(B, B)
+        # Half of `½(3C − C B² − B² C + B C B)`: B and C are symmetric, and stay so.
+        once = torch.bmm(B, C)
+        half = torch.baddbmm(C, B, once, beta=0.75, alpha=-0.5)
+        half = torch.baddbmm(half, once, B, alpha=0.25)
+        C = half + half.mT
+        B = torch.baddbmm(B, B, squared, beta=1.5, alpha=-0.5)
+    return (C / 2).reshape(right.shape)
 
 
 def _largest(M: Tensor) -> Tensor:
-    """The largest magnitude `(..., 1, 1)`, without a gradient; 1 of a matrix of zeros."""
+    """The largest magnitude `(..., 1, 1)`, without a gradient, and above 0."""
     if not M.numel():
         return torch.ones_like(M[..., :1, :1])
-    largest = M.detach().abs().amax((-2, -1), keepdim=True)
-    return torch.where(largest > 0, largest, 1)
+    # A matrix of zeros is divided by this too.
+    largest = torch.linalg.vector_norm(M.detach(), math.inf, dim=(-2, -1), keepdim=True)
+    positive: Tensor = largest.clamp(min=torch.finfo(M.dtype).tiny)
+    return positive
 
 
 def _norm(M: Tensor) -> Tensor:
@@ -146,17 +162,17 @@ class MpaLyapunov(LyapunovRoot):
 
     def approximate(self, A: Tensor, *, inverse: bool) -> Tensor:
         """`P(A)/Q(A)`, or the inverse of it."""
-        powers = [identity_like(A), A]
-        while len(powers) <= PADE_DEGREE:
-            powers.append(powers[-1] @ A)
-        P, Q = (_combined(powers, weights) for weights in (NUMERATOR, DENOMINATOR))
+        identity, power = identity_like(A), A
+        P, Q = (
+            torch.add(identity * weights[0], A, alpha=weights[1])
+            for weights in (NUMERATOR, DENOMINATOR)
+        )
+        for p, q in zip(NUMERATOR[2:], DENOMINATOR[2:], strict=True):
+            power = torch.bmm(power, A)
+            P, Q = torch.add(P, power, alpha=p), torch.add(Q, power, alpha=q)
         # Not `solve`, which waits for a GPU to say whether a system was singular.
         root: Tensor = torch.linalg.solve_ex(P, Q)[0] if inverse else torch.linalg.solve_ex(Q, P)[0]
         return root
-
-
-def _combined(powers: list[Tensor], weights: list[int]) -> Tensor:
-    return sum((w * X for w, X in zip(weights, powers, strict=True)), torch.zeros_like(powers[1]))
 
 
 TAYLOR_DEGREE = 10
@@ -180,9 +196,9 @@ class MtpLyapunov(LyapunovRoot):
         identity = identity_like(A)
         weights = binomial_series(-0.5 if inverse else 0.5, TAYLOR_DEGREE)
         rest = identity - A
-        total = weights[-1] * identity.expand_as(A)
-        for weight in reversed(weights[:-1]):
-            total = total @ rest + weight * identity
+        total = weights[-1] * rest + weights[-2] * identity
+        for weight in reversed(weights[:-2]):
+            total = torch.baddbmm(identity, total, rest, beta=weight)
         return total
 
 

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, symmetric_part
+from eigbench.methods.base import symmetric_part
 from eigbench.methods.calling import call, composing, conventions
-from eigbench.methods.coefficients import gaps_above
-from eigbench.phases import phase
+from eigbench.methods.coefficients import above_diagonal, gaps_above
 
 COEFFICIENT_ERROR = 1e-3
 """By so much a coefficient may differ from 1/gap, relative to it, before a second derivative is
@@ -179,7 +178,8 @@ def differs_from_analytic(eigenvalues: Tensor, minus: Tensor, surplus: Tensor | 
     differs = ~((2 * minus * gap - 1).abs() <= COEFFICIENT_ERROR)
     if surplus is not None:
         differs |= ~((2 * surplus * gap).abs() <= COEFFICIENT_ERROR)
-    return unresolved(eigenvalues) | differs.triu(1).any(-1).any(-1)
+    mask = above_diagonal(gap, torch.bool)
+    return unresolved(eigenvalues) | (differs & mask).any(-1).any(-1)
 
 
 def _roundings(eigenvalues: Tensor) -> Tensor:
@@ -234,18 +234,3 @@ def watched(name: str, M: Tensor, wrong_values: Wrong = unresolved) -> Tensor:
 def _recorded(G: Tensor | None) -> bool:
     """Whether a second derivative may be asked for; torch has None for a gradient of nothing."""
     return G is not None and G.requires_grad
-
-
-def eigenvalues_alone(name: str, M: Tensor) -> Eigenpairs:
-    """Decompose symmetric `M` `(..., n, n)`; only the eigenvalues have a gradient.
-
-    It is `V diag(∂L/∂λ) Vᵀ`, exact where λ is simple. One of the eigenvectors raises, and the
-    message speaks for the method called `name`.
-    """
-    with phase("decomposition"):
-        eigenvalues, V = torch.linalg.eigh(watched(name, M))
-    reason = (
-        f"{name} has the gradient of functions of M, not of its eigenvectors: "
-        "call eigbench.matrix_function, or choose another method"
-    )
-    return Eigenpairs(eigenvalues, stopped(V.detach(), M, reason))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, Promise, require_count
-from eigbench.methods.coefficients import leading_ratios
+from eigbench.methods.coefficients import above_diagonal, leading_ratios
 from eigbench.methods.pairwise import pairwise_eigh
 
 
@@ -43,7 +43,7 @@ class Pade(Method):
         """`½(1/λ) P(q)/Q(q)`."""
         q, half_inverse = leading_ratios(eigenvalues, 1)
         # Below the diagonal q is 1, where Q vanishes.
-        q = q.triu(1)
+        q = q * above_diagonal(q, q.dtype)
         numerator, denominator = coefficients(self.degree)
         return half_inverse * _polynomial(numerator, q) / _polynomial(denominator, q), None
 

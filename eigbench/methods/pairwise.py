@@ -21,10 +21,10 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, symmetric_part
+from eigbench.methods.base import Eigenpairs, product, symmetric_part
 from eigbench.methods.calling import call, composing, conventions
-from eigbench.methods.coefficients import choose_arithmetic
-from eigbench.methods.gpu import decompose
+from eigbench.methods.coefficients import above_diagonal, choose_arithmetic, with_diagonal
+from eigbench.methods.decomposition import Decomposition
 from eigbench.methods.no_gradient import (
     differs_from_analytic,
     save,
@@ -51,19 +51,6 @@ class CoefficientRule(Protocol):
         ...
 
 
-class Decomposition(torch.autograd.Function):
-    """A decomposition forward, a rule's own gradient backward, under `torch.func` and compile."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(M: Tensor, rule: object) -> tuple[Tensor, Tensor]:
-        """Eigenvalues and eigenvectors of symmetric `M` `(..., n, n)`."""
-        with phase("decomposition"):
-            eigenvalues, eigenvectors = decompose(M)
-        return eigenvalues, eigenvectors
-
-
 class _PairwiseEigh(Decomposition):
     """The gradient that a table of coefficients gives."""
 
@@ -81,20 +68,20 @@ class _PairwiseEigh(Decomposition):
             found = _in_one_kernel(ctx, by_eigenvalues, by_eigenvectors)
             if found is not None:
                 return found, None
-        V, minus, surplus = _tables(ctx, *saved(ctx))
-        with phase("products"):
-            A = V.mT @ by_eigenvectors
         with phase("coefficients"):
-            mul, _, addcmul = choose_arithmetic()
+            V, minus, surplus = _tables(ctx, *saved(ctx))
+        with phase("products"):
+            A = product(V.mT, by_eigenvectors)
+        with phase("coefficients"):
+            mul, addcmul, *_ = choose_arithmetic()
             # What is overwritten is a part of A: where cotangents are batched, the tables are not.
             weighted = mul(A - A.mT, minus)
             if surplus is not None:
                 weighted = addcmul(weighted, surplus, A)
-            upper = weighted.triu()
-            # Not in place: the cotangents of eigenvalues may be batched alone.
-            core = torch.diagonal_scatter(upper + upper.mT, by_eigenvalues, dim1=-2, dim2=-1)
+            upper = mul(weighted, above_diagonal(A, A.dtype))
+            core = with_diagonal(upper + upper.mT, by_eigenvalues)
         with phase("products"):
-            return V @ core @ V.mT, None
+            return product(product(V, core), V.mT), None
 
     @staticmethod
     def tangent(ctx: Any, *tangents: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,7 +90,8 @@ class _PairwiseEigh(Decomposition):
         S = V.mT @ symmetric_part(tangents[0]) @ V
         lower = 2 * minus * S
         upper = lower if surplus is None else lower + 2 * surplus * S
-        turned = V @ (upper.triu(1) - lower.triu(1).mT)
+        mask = above_diagonal(S, S.dtype)
+        turned = V @ (upper * mask - (lower * mask).mT)
         return S.diagonal(dim1=-2, dim2=-1), turned
 
 
@@ -126,17 +114,16 @@ def _in_one_kernel(ctx: Any, by_eigenvalues: Tensor, by_eigenvectors: Tensor) ->
 
 def _tables(ctx: Any, eigenvalues: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
     """The eigenvectors, and the tables of the rule."""
-    with phase("coefficients"):
-        minus, surplus = ctx.rule.half_coefficients(eigenvalues)
-        if torch.is_grad_enabled():
-            # A second derivative goes by the same rule through V, and through the tables. What is
-            # not the analytic rule is not the derivative of V, and there it would be wrong.
-            rule = ctx.rule
-            if rule.once is not None:
-                V = stopped(V, eigenvalues, rule.once)
-            else:
-                wrong = differs_from_analytic(eigenvalues, minus, surplus)
-                V = unless(V, wrong, torch.Tensor.bool, too_close(rule.name))
+    rule = ctx.rule
+    minus, surplus = rule.half_coefficients(eigenvalues)
+    if torch.is_grad_enabled():
+        # A second derivative goes by the same rule through V, and through the tables. What is
+        # not the analytic rule is not the derivative of V, and there it would be wrong.
+        if rule.once is not None:
+            V = stopped(V, eigenvalues, rule.once)
+        else:
+            wrong = differs_from_analytic(eigenvalues, minus, surplus)
+            V = unless(V, wrong, torch.Tensor.bool, too_close(rule.name))
     return V, minus, surplus
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from eigbench.errors import NotApplicable
-from eigbench.methods.base import Method, symmetric_part
+from eigbench.methods.base import Method, one_batch, symmetric_part
 from eigbench.methods.functions import InverseSquareRoot, SpectralFunction, SquareRoot
 
 
@@ -45,10 +45,19 @@ def newton_schulz(M: Tensor, iterations: int, *, inverse: bool) -> Tensor:
     square root of M/tr M and Z to its inverse (Higham, Functions of Matrices, 2008, Eq. 6.35).
     An eigenvalue of M/tr M near 0 needs about log(1/λ)/log 2.25 iterations to be found.
     """
-    trace = M.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+    M, batch = one_batch(M), M.shape[:-2]
+    trace = M.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
     identity = identity_like(M)
-    Y, Z = M / trace, identity.expand(M.shape)
-    for _ in range(iterations):
-        T = (3 * identity - Z @ Y) / 2
-        Y, Z = Y @ T, T @ Z
-    return Z / trace.sqrt() if inverse else Y * trace.sqrt()
+    Y = M / trace
+    # The first Z is I, and of the last two matrices only one is asked for.
+    T = torch.add(1.5 * identity, Y, alpha=-0.5)
+    Z = T
+    if iterations > 1 or not inverse:
+        Y = torch.bmm(Y, T)
+    for step in range(1, iterations):
+        T = torch.baddbmm(identity, Z, Y, beta=1.5, alpha=-0.5)
+        last = step == iterations - 1
+        Y = Y if last and inverse else torch.bmm(Y, T)
+        Z = Z if last and not inverse else torch.bmm(T, Z)
+    found = Z / trace.sqrt() if inverse else Y * trace.sqrt()
+    return found.reshape(*batch, *found.shape[1:])

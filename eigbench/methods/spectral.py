@@ -8,13 +8,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from eigbench.methods.analytic import eigenvalues_alone
 from eigbench.methods.base import Eigenpairs, Method, Promise, symmetric_part
 from eigbench.methods.calling import call, conventions
+from eigbench.methods.decomposition import decompose
 from eigbench.methods.differences import apart, is_known
 from eigbench.methods.functions import SpectralFunction
-from eigbench.methods.gpu import decompose
 from eigbench.methods.higher import derivative, turned_back
-from eigbench.methods.no_gradient import eigenvalues_alone, once_forward, stopped
+from eigbench.methods.no_gradient import once_forward, stopped
 from eigbench.phases import phase
 
 _NOT_TWICE = (

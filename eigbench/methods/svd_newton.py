@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from eigbench.methods.analytic import eigenvalues_alone
 from eigbench.methods.base import Eigenpairs, Parameter, Promise, reconstruct, require_count
 from eigbench.methods.functions import InverseSquareRoot, SquareRoot
-from eigbench.methods.no_gradient import eigenvalues_alone
 from eigbench.methods.roots import RootMethod, newton_schulz
 from eigbench.phases import phase
 

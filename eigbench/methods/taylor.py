@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, Method, Parameter, Promise, require_count
-from eigbench.methods.coefficients import choose_arithmetic, geometric_series, leading_ratios
+from eigbench.methods.coefficients import geometric_series, leading_ratios
 from eigbench.methods.pairwise import pairwise_eigh
 
 
@@ -41,5 +41,4 @@ class Taylor(Method):
     def half_coefficients(self, eigenvalues: Tensor) -> tuple[Tensor, None]:
         """`½(1/λ) Σ_{k≤K} qᵏ`."""
         q, half_inverse = leading_ratios(eigenvalues, self.degree + 1)
-        total, _ = geometric_series(q, self.degree + 1)
-        return choose_arithmetic().mul(total, half_inverse), None
+        return geometric_series(q, self.degree + 1, half_inverse)[0], None

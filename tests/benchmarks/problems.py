@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import eigbench
+from eigbench.methods import get
 from eigbench.networks import build
 
 Decomposition = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -54,6 +56,52 @@ def function_forward_and_backward(function: Callable[[Tensor], Tensor], M: Tenso
     leaf = M.clone().requires_grad_()
     W = torch.randn(M.shape, generator=torch.Generator().manual_seed(1))
     return lambda: torch.autograd.grad(function(leaf), leaf, W)
+
+
+def method_call(method: str, M: Tensor, function: str = "inverse-square-root") -> Call:
+    """Of the eigenpairs, or of a function of M for a method that differentiates functions alone."""
+    if get(method).differentiates == "functions":
+        return function_forward_and_backward(
+            lambda X: eigbench.matrix_function(X, function, method=method), M
+        )
+    return forward_and_backward(lambda X: eigbench.eigh(X, method=method), M)
+
+
+class PublishedRoot(torch.autograd.Function):
+    """M^(1/2) of `(batch, n, n)` as Song et al. (ICLR 2022) write it: MPA forward, Lya backward.
+
+    The Padé approximant in powers of `I − M/‖M‖`, and six products in each of eight sign steps.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, M: Tensor) -> Tensor:
+        norm = torch.linalg.matrix_norm(M, keepdim=True)
+        identity = torch.eye(M.shape[-1], dtype=M.dtype).expand_as(M)
+        rest = identity - M / norm
+        P, Q, power = identity, identity, rest
+        for p, q in PADE_IN_REST:
+            P, Q, power = P + p * power, Q + q * power, torch.bmm(power, rest)
+        root: Tensor = torch.linalg.solve(Q, P) * norm.sqrt()
+        ctx.save_for_backward(root, norm)
+        return root
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        root, norm = ctx.saved_tensors
+        B: Tensor = root / norm.sqrt()
+        C: Tensor = gradients[0] / norm.sqrt()
+        threefold = 3 * torch.eye(B.shape[-1], dtype=B.dtype)
+        for _ in range(8):
+            squared = torch.bmm(B, B)
+            mixed = torch.bmm(torch.bmm(B, C), B)
+            C = (torch.bmm(C, threefold - squared) - torch.bmm(squared, C) + mixed) / 2
+            B = torch.bmm(B, threefold - squared) / 2
+        return C / 2
+
+
+PADE_IN_REST = [(-11 / 4, -9 / 4), (11 / 4, 7 / 4), (-77 / 64, -35 / 64), (55 / 256, 15 / 256),
+                (-11 / 1024, -1 / 1024)]  # fmt: skip
+"""Coefficients of z, z², … of the numerator and denominator of √(1 − z), [5/5]."""
 
 
 def images(batch: int = 128, mean: float = 0.0) -> Tensor:

@@ -6,21 +6,18 @@ On one thread, by CPU time; see docs/regression-gate.md. `nox -s bench` runs thi
 from __future__ import annotations
 
 import pytest
-import torch
 from torch import nn
 
 import eigbench
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
-from eigbench.methods import get
 from tests.benchmarks.gate import METHODS, Gate
 from tests.benchmarks.problems import (
     CHANNELS,
-    Call,
     covariances,
     forward_and_backward,
-    function_forward_and_backward,
     images,
     layer_forward_and_backward,
+    method_call,
     torch_eigh,
     torch_svd,
     training_step,
@@ -34,15 +31,6 @@ SIZES = {
     "hybrid": [(64, 16), (1, 64), (64, 64), (1, 256)],
 }
 """The slow ones at sizes at which they still get a hundred rounds."""
-
-
-def method_call(method: str, M: torch.Tensor) -> Call:
-    """Of the eigenpairs, or of M^(−1/2) for a method that differentiates functions alone."""
-    if get(method).differentiates == "functions":
-        return function_forward_and_backward(
-            lambda X: eigbench.matrix_function(X, "inverse-square-root", method=method), M
-        )
-    return forward_and_backward(lambda X: eigbench.eigh(X, method=method), M)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from torch import Tensor
 
 import eigbench
 from eigbench.methods import gpu
+from eigbench.methods.decomposition import decompose
 from eigbench.methods.functions import InverseSquareRoot, Whitening
-from eigbench.methods.gpu import decompose
 from tests.gpu.counting import waits
 from tests.methods.declared import (
     ACCURATE,

@@ -105,6 +105,21 @@ def test_the_root_of_mpa_is_the_pade_approximant() -> None:
             assert abs(theirs - ours) < 1e-30
 
 
+@pytest.mark.parametrize(
+    ("function", "bound"), [("square-root", 1e-2), ("inverse-square-root", 3e-2)]
+)
+def test_eight_sign_steps_reach_the_gradient_of_a_large_matrix(function: str, bound: float) -> None:
+    """By the Frobenius norm of the root, five and three times as far off."""
+    M = torch.eye(256, dtype=torch.float64)
+    W = weights(M)
+    X = M.clone().requires_grad_()
+    found, exact = (
+        torch.autograd.grad(eigbench.matrix_function(X, function, method=method), X, W)[0]
+        for method in ("mpa-lyapunov", "spectral")
+    )
+    assert relative(found, exact) < bound
+
+
 def test_topn_drops_what_is_not_leading() -> None:
     values = torch.tensor([0.1, 0.2, 0.3, 1.0, 2.0], dtype=torch.float64)
     found, _ = eigbench.eigh(symmetric(values), method="topn", leading=2)

@@ -1,0 +1,94 @@
+"""The analytic gradient of eigenpairs, as torch has it, of a decomposition by `decompose`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eigbench.methods.base import Eigenpairs, product, symmetric_part
+from eigbench.methods.calling import call, composing, conventions
+from eigbench.methods.coefficients import choose_arithmetic, with_diagonal
+from eigbench.methods.decomposition import Decomposition
+from eigbench.methods.no_gradient import stopped, too_close, unless, unresolved, watched
+from eigbench.phases import phase
+
+
+class _Analytic(Decomposition):
+    """`V Ĝ Vᵀ` with `∂L/∂λ` on the diagonal of Ĝ and `½(A − Aᵀ)/gap` off it, `A = Vᵀ ∂L/∂V`.
+
+    In the order of torch's own formula, so that it rounds alike.
+    """
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Any) -> None:
+        ctx.name = inputs[1]
+        ctx.save_for_backward(*output)
+        ctx.save_for_forward(*output)
+        # Where the eigenvectors have none, ties do no harm: 0 times 1/gap would be NaN.
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
+        by_eigenvalues, by_eigenvectors = gradients
+        eigenvalues, V = ctx.saved_tensors
+        recorded = torch.is_grad_enabled()
+        if recorded:
+            V = unless(V, eigenvalues, unresolved, too_close(ctx.name))
+        if by_eigenvectors is None:
+            with phase("products"):
+                return product(V * by_eigenvalues.unsqueeze(-2), V.mT), None
+        with phase("products"):
+            A = product(V.mT, by_eigenvectors)
+        with phase("coefficients"):
+            gap = eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1)
+            if recorded:  # else the diagonal may be 0/0 until it is overwritten
+                gap = with_diagonal(gap, torch.ones_like(eigenvalues))
+            core = choose_arithmetic().mul(A - A.mT, 0.5)
+            core = core / gap if recorded else core.div_(gap)
+            if by_eigenvalues is None:
+                by_eigenvalues = torch.zeros_like(eigenvalues)
+            core = with_diagonal(core, by_eigenvalues)
+        with phase("products"):
+            return product(V, product(core, V.mT)), None
+
+    @staticmethod
+    def tangent(ctx: Any, *tangents: Tensor) -> tuple[Tensor, Tensor]:
+        """`dλ` and `dV` of `dM`."""
+        eigenvalues, V = ctx.saved_tensors
+        S = V.mT @ symmetric_part(tangents[0]) @ V
+        gap = eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1)
+        ones, zeros = torch.ones_like(eigenvalues), torch.zeros_like(eigenvalues)
+        turn = with_diagonal(S / with_diagonal(gap, ones), zeros)
+        return S.diagonal(dim1=-2, dim2=-1), V @ turn
+
+
+# By the convention that fits where no compiler and no transform is.
+_ANALYTIC = conventions(_Analytic)
+
+
+def analytic_eigh(name: str, M: Tensor) -> Eigenpairs:
+    """Decompose symmetric `M` `(..., n, n)`, with torch's gradient, made symmetric.
+
+    A second derivative raises at a tie, and the message speaks for the method called `name`.
+    """
+    if composing():
+        # Nested forward modes, and gradients that are not there, are best left to torch.
+        with phase("decomposition"):
+            return Eigenpairs(*torch.linalg.eigh(watched(name, M)))
+    return Eigenpairs(*call(_ANALYTIC, M, name))
+
+
+def eigenvalues_alone(name: str, M: Tensor) -> Eigenpairs:
+    """Decompose symmetric `M` `(..., n, n)`; only the eigenvalues have a gradient.
+
+    It is `V diag(∂L/∂λ) Vᵀ`, exact where λ is simple. One of the eigenvectors raises, and the
+    message speaks for the method called `name`.
+    """
+    eigenvalues, V = analytic_eigh(name, M)
+    reason = (
+        f"{name} has the gradient of functions of M, not of its eigenvectors: "
+        "call eigbench.matrix_function, or choose another method"
+    )
+    return Eigenpairs(eigenvalues, stopped(V.detach(), M, reason))
