@@ -28,7 +28,7 @@ on busy ones many small steps wait longer."""
 SMALL_IMAGE = 64
 """Images of fewer positions are joined: many thin products of matrices are slow."""
 
-NARROW, WIDE = 16, 128
+NARROW, WIDE = 16, 256
 """The least channels of a block of groups, with zeros between them, where thinner products would
 take as long: on a CPU, and on a GPU."""
 
@@ -92,7 +92,7 @@ class Layout(abc.ABC):
         """Maps of groups `(G, d, d)` as maps of blocks, with zeros between groups."""
         several = self.width // self.d
         if several == 1:
-            return maps
+            return maps.contiguous()
         blocks = maps.new_zeros(len(maps) // several, several, self.d, several, self.d)
         own = maps.view(-1, several, self.d, self.d).permute(0, 2, 3, 1)
         blocks.diagonal(dim1=1, dim2=3).copy_(own)
@@ -224,8 +224,8 @@ class Rows(Layout):
 
     def products(self, left: Tensor, right: Tensor) -> Tensor:
         """`Σ l rᵀ` `(G, d, d)` by group."""
-        if self.on_cpu and self.width == self.channels and self.positions >= SMALL_IMAGE:
-            # One tall product would keep one core busy: one an image.
+        if self.width == self.channels and self.positions >= SMALL_IMAGE:
+            # One tall product keeps one core busy, and of a GPU as many as its tiles: one an image.
             own, other = (x.permute(0, 2, 3, 1).flatten(1, 2) for x in (left, right))
             return self._groups((own.mT @ other).sum(0, keepdim=True))
         return self._groups(self._by_block(left).mT @ self._by_block(right))
@@ -257,7 +257,8 @@ class Rows(Layout):
         if self.on_cpu and self.dtype == torch.float32:
             # Half again as fast as a product of matrices, and three times for narrow blocks. With
             # fewer than 16 images torch takes another program for it.
-            many = 16 if count * self.positions % 16 == 0 else count * self.positions
+            positions = count * self.positions
+            many = next((n for n in range(16, 64) if positions % n == 0), positions)
             rows = images.permute(0, 2, 3, 1).reshape(many, 1, -1, self.channels)
             filters = blocks.reshape(self.channels, self.width, 1, 1)
             found = conv2d(rows.permute(0, 3, 1, 2), filters, constant, groups=len(blocks))
