@@ -123,7 +123,9 @@ class SpectralLayer(nn.Module, abc.ABC):
             weight, bias = self._affine(X, dtype)
             if not self.training:
                 mean, linear = self.running_mean.to(dtype), self.running_map.to(dtype)
-                return composable.transform(X, mean, linear, weight, bias)
+                plain = composing() or torch.is_grad_enabled()
+                transform = composable.transform if plain else fused.transform
+                return transform(X, mean, linear, weight, bias)
             output, mean, mapped = self._normalise(X, weight, bias)
             self._keep(mean.detach(), Mapped(*(part.detach() for part in mapped)))
             return output

@@ -80,6 +80,12 @@ def normalise(
     return output, mean, Mapped(*mapped)
 
 
+def transform(X: Tensor, mean: Tensor, linear: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """`γ·L(x − μ) + β` for images `(N, C, H, W)`, without a gradient; dtype and layout stay."""
+    layout = layout_of(X, weight.dtype, linear.shape[-1])
+    return layout.combine(X, bias, (linear * _by_row(weight, linear), Images(layout, X, mean)))
+
+
 def _by_row(weight: Tensor, linear: Tensor) -> Tensor:
     """`(C,)` as `(G, d, 1)`: a factor of each row of the map."""
     return weight.view(linear.shape[0], linear.shape[1], 1)

@@ -111,21 +111,36 @@ def images(batch: int = 128, mean: float = 0.0) -> Tensor:
 
 
 def layer_forward_and_backward(layer: nn.Module, X: Tensor) -> Call:
-    """One pass each way with a fixed random cotangent, so that no loss is timed along."""
-    leaf = X.clone().requires_grad_()
-    W = torch.randn(X.shape, generator=torch.Generator().manual_seed(1))
+    """One pass each way with a fixed random cotangent, so that no loss is timed along.
+
+    The cotangent lies in memory as X does; half precision is that of autocast.
+    """
+    leaf = X.clone(memory_format=torch.preserve_format).requires_grad_()
+    W = torch.empty_like(X).copy_(torch.randn(X.shape, generator=torch.Generator().manual_seed(1)))
     inputs = [leaf, *layer.parameters()]
-    return lambda: torch.autograd.grad(layer(leaf), inputs, W)
+
+    def call() -> tuple[Tensor, ...]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=X.dtype == torch.bfloat16):
+            Y = layer(leaf)
+        return torch.autograd.grad(Y, inputs, W)
+
+    return call
 
 
-def training_step(layer: nn.Module, batch: int, width: int = 64) -> Call:
+def training_step(
+    layer: nn.Module,
+    batch: int,
+    width: int = 64,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Call:
     """Forward and backward of ResNet18 on one batch of noise; its full width is 64.
 
     Without the update, which is the same for all layers.
     """
     torch.manual_seed(0)
-    network = build("resnet18", 10, layer, width)
+    network = build("resnet18", 10, layer, width).to(memory_format=memory_format)
     X, labels = torch.randn(batch, 3, 32, 32), torch.randint(10, (batch,))
+    X = X.to(memory_format=memory_format)
     parameters = list(network.parameters())
 
     def call() -> tuple[Tensor, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
+import torch
 from torch import nn
 
 import eigbench
@@ -115,10 +116,46 @@ def test_layer_beside_batch_normalisation(
 
 @two_threads
 @pytest.mark.parametrize(
+    ("d", "dtype", "limit"),
+    [(4, torch.float32, 1.9), (16, torch.float32, 1.9), (64, torch.float32, 1.9),
+     # Batch normalisation reads half as much; the products stay in float32.
+     (4, torch.bfloat16, 2.2), (16, torch.bfloat16, 2.2), (64, torch.bfloat16, 2.2)],
+)  # fmt: skip
+def test_channels_last_beside_batch_normalisation(
+    bar: Bar, d: int, dtype: torch.dtype, limit: float
+) -> None:
+    """128×64×32×32, in the layout in which networks are trained."""
+    X = images().to(dtype).to(memory_format=torch.channels_last)
+    first, second = (
+        layer_forward_and_backward(one, X)
+        for one in (ZCAWhitening2d(CHANNELS, d), nn.BatchNorm2d(CHANNELS))
+    )
+    bar(first, second, limit, seconds=4)
+
+
+@two_threads
+@pytest.mark.parametrize("d", [4, 16])
+def test_small_images_beside_batch_normalisation(bar: Bar, d: int) -> None:
+    """512 channels of 4×4, as in the last stage of ResNet18 on CIFAR."""
+    X = torch.randn(128, 512, 4, 4, generator=torch.Generator().manual_seed(0))
+    first, second = (
+        layer_forward_and_backward(one, X) for one in (ZCAWhitening2d(512, d), nn.BatchNorm2d(512))
+    )
+    bar(first, second, 1.8, seconds=4)
+
+
+@two_threads
+@pytest.mark.parametrize(
     "layer",
     [*(ZCAWhitening2d(64, d) for d in (4, 16, 64)), PCADenoising2d(64, energy=0.99, iterations=2)],
     ids=["zca-4", "zca-16", "zca-64", "pca"],
 )
-def test_step_beside_one_with_batch_normalisation(bar: Bar, layer: nn.Module) -> None:
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_step_beside_one_with_batch_normalisation(
+    bar: Bar, layer: nn.Module, memory_format: torch.memory_format
+) -> None:
     """8 images. The paper prints 1.27 for PCA denoising with K = 2 (104.8 and 82.7 ms, §3.2)."""
-    bar(training_step(layer, 8), training_step(nn.BatchNorm2d(64), 8), 1.05, seconds=10)
+    first, second = (
+        training_step(one, 8, memory_format=memory_format) for one in (layer, nn.BatchNorm2d(64))
+    )
+    bar(first, second, 1.05, seconds=10)

@@ -48,10 +48,11 @@ def truth(layer: Any, X: Tensor, W: Tensor, d: int) -> tuple[Tensor, ...]:
     return Y.detach(), *torch.autograd.grad(Y, leaves, W.double())
 
 
-def require_alike(layer: Any, X: Tensor, W: Tensor, d: int, tolerance: float) -> None:
+def require_alike(layer: Any, X: Tensor, W: Tensor, d: int, tolerance: float) -> tuple[Tensor, ...]:
     found, right = of(layer, X, W), truth(layer, X, W, d)
     for one, other in zip(found, right, strict=True):
         assert relative(one, other) < tolerance
+    return found
 
 
 @pytest.mark.parametrize("on_gpu", [False, True])
@@ -75,8 +76,14 @@ def test_numbers_are_those_of_plain_operations(
     W = cotangent(X).to(memory_format=memory_format)
     assert type(layout_of(X, dtype, d)) is kind
     # A rounding at the end in half precision; eigenvalues reach down to 1/700 of the largest.
-    limits = {torch.float64: 1e-10, torch.float32: 1e-4}
-    require_alike(layer, X, W, d, limits.get(dtype, 2 * torch.finfo(dtype).eps))
+    limit = {torch.float64: 1e-10, torch.float32: 1e-4}.get(dtype, 2 * torch.finfo(dtype).eps)
+    found = require_alike(layer, X, W, d, limit)
+    # Evaluation has a way of its own where there is no gradient.
+    expected = layer.eval()(X)
+    with torch.no_grad():
+        Y = layer(X)
+    assert relative(Y, expected) < limit
+    assert Y.stride() == found[0].stride() == X.stride()
 
 
 @pytest.mark.parametrize("of_output", FORMATS)

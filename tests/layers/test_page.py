@@ -19,8 +19,8 @@ def test_the_script_of_the_page_trains_and_evaluates() -> None:
 def test_what_the_page_writes_instead_of_batch_normalisation_works() -> None:
     from eigbench import layers
 
-    lines = re.findall(r"^(\w+2d\(64.*?\))  ", PAGE.read_text("utf-8"), flags=re.MULTILINE)
-    assert len(lines) == 4
+    lines = re.findall(r"^(\w+\dd\(64.*?\))  ", PAGE.read_text("utf-8"), flags=re.MULTILINE)
+    assert len(lines) == 5
     for line in lines:
         name, settings = line.split("(", 1)
         layer = eval(line, {name: getattr(layers, name)})  # noqa: S307
