@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from eigbench.functional import eigh, matrix_function
     from eigbench.singular.polar import polar
     from eigbench.singular.svd_function import svd_function
+    from eigbench.singular.triples import svd
 
 __all__ = [
     "__version__",
@@ -22,6 +23,7 @@ __all__ = [
     "matrix_function",
     "methods",
     "polar",
+    "svd",
     "svd_function",
     "watch",
 ]
@@ -31,6 +33,7 @@ _HOMES = {
     "eigh": "eigbench.functional",
     "matrix_function": "eigbench.functional",
     "polar": "eigbench.singular.polar",
+    "svd": "eigbench.singular.triples",
     "svd_function": "eigbench.singular.svd_function",
     "watch": "eigbench.diagnosis.watch",
 }
