@@ -12,16 +12,20 @@ if TYPE_CHECKING:
     from eigbench.diagnosis.diagnose import diagnose
     from eigbench.diagnosis.watch import watch
     from eigbench.functional import eigh, matrix_function
+    from eigbench.methods.leading import leading_eigh
     from eigbench.singular.polar import polar
     from eigbench.singular.svd_function import svd_function
+    from eigbench.singular.triples import svd
 
 __all__ = [
     "__version__",
     "diagnose",
     "eigh",
+    "leading_eigh",
     "matrix_function",
     "methods",
     "polar",
+    "svd",
     "svd_function",
     "watch",
 ]
@@ -29,8 +33,10 @@ __all__ = [
 _HOMES = {
     "diagnose": "eigbench.diagnosis.diagnose",
     "eigh": "eigbench.functional",
+    "leading_eigh": "eigbench.methods.leading",
     "matrix_function": "eigbench.functional",
     "polar": "eigbench.singular.polar",
+    "svd": "eigbench.singular.triples",
     "svd_function": "eigbench.singular.svd_function",
     "watch": "eigbench.diagnosis.watch",
 }

@@ -105,9 +105,10 @@ def matrix_function(
     fewer samples than dimensions is: f on its `rank` leading eigenvectors, or with "numerical" on
     those above `n·ε·λmax`, and 0 on the others (`eigbench.methods.functions.OnRange`).
 
-    With `precision="float64"` the decomposition and the products, forward and backward, are
-    computed in double precision; what comes out, and the gradient, have the dtype that they have
-    without it. What is left of the error is what rounding M itself to its dtype does.
+    With `precision="float64"`, the default for `spectral`, the decomposition and the products,
+    forward and backward, are computed in double precision; what comes out, and the gradient, have
+    the dtype that they have with "input", the default for other methods. What is left of the
+    error is what rounding M itself to its dtype does.
 
     float32 and float64 come out as they go in. float16 and bfloat16 are converted to float32,
     which comes out. complex64 and complex128, M Hermitian, are taken by `spectral` alone. Under
@@ -129,7 +130,8 @@ def matrix_function(
     if M.dtype not in chosen.function_dtypes:
         _require_taken(chosen, M)
     dtype = M.dtype
-    inside = _inside(dtype, precision)
+    default = "float64" if method == "spectral" else "input"
+    inside = _inside(dtype, default if precision is None else precision)
     if inside != dtype:
         # What is zero but for rounding depends on the dtype in which M was computed.
         M, function = M.to(inside), computed_in(function, torch.finfo(dtype).eps)
@@ -138,11 +140,11 @@ def matrix_function(
     return composed.to(dtype)
 
 
-def _inside(dtype: torch.dtype, precision: str | None) -> torch.dtype:
+def _inside(dtype: torch.dtype, precision: str) -> torch.dtype:
     """The dtype to compute in."""
-    if precision not in (None, "float64"):
-        raise InputError(f"precision must be 'float64' or None, not {precision!r}")
-    if precision is None:
+    if precision not in ("float64", "input"):
+        raise InputError(f"precision must be 'float64' or 'input', not {precision!r}")
+    if precision == "input" or not (dtype.is_floating_point or dtype.is_complex):
         return dtype
     return torch.complex128 if dtype.is_complex else torch.float64
 

@@ -69,6 +69,7 @@ class SpectralLayer(nn.Module, abc.ABC):
         momentum: float,
         affine: bool,
         sync: bool,
+        precision: str,
     ) -> None:
         super().__init__()
         require_whole("channels", channels)
@@ -82,7 +83,10 @@ class SpectralLayer(nn.Module, abc.ABC):
         require_number("eps", eps, "above 0", lambda value: value > 0)
         require_number("momentum", momentum, "from 0 to 1", lambda value: 0 <= value <= 1)
         self.channels, self.group_size = channels, group_size
+        if precision not in ("input", "float64"):
+            raise InputError(f"precision must be 'input' or 'float64', not {precision!r}")
         self.eps, self.momentum, self.affine, self.sync = eps, momentum, affine, sync
+        self.precision = precision
         self.weight = nn.Parameter(torch.empty(channels)) if affine else None
         self.bias = nn.Parameter(torch.empty(channels)) if affine else None
         groups = channels // group_size
@@ -150,7 +154,8 @@ class SpectralLayer(nn.Module, abc.ABC):
         """What `print` shows."""
         return (
             f"{self.channels}, group_size={self.group_size}, eps={self.eps}, "
-            f"momentum={self.momentum}, affine={self.affine}, sync={self.sync}"
+            f"momentum={self.momentum}, affine={self.affine}, sync={self.sync}, "
+            f"precision={self.precision!r}"
         )
 
     def _affine(self, like: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -163,9 +168,16 @@ class SpectralLayer(nn.Module, abc.ABC):
     def _normalise(self, X: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Mapped]:
         sync = self.sync and is_distributed()
         if composing() and not sync:
-            return composable.normalise(X, weight, bias, self.map_of, self.group_size)
+            return composable.normalise(X, weight, bias, self._mapped, self.group_size)
         call = _apart_from_compilers if sync else fused.normalise
-        return call(X, weight, bias, fused.Settings(self.map_of, self.group_size, sync))
+        return call(X, weight, bias, fused.Settings(self._mapped, self.group_size, sync))
+
+    def _mapped(self, covariance: Tensor) -> Mapped:
+        """`map_of` in the precision of the layer, in the dtype of the covariance."""
+        if self.precision == "input":
+            return self.map_of(covariance)
+        linear, matrix, rank = self.map_of(covariance.double())
+        return Mapped(linear.to(covariance.dtype), matrix.to(covariance.dtype), rank)
 
     @torch.no_grad()
     def _keep(self, mean: Tensor, mapped: Mapped) -> None:

@@ -33,8 +33,9 @@ class PCADenoising2d(SpectralLayer):
     The running map is the running mean of `P diag(1/σ)`.
 
     `method` is the name of any method of eigendecomposition and `parameters` are its own; `pi`
-    starts at random in each call unless given a `seed`. Raises `InputError`, which is a
-    `ValueError`, where one does not fit.
+    starts at random in each call unless given a `seed`. With `precision="float64"` the map is
+    computed in float64 of a float32 covariance, too. Raises `InputError`, which is a `ValueError`,
+    where one does not fit.
     """
 
     def __init__(  # noqa: PLR0913 - the settings of a layer, all but one with a default
@@ -48,9 +49,18 @@ class PCADenoising2d(SpectralLayer):
         momentum: float = 0.1,
         affine: bool = True,
         sync: bool = False,
+        precision: str = "input",
         **parameters: Any,
     ) -> None:
-        super().__init__(channels, channels, eps=eps, momentum=momentum, affine=affine, sync=sync)
+        super().__init__(
+            channels,
+            channels,
+            eps=eps,
+            momentum=momentum,
+            affine=affine,
+            sync=sync,
+            precision=precision,
+        )
         self.components, self.energy = components, energy
         self.leading = _leading(channels, components, energy)
         self.method: Method = configured_for_layer(method, parameters, sync=sync)

@@ -26,7 +26,8 @@ class ZCAWhitening2d(SpectralLayer):
 
     `group_size` must divide `channels` and is by default all of them. `method` is the name of any
     method of eigendecomposition and `parameters` are its own; `pi` starts at random in each call
-    unless given a `seed`, and `cholesky` whitens by another matrix than `M^(−1/2)`. Raises
+    unless given a `seed`, and `cholesky` whitens by another matrix than `M^(−1/2)`. With
+    `precision="float64"` S is computed in float64 of a float32 covariance, too. Raises
     `InputError`, which is a `ValueError`, where one does not fit.
     """
 
@@ -41,11 +42,20 @@ class ZCAWhitening2d(SpectralLayer):
         affine: bool = True,
         truncation: str | None = None,
         sync: bool = False,
+        precision: str = "input",
         **parameters: Any,
     ) -> None:
         if group_size is None:
             group_size = channels
-        super().__init__(channels, group_size, eps=eps, momentum=momentum, affine=affine, sync=sync)
+        super().__init__(
+            channels,
+            group_size,
+            eps=eps,
+            momentum=momentum,
+            affine=affine,
+            sync=sync,
+            precision=precision,
+        )
         self.method: Method = configured_for_layer(method, parameters, sync=sync)
         self.truncation = self.method.truncation if truncation is None else truncation
         if self.truncation not in RULES:
