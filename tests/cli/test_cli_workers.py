@@ -252,6 +252,76 @@ def test_a_case_that_kills_its_worker_is_a_failed_row(
     }
 
 
+TRAINING = """
+name = "t"
+kind = "train"
+seeds = 2
+[axes]
+model = ["resnet18"]
+layer = ["zca"]
+method = ["mortal"]
+d = [4]
+epsilon = [1e-4]
+iterations = [3]
+[training]
+width = 1
+train_images = 110
+test_images = 20
+epochs = 2
+batch = 16
+[[grids]]
+"""
+
+MORTAL = """
+import os, signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+from eigbench.measure import training
+from eigbench.methods.eigh import Eigh
+
+training.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+
+@dataclass(frozen=True)
+class Mortal(Eigh):
+    name: ClassVar[str] = "mortal"
+    summary: ClassVar[str] = "kills its process once, when there is a checkpoint"
+
+    def eigh(self, M):
+        if Path("calls").exists():
+            with Path("calls").open("a") as file:
+                file.write(".")
+            if any(Path("run/checkpoints").glob("*.pt")) and not Path("dead").exists():
+                Path("dead").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().eigh(M)
+"""
+
+
+@pytest.mark.usefixtures("_no_report")
+def test_a_training_goes_on_in_another_worker(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr("eigbench.measure.training.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    (cwd / "t.toml").write_text(TRAINING)
+    (cwd / "mortal.py").write_text(MORTAL)
+    words = ("run", "t.toml", "--plugin", "mortal.py", "--threads-per-worker", "1", "-q")
+    assert call(*words, "--workers", "0", "--out", "alone").code == 0
+    (cwd / "calls").touch()
+    assert call(*words, "--workers", "2", "--out", "run").code == 0
+    assert (cwd / "dead").exists()
+    steps = 0
+    found = {record["id"]: record for record in _records(cwd / "run")}
+    for one in _records(cwd / "alone"):
+        other = found.pop(one["id"])
+        assert one["status"] == other["status"] == "measured"
+        steps += len(one["samples"]["loss"])
+        for name in one["samples"].keys() - {"step_seconds", "peak_bytes"}:
+            assert one["samples"][name] == other["samples"][name], name
+    calls = len((cwd / "calls").read_text())
+    assert calls < 1.5 * steps  # that is, not from the start; the killed step was taken twice
+    assert not (cwd / "run" / "checkpoints").exists()
+
+
 # A cluster
 
 
