@@ -202,7 +202,6 @@ def _still_wanted(*_: object) -> None:
     from distributed import get_worker
 
     worker = get_worker()
-    key = worker.get_current_task()
-    task = worker.state.tasks.get(key)
+    task = worker.state.tasks.get(worker.get_current_task())
     if task is None or task.state == "cancelled":
         raise RunStopped("the run that wanted this trial has ended")

@@ -24,7 +24,7 @@ import pytest
 
 from eigbench.cli import execute
 from eigbench.methods import registry
-from eigbench.runs import workers
+from eigbench.runs import executors, workers
 from tests.cli.commandline import ROOT, call, finish, start
 
 PLAIN = """
@@ -146,6 +146,27 @@ def test_any_number_of_workers_gives_the_same_records(suites: Path, alone: dict[
     assert {*by[first:]} == {""}
 
 
+@pytest.mark.usefixtures("_no_report")
+def test_workers_start_by_themselves_where_it_is_worth_it(
+    suites: Path, alone: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "physical_cores", lambda: 2)
+    assert call("run", "plain.toml", "--out", "few", "-q").code == 0
+    assert [session["worker"] for session in _sessions(suites / "few")] == [""]
+    monkeypatch.setattr(executors, "SECONDS_BEFORE_WORKERS", 0.1)
+    monkeypatch.setattr(executors, "SECONDS_WORTH_WORKERS", 0.0)
+    outcome = call("run", "plain.toml", "--out", "many")
+    assert outcome.code == 0
+    assert re.search(r"eigbench: \d+ cases take more than \d+ s: 2 workers start", outcome.err)
+    by = {record["session"] for record in _records(suites / "many")}
+    assert {_sessions(suites / "many")[number]["worker"] for number in by} >= {"", "local-0"}
+    assert _results(suites / "few") == _results(suites / "many") == alone
+    monkeypatch.setattr(workers, "is_installed", lambda: False)
+    outcome = call("run", "plain.toml", "--out", "without")
+    assert outcome.code == 0
+    assert "distributed is not installed: all cases are measured one after the other" in outcome.err
+
+
 # Kills
 
 
@@ -255,7 +276,7 @@ def test_a_case_that_kills_its_worker_is_a_failed_row(
 TRAINING = """
 name = "t"
 kind = "train"
-seeds = 2
+seeds = 1
 [axes]
 model = ["resnet18"]
 layer = ["zca"]
@@ -267,7 +288,7 @@ iterations = [3]
 width = 1
 train_images = 110
 test_images = 20
-epochs = 2
+epochs = 1
 batch = 16
 [[grids]]
 """
@@ -307,7 +328,7 @@ def test_a_training_goes_on_in_another_worker(cwd: Path, monkeypatch: pytest.Mon
     words = ("run", "t.toml", "--plugin", "mortal.py", "--threads-per-worker", "1", "-q")
     assert call(*words, "--workers", "0", "--out", "alone").code == 0
     (cwd / "calls").touch()
-    assert call(*words, "--workers", "2", "--out", "run").code == 0
+    assert call(*words, "--workers", "1", "--out", "run").code == 0
     assert (cwd / "dead").exists()
     steps = 0
     found = {record["id"]: record for record in _records(cwd / "run")}
