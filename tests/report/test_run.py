@@ -25,9 +25,9 @@ def _measured(folder: Path, *places: tuple[str, str, int]) -> str:
         for number, record in enumerate(run.records)
     ]
     environment = msgspec.structs.replace(run.environment, sessions=sessions)
-    places = _places(store.Run(run.suite, environment, records))
-    hosts = {session.host for session, *_ in places}
-    return render("run-environment", sessions=places, several_hosts=len(hosts) > 1)
+    entries = _places(store.Run(run.suite, environment, records))
+    hosts = {session.host for session, *_ in entries}
+    return render("run-environment", sessions=entries, several_hosts=len(hosts) > 1)
 
 
 def test_one_process_is_as_it_was(tmp_path: Path) -> None:
