@@ -10,7 +10,19 @@ import typer
 from typer.main import get_command
 
 from eigbench._version import __version__
-from eigbench.cli import check, compare, diagnose, env, listing, profile, run, stability, train
+from eigbench.cli import (
+    check,
+    compare,
+    diagnose,
+    env,
+    listing,
+    merge,
+    profile,
+    run,
+    stability,
+    train,
+    validate,
+)
 from eigbench.cli.axis_options import ListCommand
 from eigbench.cli.surroundings import interruption, prepare_streams
 from eigbench.errors import EXIT_INPUT, InputError, printable
@@ -27,6 +39,8 @@ app.command("profile", cls=ListCommand)(profile.profile)
 app.command("train", cls=ListCommand)(train.train)
 app.command("run")(run.run)
 app.command("report")(run.report)
+app.command("validate")(validate.validate)
+app.command("merge")(merge.merge)
 app.command("compare")(compare.compare)
 app.command("check")(check.check)
 app.command("diagnose")(diagnose.diagnose)

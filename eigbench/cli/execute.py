@@ -43,7 +43,7 @@ def execute(suite: Suite, options: RunOptions) -> None:
     again = f"repeat the command with --resume --out {shlex.quote(str(folder))} to go on"
     try:
         missing = _measure(suite, folder, options)
-        _conclude(suite, folder, quiet=options.quiet)
+        conclude(suite, folder, quiet=options.quiet)
     except OSError as error:  # a full disk, above all
         reason = f"{error.filename or folder}: {error.strerror or error}"
         raise InputError(f"{reason}; what was measured is kept: {again}") from error
@@ -120,7 +120,7 @@ def described(case: Case) -> str:
     return f"{case.__struct_config__.tag} of {count} matrices {d} × {d}"
 
 
-def _conclude(suite: Suite, folder: Path, *, quiet: bool) -> None:
+def conclude(suite: Suite, folder: Path, *, quiet: bool) -> None:
     """Write the report, and print its verdict and where it is."""
     from eigbench.report import write_report
 

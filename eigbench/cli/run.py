@@ -14,32 +14,42 @@ from eigbench.cli.options import Quiet, RunOptions, Seeds
 from eigbench.errors import InputError, at, printable
 from eigbench.kinds.base import changed
 from eigbench.runs.store import REPORT
-from eigbench.runs.suite import at_scale, find, load
+from eigbench.runs.suite import Suite, at_scale, find, load
 
 USUAL_PRESET = "short"
 """Of a suite that has presets; the paper's own takes days on a GPU."""
 
 
+SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A .toml file or a shipped name.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="smoke, short or paper, for suites that have it.",
+        show_default=USUAL_PRESET,
+    ),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|FOLDER", help="Images for a training suite, if not its own."),
+]
+
+
 @options_of()
 def run(
     *,
-    suite: Annotated[str, typer.Argument(metavar="SUITE", help="A .toml file or a shipped name.")],
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="smoke, short or paper, for suites that have it.",
-            show_default=USUAL_PRESET,
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|FOLDER", help="Images for a training suite, if not its own."),
-    ] = None,
+    suite: SuiteName,
+    preset: Preset = None,
+    data: Data = None,
     seeds: Seeds = None,
     options: RunOptions,
 ) -> None:
     """Run a suite and write its report."""
+    execute(options.applied(resolved(suite, preset, data), seeds), options)
+
+
+def resolved(suite: str, preset: str | None, data: str | None) -> Suite:
+    """A suite by its name or file, at a preset, and with other images if some are given."""
     loaded = load(find(suite))
     with at("--preset"):
         if preset is not None or USUAL_PRESET in loaded.scales:
@@ -49,7 +59,7 @@ def run(
             raise InputError(f"--data: suite {loaded.name!r} trains nothing")
         training = changed(loaded.training, {"data": data})
         loaded = msgspec.structs.replace(loaded, training=training)
-    execute(options.applied(loaded, seeds), options)
+    return loaded
 
 
 def report(

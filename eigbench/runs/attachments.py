@@ -90,6 +90,14 @@ def trace_path(case: ProfileCase) -> str:
     return f"{TRACES}/{workload_name(case)}/{contestant_name(case)}{ENDING}"
 
 
+def trace_of(run: Path, case: ProfileCase) -> bytes | None:
+    """The trace of a case, from the folder of its run or from the archive in it; None if gone."""
+    path = run / trace_path(case)
+    if path.is_file() and not any(part.is_symlink() for part in (run / TRACES, path.parent, path)):
+        return path.read_bytes()
+    return _members(run / f"{TRACES}.zip").get(trace_path(case))
+
+
 def workload_name(case: ProfileCase) -> str:
     """What the cases of a workload have in common, in the letters of a file's name."""
     size = {"d": case.d, "energy-": case.energy, "batch-": case.batch}

@@ -99,7 +99,10 @@ def _as_worth_it(run: Run, missing: Sequence[Case]) -> Generator[Batch]:
 
     What is timed, and trainings, which use all cores, are measured in this process.
     """
-    count = physical_cores() if run.job.suite.device == "cpu" and workers.is_installed() else 1
+    count = physical_cores() if run.job.suite.device == "cpu" else 1
+    if count > 1 and not workers.is_installed():
+        run.say("distributed is not installed: all cases are measured one after the other")
+        count = 1
     for is_spread, part in groupby(missing, key=lambda case: count > 1 and _is_spread(case)):
         own = [*part]
         started, done = time.monotonic(), 0

@@ -28,7 +28,7 @@ from eigbench.runs.attachments import Checkpoints, trace_path
 from eigbench.runs.environment import Session, describe, physical_cores
 from eigbench.runs.runner import Batch, attempt, measurer
 from eigbench.runs.store import SUITE
-from eigbench.runs.suite import Suite, cases, programs, to_toml
+from eigbench.runs.suite import Suite, cases, load, programs
 
 Watch = Callable[[TrainCase, int, int, float], None]
 
@@ -191,8 +191,8 @@ def _place_of(job: Job) -> Place:
 
 def _shared(job: Job) -> Checkpoints | None:
     """Where the run keeps its checkpoints, if this machine sees the same folder."""
-    with contextlib.suppress(OSError):
-        if (job.folder / SUITE).read_bytes() == to_toml(job.suite).encode():
+    with contextlib.suppress(InputError):  # there is none, or one that is not even a suite
+        if load(job.folder / SUITE) == job.suite:
             return Checkpoints(job.folder)
     return None
 
@@ -202,7 +202,6 @@ def _still_wanted(*_: object) -> None:
     from distributed import get_worker
 
     worker = get_worker()
-    key = worker.get_current_task()
-    task = worker.state.tasks.get(key)
+    task = worker.state.tasks.get(worker.get_current_task())
     if task is None or task.state == "cancelled":
         raise RunStopped("the run that wanted this trial has ended")

@@ -161,7 +161,7 @@ class Writer:
         """The number by which records name a session of this run; a new one is written first."""
         if session not in self._sessions[self._first :]:
             self._sessions.append(session)
-            write_environment(self._folder, self._sessions)
+            _write_environment(self._folder, self._sessions)
         return self._sessions.index(session, self._first)
 
     def keep_trace(self, path: str, content: bytes) -> None:
@@ -212,12 +212,12 @@ def open_run(folder: Path, suite: Suite, session: Session, *, resume: bool) -> I
             entry.unlink()  # of a process that was killed
         if not exists:
             write_whole(folder / SUITE, to_toml(suite).encode())
-        write_environment(folder, sessions)
+        _write_environment(folder, sessions)
         with closing(Writer(folder, done, sessions)) as writer:
             yield writer
 
 
-def write_environment(folder: Path, sessions: list[Session]) -> None:
+def _write_environment(folder: Path, sessions: list[Session]) -> None:
     """Write the sessions of a run."""
     environment = Environment(schema=SCHEMA, sessions=sessions)
     content = msgspec.json.format(msgspec.json.encode(environment), indent=2) + b"\n"
@@ -267,7 +267,10 @@ def _read_records(folder: Path) -> Recorded:
 
 
 def _own(folder: Path, suite: Suite, environment: Environment, recorded: Recorded) -> Run:
-    """The run of these records; `InputError` if one of them is of another suite."""
+    """The run of these records, in the order of its suite's cases.
+
+    `InputError` if one of them is of another suite.
+    """
     run = Run(suite, environment, [*recorded.lines.values()], recorded.notes)
     if run.strangers:
         ids = {record.id for record in run.strangers}
@@ -277,6 +280,10 @@ def _own(folder: Path, suite: Suite, environment: Environment, recorded: Recorde
             f"{folder / RECORDS}, line {shown}: not a case of the {SUITE} beside it "
             f"({len(lines)} of {len(recorded.lines)} records); put back what belongs together"
         )
+    if run.records:
+        # Workers record in any order; a report follows the suite.
+        place = {case.id: number for number, case in enumerate(run.plan)}
+        run.records.sort(key=lambda record: place.get(record.id, len(place)))
     return run
 
 

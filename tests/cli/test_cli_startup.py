@@ -27,8 +27,8 @@ def _imported(trace: str) -> set[str]:
 
 def test_all_commands_are_known() -> None:
     assert COMMANDS == [
-        "check", "compare", "diagnose", "env", "methods", "profile", "report", "run", "stability",
-        "train",
+        "check", "compare", "diagnose", "env", "merge", "methods", "profile", "report", "run",
+        "stability", "train", "validate",
     ]  # fmt: skip
 
 

@@ -23,7 +23,8 @@ import psutil
 import pytest
 
 from eigbench.cli import execute
-from eigbench.runs import workers
+from eigbench.methods import registry
+from eigbench.runs import executors, workers
 from tests.cli.commandline import ROOT, call, finish, start
 
 PLAIN = """
@@ -105,7 +106,7 @@ def _wait(until: Callable[[], Any], seconds: float = 60) -> Any:
 @pytest.fixture
 def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """A report takes longer than what is measured here."""
-    monkeypatch.setattr(execute, "_conclude", lambda *_, **__: None)
+    monkeypatch.setattr(execute, "conclude", lambda *_, **__: None)
 
 
 @pytest.fixture
@@ -143,6 +144,27 @@ def test_any_number_of_workers_gives_the_same_records(suites: Path, alone: dict[
     assert all(timed[first:])
     assert {*by[:first]} == {"local-0", "local-1"}
     assert {*by[first:]} == {""}
+
+
+@pytest.mark.usefixtures("_no_report")
+def test_workers_start_by_themselves_where_it_is_worth_it(
+    suites: Path, alone: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "physical_cores", lambda: 2)
+    assert call("run", "plain.toml", "--out", "few", "-q").code == 0
+    assert [session["worker"] for session in _sessions(suites / "few")] == [""]
+    monkeypatch.setattr(executors, "SECONDS_BEFORE_WORKERS", 0.1)
+    monkeypatch.setattr(executors, "SECONDS_WORTH_WORKERS", 0.0)
+    outcome = call("run", "plain.toml", "--out", "many")
+    assert outcome.code == 0
+    assert re.search(r"eigbench: \d+ cases take more than \d+ s: 2 workers start", outcome.err)
+    by = {record["session"] for record in _records(suites / "many")}
+    assert {_sessions(suites / "many")[number]["worker"] for number in by} >= {"", "local-0"}
+    assert _results(suites / "few") == _results(suites / "many") == alone
+    monkeypatch.setattr(workers, "is_installed", lambda: False)
+    outcome = call("run", "plain.toml", "--out", "without")
+    assert outcome.code == 0
+    assert "distributed is not installed: all cases are measured one after the other" in outcome.err
 
 
 # Kills
@@ -226,12 +248,13 @@ class Deadly(Eigh):
 
 
 @pytest.mark.usefixtures("_no_report")
-def test_a_case_that_kills_its_worker_is_a_failed_row(suites: Path) -> None:
-    text = MIXED.partition("[[grids]]\nkind")[0].replace(
-        '"pi", "hybrid", "mpa-lyapunov"', '"deadly"'
-    )
-    text = text.replace("iterations = [3, 9]", "iterations = [3]")
-    text = text.replace('"gap", "cluster", "laplacian"', '"laplacian"').replace(', "float64"', "")
+def test_a_case_that_kills_its_worker_is_a_failed_row(
+    suites: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    text = PLAIN.partition("[[grids]]\nkind")[0].replace('"pi", "hybrid"', '"deadly"')
+    for more in (', "cluster"', ", 0.0", ', "float64"', ', "reconstruction"'):
+        text = text.replace(more, "")
     (suites / "deadly.toml").write_text(text)
     (suites / "deadly.py").write_text(DEADLY)
     words = ("run", "deadly.toml", "--plugin", "deadly.py", "--out", "run", "--workers", "2", "-q")
@@ -248,6 +271,76 @@ def test_a_case_that_kills_its_worker_is_a_failed_row(suites: Path) -> None:
         (24, "eigh"): ("measured", None),
         (24, "deadly"): ("failed", reason),
     }
+
+
+TRAINING = """
+name = "t"
+kind = "train"
+seeds = 1
+[axes]
+model = ["resnet18"]
+layer = ["zca"]
+method = ["mortal"]
+d = [4]
+epsilon = [1e-4]
+iterations = [3]
+[training]
+width = 1
+train_images = 110
+test_images = 20
+epochs = 1
+batch = 16
+[[grids]]
+"""
+
+MORTAL = """
+import os, signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+from eigbench.measure import training
+from eigbench.methods.eigh import Eigh
+
+training.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+
+@dataclass(frozen=True)
+class Mortal(Eigh):
+    name: ClassVar[str] = "mortal"
+    summary: ClassVar[str] = "kills its process once, when there is a checkpoint"
+
+    def eigh(self, M):
+        if Path("calls").exists():
+            with Path("calls").open("a") as file:
+                file.write(".")
+            if any(Path("run/checkpoints").glob("*.pt")) and not Path("dead").exists():
+                Path("dead").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().eigh(M)
+"""
+
+
+@pytest.mark.usefixtures("_no_report")
+def test_a_training_goes_on_in_another_worker(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr("eigbench.measure.training.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    (cwd / "t.toml").write_text(TRAINING)
+    (cwd / "mortal.py").write_text(MORTAL)
+    words = ("run", "t.toml", "--plugin", "mortal.py", "--threads-per-worker", "1", "-q")
+    assert call(*words, "--workers", "0", "--out", "alone").code == 0
+    (cwd / "calls").touch()
+    assert call(*words, "--workers", "1", "--out", "run").code == 0
+    assert (cwd / "dead").exists()
+    steps = 0
+    found = {record["id"]: record for record in _records(cwd / "run")}
+    for one in _records(cwd / "alone"):
+        other = found.pop(one["id"])
+        assert one["status"] == other["status"] == "measured"
+        steps += len(one["samples"]["loss"])
+        for name in one["samples"].keys() - {"step_seconds", "peak_bytes"}:
+            assert one["samples"][name] == other["samples"][name], name
+    calls = len((cwd / "calls").read_text())
+    assert calls < 1.5 * steps  # that is, not from the start; the killed step was taken twice
+    assert not (cwd / "run" / "checkpoints").exists()
 
 
 # A cluster

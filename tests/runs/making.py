@@ -11,7 +11,9 @@ import msgspec
 
 import eigbench
 from eigbench.kinds import Case
+from eigbench.kinds.base import changed
 from eigbench.kinds.stability import STABILITY_METRICS
+from eigbench.kinds.train import Training
 from eigbench.runs import store
 from eigbench.runs.environment import Session
 from eigbench.runs.runner import Batch, Executor, attempt
@@ -62,12 +64,14 @@ def measure(case: Case) -> Measured:
     return {**samples, "ends": [math.inf, -math.inf]}, {"word": ["é", "λ ≤ ε"]}
 
 
-def executor(measuring: Callable[[Case], Measured] = measure) -> Executor:
-    """What measures one case after the other, in a process that is `session()`."""
+def executor(
+    measuring: Callable[[Case], Measured] = measure, by: Session | None = None
+) -> Executor:
+    """What measures one case after the other, in a process that is `session()` by default."""
 
     def execute(missing: Sequence[Case]) -> Generator[Batch]:
         for case in missing:
-            yield Batch(session(), [attempt(case, measuring)])
+            yield Batch(by or session(), [attempt(case, measuring)])
 
     return execute
 
@@ -78,3 +82,8 @@ def finish(folder: Path, of: Suite, measuring: Callable[[Case], Measured] = meas
         for case in cases(of):
             record = attempt(case, measuring)
             writer.append(msgspec.structs.replace(record, elapsed_seconds=0.5))
+
+
+def training(**settings: Any) -> Training:
+    """A recipe on the images that ship with the package."""
+    return changed(Training(), settings)

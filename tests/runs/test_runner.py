@@ -47,7 +47,8 @@ def test_every_case_is_measured_in_order(tmp_path: Path) -> None:
 
 
 def test_records_are_kept_as_they_come_with_the_session_that_made_them(tmp_path: Path) -> None:
-    ended = []
+    ended: list[int] = []
+    seen: list[Record] = []
 
     def backwards(missing: Sequence[Case]) -> Generator[Batch]:
         try:
@@ -59,9 +60,11 @@ def test_records_are_kept_as_they_come_with_the_session_that_made_them(tmp_path:
             ended.append(len((tmp_path / "run" / "records.jsonl").read_bytes().splitlines()))
 
     with store.open_run(tmp_path / "run", SUITE, making.session(), resume=False) as writer:
-        run(CASES, backwards, writer)
+        run(CASES, backwards, writer, seen.append)
     found = store.read_run(tmp_path / "run")
-    assert [record.case for record in found.records] == CASES[::-1]
+    assert [record.case for record in found.records] == CASES
+    assert len(seen) == len(CASES)
+    assert [record.case for record in seen] == CASES[::-1]
     assert [record.session for record in found.records] == [1, 1, 1, 1]
     assert [one.worker for one in found.environment.sessions] == ["", "of stability"]
     assert (tmp_path / "run" / "traces" / "x" / CASES[0].id).read_bytes() == b"content"

@@ -335,3 +335,10 @@ def test_the_plan_of_a_complete_run_asks_for_no_method(
 
     monkeypatch.setattr("eigbench.methods.registry.get", refused)
     assert store.read_run(tmp_path).missing == []
+
+
+def test_records_are_read_in_the_order_of_the_suite(folder: Path) -> None:
+    path = folder / "records.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[2], lines[0], lines[3], lines[1]]))  # as workers end
+    assert [record.id for record in store.read_run(folder).records] == IDS

@@ -333,7 +333,7 @@ def _sessions(costs: Costs) -> list[Session]:
 def _machines(costs: Costs) -> list[str]:
     """A line if the times were taken on machines, or by versions, that differ."""
     places = sorted({
-        (s.device, s.processor, s.torch_threads, s.packages.get("torch", ""))
+        (s.device, s.processor, s.torch_threads, s.packages.get("torch", ""), s.host)
         for s in _sessions(costs)
     })  # fmt: skip
     return [render("profile-machines", places=places)] if len(places) > 1 else []

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 
+import msgspec
+
 from eigbench.kinds import Case
 from eigbench.report.frame import Frames
 from eigbench.report.names import word
 from eigbench.report.render import Chapter, escape, render, table
+from eigbench.runs.environment import Session
 from eigbench.runs.record import Record
+from eigbench.runs.store import Run
 
 AXES = (
     "subject", "spectrum", "model", "layer", "d", "components", "energy", "batch", "gap", "ratio",
@@ -23,19 +27,43 @@ def chapters(frames: Frames) -> list[Chapter]:
         for status, title in (("failed", "Exceptions"), ("skipped", "Skipped cases"))
     ]
     sessions = frames.run.environment.sessions
-    counts = Counter(record.session for record in frames.run.records)
-    machines = [(session, counts[index]) for index, session in enumerate(sessions)]
+    places = _places(frames.run)
     repeat = render(
         "run-repeat",
         command=sessions[0].command if sessions else "eigbench",
         cases=len(frames.run.records),
         seconds=sum(record.elapsed_seconds for record in frames.run.records),
+        workers=len({session.worker for session in sessions} - {""}),
     )
     return [
         *found,
-        Chapter("Where it was measured", render("run-environment", sessions=machines)),
+        Chapter(
+            "Where it was measured",
+            render(
+                "run-environment",
+                sessions=places,
+                several_hosts=len({session.host for session, *_ in places}) > 1,
+            ),
+        ),
         Chapter("How to repeat it", repeat),
     ]
+
+
+def _places(run: Run) -> list[tuple[Session, int, int]]:
+    """The processes that measured, with their cases; like workers of one machine are one entry.
+
+    Of each the first, how many cases it recorded, and how many workers it stands for: 0 for the
+    process of a command.
+    """
+    counts = Counter(record.session for record in run.records)
+    found: dict[object, tuple[Session, int, set[str]]] = {}
+    for index, session in enumerate(run.environment.sessions):
+        alike: object = index
+        if session.worker:
+            alike = repr(msgspec.structs.replace(session, started_at="", worker=""))
+        first, cases, names = found.get(alike, (session, 0, set()))
+        found[alike] = first, cases + counts[index], names | {session.worker} - {""}
+    return [(session, cases, len(names)) for session, cases, names in found.values()]
 
 
 def described(case: Case) -> str:

@@ -369,6 +369,12 @@ def test_different_machines_are_named_at_the_top(run: Run) -> None:
     half = iter(range(1000))
     mixed = part_of(two, lambda one: msgspec.structs.replace(one, session=next(half) % 2))
     assert "**Different machines.**" in mixed.banner[0]
+    alike = [msgspec.structs.replace(first, host=host) for host in ("0a", "0b")]
+    environment = msgspec.structs.replace(run.environment, sessions=alike)
+    two, half = msgspec.structs.replace(run, environment=environment), iter(range(1000))
+    mixed = part_of(two, lambda one: msgspec.structs.replace(one, session=next(half) % 2))
+    assert "machine 0a" in mixed.banner[0]
+    assert "machine 0b" in mixed.banner[0]
 
 
 if __name__ == "__main__":
