@@ -18,6 +18,9 @@ from contextlib import contextmanager, suppress
 LONGEST_SECONDS = 60.0
 """A copy that takes longer is given up; a picture takes less than one."""
 
+MOST = 4
+"""Copies at a time. A report has a dozen pictures, and each copy makes some memory its own."""
+
 
 class Copies:
     """Does work in copies of this process, `most` at a time, and in this one what is more."""
@@ -94,8 +97,8 @@ _copies: list[Copies] = []
 def beside() -> Iterator[None]:
     """Inside, what is given to `do` may be done by copies; it is done when this ends."""
     # A copy of a process of macOS may end at once, and Windows has none.
-    most = (os.cpu_count() or 1) - 1 if sys.platform == "linux" else 0
-    copies = Copies(most)
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    copies = Copies(min(cores, MOST) if cores > 1 else 0)
     _copies.append(copies)
     try:
         yield

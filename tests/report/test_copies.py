@@ -44,7 +44,7 @@ def test_work_is_done_beside_this_process(tmp_path: Path) -> None:
     "ends",
     [
         lambda: os._exit(3),
-        lambda: os.kill(os.getpid(), signal.SIGSEGV),
+        lambda: os.kill(os.getpid(), signal.SIGKILL),
         lambda: 1 / 0,
         sys.exit,
         lambda: time.sleep(30),
@@ -70,7 +70,7 @@ def test_where_no_copy_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_an_error_of_the_work_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
 
     def work() -> None:
         raise OSError("the disk is full")
@@ -84,7 +84,7 @@ def test_an_error_of_the_work_is_raised(monkeypatch: pytest.MonkeyPatch) -> None
 def test_no_copy_outlives_what_was_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
 
     def interrupted() -> None:
         with copies.beside():
@@ -103,7 +103,7 @@ def test_pictures_are_the_same_wherever_they_are_drawn(
 ) -> None:
     found = []
     for cores in (1, 2):
-        monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: {*range(cores)})
         figure, (panel,) = panels(1)
         panel.plot([1, 2], [3, 4])
         with copies.beside():
