@@ -90,9 +90,9 @@ def problem_of(case: StabilityCase, user: UserMatrices, method: Method) -> Probl
     return _problem(truth, case.epsilon, case.loss, seeds, method.whitens_by)
 
 
-# A plan has the methods of a problem one after the other. So the last problems are enough, and no
-# more are kept, since one of large matrices takes a lot of memory.
-LAST = 2
+LAST = 1
+"""Problems that are kept: a plan has the methods of one after the other. No more are, since one of
+large matrices takes a lot of memory."""
 
 
 @functools.lru_cache(LAST)
@@ -107,7 +107,7 @@ def _problem(truth: Sample, epsilon: float, loss: str, seeds: range, whitens_by:
     return make_problem(truth, function, W, whitens_by)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(LAST)
 def _decomposed(matrices: bytes, d: int) -> Sample:
     """The eigenpairs of the user's own matrices, which are known by their content."""
     return decompose(np.frombuffer(matrices).reshape(-1, d, d))

@@ -20,15 +20,15 @@ from pathlib import Path
 
 import torch
 
-from eigbench.measure.process import torch_threads
+from eigbench.measure.process import torch_threads, without_old_objects
 from eigbench.measure.timing import Contestant, Outcome, clock_for, interleave
 
 BATCH, SIZE = 8, 32
 """Matrices of the kernel, and their rows."""
 ROUNDS = 51
 """Of a comparison of the kernel with itself, as a profile has them by default."""
-SHORT_COMPARISONS, SHORT_SECONDS = 8, 1.0
-"""A profile makes so many comparisons, or fewer on a machine where they take longer."""
+SHORT_COMPARISONS, SHORT_SECONDS, FEWEST = 8, 0.5, 4
+"""A profile makes so many comparisons, or fewer on a machine where they take longer than that."""
 SHARE = 0.25
 """Of the time of `measure`: for calls alone, and for calls beside others. The rest compares."""
 PAUSE = 2.0
@@ -76,7 +76,7 @@ def measure(seconds: float, now: Callable[[], float] = time.monotonic) -> Noise:
     kernel = _kernel(torch.device("cpu"))
     began, stolen = now(), _stolen()
     switched = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-    with torch_threads(1):
+    with torch_threads(1), without_old_objects():
         kernel()
         alone = _calls(kernel, seconds * SHARE)
         with _another(kernel):
@@ -98,14 +98,17 @@ def measure(seconds: float, now: Callable[[], float] = time.monotonic) -> Noise:
 
 @functools.cache
 def short(device: torch.device) -> tuple[float, ...]:
-    """A few median ratios of the kernel to itself on a device: in about a second, once a process.
+    """A few median ratios of the kernel to itself on a device: in half a second, once a process.
 
-    On as many threads as torch has, which is how profiles are timed.
+    On one thread: two wait for each other beside other programs, which is not noise, but load.
     """
     began = time.monotonic()
     found: list[float] = []
-    while len(found) < SHORT_COMPARISONS and time.monotonic() - began < SHORT_SECONDS:
-        found.append(_compared(device))
+    with torch_threads(1):
+        while len(found) < FEWEST or (
+            len(found) < SHORT_COMPARISONS and time.monotonic() - began < SHORT_SECONDS
+        ):
+            found.append(_compared(device))
     return tuple(found)
 
 

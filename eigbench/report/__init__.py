@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from eigbench.errors import harmless
+from eigbench.report import copies
 from eigbench.runs.store import REPORT, read_run, write_whole
 
 
@@ -18,7 +19,7 @@ def write_report(folder: Path) -> str:
     `InputError` if there is no run.
     """
     run = read_run(folder)
-    with _garbage_kept():
+    with copies.beside(), _garbage_kept():
         from eigbench.report.compose import compose  # late: matplotlib, polars
         from eigbench.report.render import page
 

@@ -6,6 +6,7 @@ import io
 import math
 import warnings
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ mpl.use("Agg")
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.typing import NDArray
 
 from eigbench.methods.registry import recognised
+from eigbench.report import copies
 from eigbench.runs.store import own_folder, write_whole
 
 Floats = NDArray[np.float64]
@@ -165,14 +168,23 @@ def heat_map(
 
 
 def save(figure: Any, folder: Path, name: str) -> str:
-    """Write `figures/NAME.png`; the same figure gives the same bytes. Returns the link."""
+    """Write `figures/NAME.png`; the same figure gives the same bytes. Returns the link.
+
+    Inside of `copies.beside` it is written when that ends.
+    """
+    path = own_folder(folder, "figures") / f"{name}.png"
+    copies.do(partial(_draw, figure, path))
+    plt.close(figure)
+    return f"figures/{name}.png"
+
+
+def _draw(figure: Any, path: Path) -> None:
     picture = io.BytesIO()
     # Without the program's name and version the bytes depend on the picture alone.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a name in letters that the font has not
         figure.set_dpi(DOTS_PER_INCH)
         # Not `savefig`, which draws everything once before, to find the layout, and throws it away.
-        figure.canvas.print_png(picture, metadata={"Software": None})
-    plt.close(figure)
-    write_whole(own_folder(folder, "figures") / f"{name}.png", picture.getvalue())
-    return f"figures/{name}.png"
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.print_png(picture, metadata={"Software": None})
+    write_whole(path, picture.getvalue())
