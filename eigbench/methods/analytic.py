@@ -30,8 +30,10 @@ class _Analytic(Decomposition):
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, None]:
         by_eigenvalues, by_eigenvectors = gradients
+        if by_eigenvalues is None and by_eigenvectors is None:
+            return None, None
         eigenvalues, V = ctx.saved_tensors
         recorded = torch.is_grad_enabled()
         if recorded:

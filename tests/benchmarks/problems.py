@@ -59,11 +59,16 @@ def function_forward_and_backward(function: Callable[[Tensor], Tensor], M: Tenso
 
 
 def method_call(method: str, M: Tensor, function: str = "inverse-square-root") -> Call:
-    """Of the eigenpairs, or of a function of M for a method that differentiates functions alone."""
+    """Of the eigenpairs, or of a function of M for a method that differentiates functions alone.
+
+    In the dtype of M, as what it is compared with.
+    """
     if get(method).differentiates == "functions":
-        return function_forward_and_backward(
-            lambda X: eigbench.matrix_function(X, function, method=method), M
-        )
+
+        def composed(X: Tensor) -> Tensor:
+            return eigbench.matrix_function(X, function, method=method, precision="input")
+
+        return function_forward_and_backward(composed, M)
     return forward_and_backward(lambda X: eigbench.eigh(X, method=method), M)
 
 

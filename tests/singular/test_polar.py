@@ -11,9 +11,17 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 import eigbench
+from eigbench.singular import polar as module
 from tests.singular.making import relative
 
 SHAPES = [(3, 3), (2, 3, 3), (2, 2), (4, 4), (1, 1), (5, 3), (3, 5), (2, 4, 2)]
+
+
+@pytest.fixture(autouse=True, params=["one by one", "at once"])
+def _route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """3×3 matrices by a decomposition of each, as of few, and by rotations, as of many."""
+    least = 0 if request.param == "at once" else 10**9
+    monkeypatch.setattr(module, "MANY", {"cpu": least})
 
 
 def drawn(shape: tuple[int, ...], dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
@@ -118,8 +126,9 @@ def test_of_singular_matrices_there_is_an_orthogonal_factor(determinant: int | N
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_many_3x3_are_as_accurate_as_one_decomposition_each(dtype: torch.dtype) -> None:
-    """Random, graded, nearly tied, rounded: each by a rotation and an orthogonal matrix."""
+def test_many_3x3_are_accurate(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random, graded, nearly tied, rounded; torch's own decomposition is 50 roundings off here."""
+    monkeypatch.setattr(module, "MANY", {})
     count = 20_000
     generator = torch.Generator().manual_seed(0)
 
