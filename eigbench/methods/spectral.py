@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.analytic import eigenvalues_alone
-from eigbench.methods.base import Eigenpairs, Method, Promise, symmetric_part
+from eigbench.methods.base import Eigenpairs, Method, Promise, product
 from eigbench.methods.calling import call, conventions
+from eigbench.methods.coefficients import choose_arithmetic
 from eigbench.methods.decomposition import decompose
 from eigbench.methods.functions import SpectralFunction
 from eigbench.methods.no_gradient import stopped
@@ -31,7 +32,7 @@ class _MatrixFunction(torch.autograd.Function):
     @staticmethod
     def forward(M: Tensor, values: Tensor, V: Tensor, F: Tensor, unbounded: bool) -> Tensor:  # noqa: FBT001
         with phase("products"):
-            return (V * values[..., None, :]) @ V.mH
+            return product(V * values.unsqueeze(-2), V.mH)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -56,14 +57,17 @@ def _derivative(ctx: Any, W: Tensor) -> Tensor:
         # V and F depend on M without a record of it: a second derivative would be wrong.
         V = stopped(V, M, _NOT_TWICE)
     with phase("products"):
-        core = symmetric_part(V.mH @ W @ V)
+        VH = V.mH
+        core = product(product(VH, W), V)
+        mul = choose_arithmetic().mul
+        # In place it is a part of W, which may be batched where the tables are not.
+        core = mul(core + core.mH, 0.5)
         if not ctx.unbounded:
-            product: Tensor = V @ (F * core) @ V.mH
-            return product
+            return product(product(V, mul(core, F)), VH)
         # An infinite coefficient is infinite in what it reaches; times 0 it would be NaN in all.
         infinite = F.isinf()
-        found = V @ (torch.where(infinite, 0, F) * core) @ V.mH
-        reached = V @ (torch.where(infinite, F.sign(), 0) * core) @ V.mH
+        found = V @ (torch.where(infinite, 0, F) * core) @ VH
+        reached = V @ (torch.where(infinite, F.sign(), 0) * core) @ VH
         return torch.where(reached != 0, reached * torch.inf, found)
 
 
