@@ -48,7 +48,7 @@ def loss_of(pairs: tuple[Tensor, Tensor], what: str) -> Tensor:
 @pytest.mark.parametrize("what", WHAT)
 @pytest.mark.parametrize("batch", SHAPES, ids=str)
 def test_the_gradient_is_that_of_torch(batch: tuple[int, ...], what: str) -> None:
-    found = []
+    found: list[Tensor] = []
     for decompose in (ours, theirs):
         X = separated(7, batch).float().requires_grad_()
         found += torch.autograd.grad(loss_of(decompose(X), what), X)
