@@ -1,4 +1,4 @@
-"""The analytic gradient of eigenpairs, as torch has it, of a decomposition by `decompose`."""
+"""The analytic gradient of eigenpairs, as torch has it, of a batch too that threads share."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eigbench.methods import gpu
 from eigbench.methods.base import Eigenpairs, product, symmetric_part
 from eigbench.methods.calling import call, composing, conventions
 from eigbench.methods.coefficients import choose_arithmetic, with_diagonal
-from eigbench.methods.decomposition import Decomposition
-from eigbench.methods.no_gradient import stopped, too_close, unless, unresolved, watched
+from eigbench.methods.decomposition import Decomposition, parts_of
+from eigbench.methods.no_gradient import stopped, too_close, unless, unresolved, watch, watched
 from eigbench.phases import phase
 
 
@@ -66,20 +67,24 @@ class _Analytic(Decomposition):
         return S.diagonal(dim1=-2, dim2=-1), V @ turn
 
 
-# By the convention that fits where no compiler and no transform is.
 _ANALYTIC = conventions(_Analytic)
 
 
 def analytic_eigh(name: str, M: Tensor) -> Eigenpairs:
-    """Decompose symmetric `M` `(..., n, n)`, with torch's gradient, made symmetric.
+    """Decompose symmetric `M` `(..., n, n)`, with torch's gradient; on a CPU bit for bit.
 
     A second derivative raises at a tie, and the message speaks for the method called `name`.
     """
-    if composing():
-        # Nested forward modes, and gradients that are not there, are best left to torch.
-        with phase("decomposition"):
+    spread = gpu.takes(M) if M.is_cuda else parts_of(M) > 1
+    if spread and not composing():
+        return Eigenpairs(*call(_ANALYTIC, M, name))
+    # Torch's own node is faster by a tenth for a single matrix, and can be nested.
+    with phase("decomposition"):
+        if composing():
             return Eigenpairs(*torch.linalg.eigh(watched(name, M)))
-    return Eigenpairs(*call(_ANALYTIC, M, name))
+        eigenvalues, V = torch.linalg.eigh(M)
+        watch(name, eigenvalues.grad_fn, M)
+    return Eigenpairs(eigenvalues, V)
 
 
 def eigenvalues_alone(name: str, M: Tensor) -> Eigenpairs:

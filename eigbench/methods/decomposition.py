@@ -56,9 +56,7 @@ def _decompose(M: Tensor) -> Pairs:
             found: Pairs = _OPERATOR(M)  # which traces and `watch` see
             return found
         return _in_pieces(M) if M.shape[:-2].numel() > LONGEST_BATCH else _whole(M)
-    if not M.is_cpu:
-        return _whole(M)
-    parts = _parts(M) if M.numel() >= WORTH else 1
+    parts = parts_of(M)
     return _spread(M, parts) if parts > 1 else _whole(M)
 
 
@@ -74,10 +72,10 @@ def _whole(M: Tensor) -> Pairs:
     return eigenvalues, V
 
 
-def _parts(M: Tensor) -> int:
-    """How many parts a batch is worth."""
+def parts_of(M: Tensor) -> int:
+    """In how many parts a batch is decomposed; 1 of what is worth no thread."""
     # A mode that sees torch's operators is one of this thread.
-    if _counting or observed(M):
+    if M.numel() < WORTH or not M.is_cpu or _counting or observed(M):
         return 1
     return min(torch.get_num_threads(), M.numel() // M.shape[-1] ** 2)
 

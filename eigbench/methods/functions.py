@@ -53,8 +53,8 @@ class InverseSquareRoot(SpectralFunction):
     def divided_differences(self, eigenvalues: Array) -> Array:
         """`−1/(√λi √λj (√λi + √λj))`."""
         roots = eigenvalues**0.5
-        row, column = roots[..., :, None], roots[..., None, :]
-        return -1 / (row * column * (row + column))
+        row, column = roots[..., None], roots[..., None, :]
+        return (-row * column * (row + column)) ** -1
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -213,24 +214,29 @@ def watched(name: str, M: Tensor, wrong_values: Wrong = unresolved) -> Tensor:
     of the ascending eigenvalues of `M`. A compiler, which gives none, is left alone.
     """
     S = symmetric_part(M)
-
-    def wrong(M: Tensor) -> Tensor:
-        return wrong_values(torch.linalg.eigvalsh(M))
-
     if torch.compiler.is_compiling():
         return S
     if composing():
+        wrong = partial(_wrong_of, wrong_values)
         result: Tensor = call(_WATCHED, S, M, wrong, too_close(name))
         return result
-    if S.requires_grad:
-        constant = M.detach()
-        # Called with the first gradient. It requires one itself where a second may be asked for.
-        S.register_hook(  # type: ignore[no-untyped-call]
-            lambda G: unless(G, constant, wrong, too_close(name)) if _recorded(G) else None
-        )
+    watch(name, S.grad_fn, M, wrong_values)
     return S
 
 
-def _recorded(G: Tensor | None) -> bool:
-    """Whether a second derivative may be asked for; torch has None for a gradient of nothing."""
-    return G is not None and G.requires_grad
+def watch(name: str, node: Any, M: Tensor, wrong_values: Wrong = unresolved) -> None:
+    """The same of what one node of a graph does, which made something of `M`; None is none."""
+
+    def hook(gradients: tuple[Any, ...], _: Any) -> tuple[Any, ...] | None:
+        # The first gradient requires one itself where a second may be asked for.
+        if gradients[0] is None or not gradients[0].requires_grad:
+            return None
+        wrong = partial(_wrong_of, wrong_values)
+        return unless(gradients[0], M.detach(), wrong, too_close(name)), *gradients[1:]
+
+    if node is not None:
+        node.register_hook(hook)
+
+
+def _wrong_of(wrong_values: Wrong, M: Tensor) -> Tensor:
+    return wrong_values(torch.linalg.eigvalsh(M))

@@ -70,8 +70,9 @@ class _PairwiseEigh(Decomposition):
                 return found, None
         with phase("coefficients"):
             V, minus, surplus = _tables(ctx, *saved(ctx))
+        VT = V.mT
         with phase("products"):
-            A = product(V.mT, by_eigenvectors)
+            A = product(VT, by_eigenvectors)
         with phase("coefficients"):
             mul, addcmul, *_ = choose_arithmetic()
             # What is overwritten is a part of A: where cotangents are batched, the tables are not.
@@ -81,7 +82,7 @@ class _PairwiseEigh(Decomposition):
             upper = mul(weighted, above_diagonal(A, A.dtype))
             core = with_diagonal(upper + upper.mT, by_eigenvalues)
         with phase("products"):
-            return product(product(V, core), V.mT), None
+            return product(product(V, core), VT), None
 
     @staticmethod
     def tangent(ctx: Any, *tangents: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.analytic import eigenvalues_alone
-from eigbench.methods.base import Eigenpairs, Method, Promise, symmetric_part
+from eigbench.methods.base import Eigenpairs, Method, Promise, product
 from eigbench.methods.calling import call, conventions
+from eigbench.methods.coefficients import choose_arithmetic
 from eigbench.methods.decomposition import decompose
 from eigbench.methods.differences import apart, is_known
 from eigbench.methods.functions import SpectralFunction
@@ -40,7 +41,7 @@ class _MatrixFunction(torch.autograd.Function):
         function: SpectralFunction,
     ) -> Tensor:
         with phase("products"):
-            return (V * values[..., None, :]) @ V.mH
+            return product(V * values.unsqueeze(-2), V.mH)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -68,8 +69,14 @@ def _derivative(ctx: Any, W: Tensor) -> Tensor:
         # V and F depend on M without a record of it: a second derivative would be wrong.
         V = stopped(V, M, _NOT_TWICE)
     with phase("products"):
-        core = symmetric_part(V.mH @ W @ V)
-        return turned_back(V, F, core, unbounded=ctx.function.unbounded)
+        VH = V.mH
+        core = product(product(VH, W), V)
+        mul = choose_arithmetic().mul
+        # In place it is a part of W, which may be batched where the tables are not.
+        core = mul(core + core.mH, 0.5)
+        if ctx.function.unbounded:
+            return turned_back(V, F, core, unbounded=True)
+        return product(product(V, mul(core, F)), VH)
 
 
 _MATRIX_FUNCTION = conventions(_MatrixFunction)

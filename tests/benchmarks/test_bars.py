@@ -52,8 +52,8 @@ def test_hybrid_beside_torch(
 @pytest.mark.parametrize(
     ("method", "n", "limit"),
     # One 64×64 takes a third of a millisecond, of which calling from Python is a visible part:
-    # `hybrid` makes 38 operators more than torch does, each of 1 to 4 µs. At 256×256 `spectral` is
-    # bound by its five products of matrices, of a function and back; torch.linalg.eigh has three.
+    # `hybrid` calls 36 operators and torch 18, each of 2 to 4 µs. At 256×256 `spectral` is bound by
+    # five products of matrices, for a function and back, where torch.linalg.eigh has three: 0.15.
     [("eigh", 64, 1.1), ("eigh", 256, 1.1), ("hybrid", 64, 1.4), ("hybrid", 256, 1.1),
      ("spectral", 64, 1.3), ("spectral", 256, 1.2)],
 )  # fmt: skip

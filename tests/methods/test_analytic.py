@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,10 +10,21 @@ import torch
 from torch import Tensor
 
 import eigbench
+from eigbench.measure.process import torch_threads
+from eigbench.methods import decomposition
 from tests.methods.matrices import relative, separated, symmetric
 
 SHAPES: list[tuple[int, ...]] = [(), (5,), (2, 3)]
 WHAT = ["both", "values", "vectors"]
+
+
+@pytest.fixture(autouse=True, params=["whole", "by threads"])
+def _ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """By torch's own node, and by ours, which a batch has that is worth several threads."""
+    with torch_threads(2):
+        if request.param == "by threads":
+            monkeypatch.setattr(decomposition, "WORTH", 1)
+        yield
 
 
 def ours(M: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,7 +48,7 @@ def loss_of(pairs: tuple[Tensor, Tensor], what: str) -> Tensor:
 @pytest.mark.parametrize("what", WHAT)
 @pytest.mark.parametrize("batch", SHAPES, ids=str)
 def test_the_gradient_is_that_of_torch(batch: tuple[int, ...], what: str) -> None:
-    found: list[Any] = []
+    found: list[Tensor] = []
     for decompose in (ours, theirs):
         X = separated(7, batch).float().requires_grad_()
         found += torch.autograd.grad(loss_of(decompose(X), what), X)
