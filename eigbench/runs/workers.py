@@ -102,7 +102,7 @@ def local_workers(count: int, threads: int | None, device: str) -> Iterator[Clie
         }
         cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=_SILENT)
         stack.callback(cluster.close)
-        # First of all, so that nobody waits for the case in flight.
+        # So that closing it does not wait for the cases in flight.
         stack.callback(_kill, cluster)
         yield stack.enter_context(Client(cluster))
 
