@@ -83,6 +83,7 @@ def local_workers(count: int, threads: int | None, device: str) -> Iterator[Clie
         _start_forkserver(environment)
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="eigbench-"))
         options = {
+            "host": "127.0.0.1",
             "nthreads": 1,
             "memory_limit": None,
             "dashboard": False,
@@ -98,11 +99,17 @@ def local_workers(count: int, threads: int | None, device: str) -> Iterator[Clie
         }
         scheduler = {
             "cls": Scheduler,
-            "options": {"host": "127.0.0.1", "port": 0, "dashboard": False},
+            # Any free ports: by default each second command of a machine warns that one is taken.
+            "options": {
+                "host": "127.0.0.1",
+                "port": 0,
+                "dashboard": False,
+                "dashboard_address": "127.0.0.1:0",
+            },
         }
         cluster = SpecCluster(workers=workers, scheduler=scheduler, silence_logs=_SILENT)
         stack.callback(cluster.close)
-        # First of all, so that nobody waits for the case in flight.
+        # So that closing it does not wait for the cases in flight.
         stack.callback(_kill, cluster)
         yield stack.enter_context(Client(cluster))
 

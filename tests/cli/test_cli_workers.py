@@ -429,6 +429,28 @@ def test_no_scheduler_and_no_worker_of_this_version(
     assert "is refused: it takes 2 cases at once; start it with --nthreads 1" in complaint
 
 
+# Parts
+
+
+@pytest.mark.usefixtures("_no_report")
+def test_parts_are_merged_into_the_run(suites: Path, alone: dict[str, str]) -> None:
+    for part in ("1", "2"):
+        words = ("run", "plain.toml", "--part", f"{part}/2", "--out", part, "-q")
+        assert call(*words).code == 0
+        assert 20 < len(_records(suites / part)) < 77
+    outcome = call("merge", "1", "2", "whole", "-q")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "whole/report.md\n", "")
+    assert _results(suites / "whole") == alone
+    assert "Partial report" not in (suites / "whole" / "report.md").read_text(encoding="utf-8")
+    assert (
+        "the folders of two runs or more, and then a new folder"
+        in call("merge", "1", "x").complaint
+    )
+    partial = call("merge", "1", "1", "half")
+    assert partial.code == 0
+    assert "cases are missing; to measure them" in partial.err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
