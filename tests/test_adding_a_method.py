@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from matplotlib.figure import Figure
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from eigbench.methods import registry
@@ -81,14 +81,16 @@ def pictures(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     seen: dict[str, set[str]] = {}
     latest: list[set[str]] = []
 
-    def look(figure: Figure, _picture: BinaryIO, **_options: Any) -> None:
-        latest.append({one.get_text() for one in figure.findobj(Text)} - {""})
+    def look(canvas: FigureCanvasAgg, _picture: BinaryIO, **_options: Any) -> None:
+        latest.append({one.get_text() for one in canvas.figure.findobj(Text)} - {""})
 
     def keep(path: Path, _content: bytes) -> None:
         seen[path.stem] = latest.pop()
         path.write_bytes(b"\x89PNG")
 
-    monkeypatch.setattr(Figure, "savefig", look)
+    # In this process, not in copies of it, which would keep to themselves what they saw.
+    monkeypatch.setattr("eigbench.report.copies.MOST", 0)
+    monkeypatch.setattr(FigureCanvasAgg, "print_png", look)
     monkeypatch.setattr("eigbench.report.plots.write_whole", keep)
     return seen
 

@@ -17,7 +17,14 @@ import eigbench
 
 ROOT = Path(eigbench.__file__).parents[1]
 SUITES = {
-    *("stability.toml", "profile.toml", "gpu.toml", "train-short.toml", "train-stress.toml"),
+    *(
+        "stability.toml",
+        "profile.toml",
+        "gpu.toml",
+        "learning.toml",
+        "train-short.toml",
+        "train-stress.toml",
+    ),
     *("paper-table1.toml", "paper-table2.toml", "paper-table3.toml", "paper-table4a.toml"),
     "paper-table4b.toml",
     *("paper-table4c.toml", "paper-table5.toml", "paper-figure2.toml", "paper-figure4.toml"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -73,6 +74,11 @@ class ProfileCase(
     layout: str = "contiguous"
     """How the images of a layer or a step lie in memory: so, or "channels_last". Records leave
     the default out, as those of before there was a choice do."""
+
+    def __post_init__(self) -> None:
+        # What is left out is the very object that is the default, which a string is not that was
+        # read from a file or came from another process.
+        msgspec.structs.force_setattr(self, "layout", sys.intern(self.layout))
 
     def counts(self, lengths: Mapping[str, int]) -> Counts:
         """A value a round, and as many names as values."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from typing import Any
@@ -113,3 +114,12 @@ def test_an_id_is_sixteen_hexadecimal_digits() -> None:
 def test_iterations() -> None:
     assert STABILITY.iterations == 19
     assert msgspec.structs.replace(STABILITY, parameters={}).iterations is None
+
+
+@pytest.mark.parametrize("name", ["stability", "profile", "gpu", "train-short"])
+def test_an_id_is_the_same_in_another_process(name: str) -> None:
+    """Fields that are left out at their default must be so for an equal value, whoever made it."""
+    for case in cases(load(find(name))):
+        assert pickle.loads(pickle.dumps(case)).id == case.id
+        again = msgspec.json.decode(msgspec.json.encode(case), type=type(case))
+        assert again.id == case.id
