@@ -14,7 +14,7 @@ import pytest
 from eigbench.kinds import Case
 from eigbench.kinds.series import SeriesCase
 from eigbench.kinds.stability import StabilityCase
-from eigbench.runs.suite import cases, load, shipped
+from eigbench.runs.suite import cases, find, load, shipped
 
 STABILITY = StabilityCase(
     method="pi",
@@ -120,6 +120,6 @@ def test_iterations() -> None:
 def test_an_id_is_the_same_in_another_process(name: str) -> None:
     """Fields that are left out at their default must be so for an equal value, whoever made it."""
     for case in cases(load(find(name))):
-        assert pickle.loads(pickle.dumps(case)).id == case.id
+        assert pickle.loads(pickle.dumps(case)).id == case.id  # noqa: S301
         again = msgspec.json.decode(msgspec.json.encode(case), type=type(case))
         assert again.id == case.id
