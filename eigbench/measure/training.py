@@ -14,14 +14,17 @@ from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from eigbench.errors import in_one_line
 from eigbench.kinds.train import TrainCase
 from eigbench.measure.measurement import Measurement
+from eigbench.measure.probe import moment
 from eigbench.measure.process import PeakMemory, keep_freed_memory
 from eigbench.measure.trial import ImageSets, Trial, determinism
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
+STEPS_BETWEEN_READS = {"cpu": 1, "cuda": 32}
+"""The host waits for a device when it reads; on a CPU there is nothing to wait for."""
 NORMS_SHOWN = 3
 
 Watch = Callable[[TrainCase, int, int, float], None]
-"""Called after each step with the case, the steps done and planned, and the loss."""
+"""Called after each step with the case, steps done and planned, and the last loss that was read."""
 
 
 class Checkpoints(Protocol):
@@ -88,67 +91,66 @@ def measure_training(
 
 def _train(trial: Trial, checkpoints: Checkpoints | None, watch: Watch | None) -> None:
     saved_at = time.monotonic()
+    losses = trial.history.series["loss"]
     while trial.step < trial.steps:
-        loss = _step(trial)
+        _step(trial)
         trial.step += 1
+        if len(trial.probe.kept) >= STEPS_BETWEEN_READS[trial.device.type]:
+            _read(trial)
         if trial.step % trial.epoch_steps == 0 or trial.step == trial.steps:
+            _read(trial)
             error, validation_loss = trial.evaluate(trial.validation)
             trial.history.note(
                 validation_error=error, validation_loss=validation_loss, epoch_steps=trial.step
             )
         if watch is not None:
-            watch(trial.case, trial.step, trial.steps, loss)
+            watch(trial.case, trial.step, trial.steps, losses[-1] if losses else math.nan)
         if checkpoints is not None and time.monotonic() - saved_at >= SECONDS_BETWEEN_CHECKPOINTS:
+            _read(trial)
             checkpoints.save(trial.case.id, trial.state())
             saved_at = time.monotonic()
 
 
-def _step(trial: Trial) -> float:
-    """One step: forward, backward, update; returns the loss. Raises `_Diverged`."""
+def _step(trial: Trial) -> None:
+    """One step: forward, backward, update. Raises `_Diverged` if a decomposition fails."""
     images, labels = trial.next_batch()
-    started = _clock(trial.device)
+    began = moment(trial.device)
     try:
         with trial.autocast():
             scores = trial.network(images)
-        loss_tensor = trial.criterion(scores.to(trial.dtype), labels)
+        loss = trial.criterion(scores.to(trial.dtype), labels)
         trial.optimiser.zero_grad()
-        loss_tensor.backward()
+        loss.backward()
         trial.optimiser.step()
         trial.scheduler.step()
-    except LinAlgError as error:
+    except Exception as error:
+        # A step that broke before, and was not read yet, is what made this one fail.
+        _read(trial)
+        if not isinstance(error, LinAlgError):
+            raise
         reason = in_one_line(error).partition(": ")[2]
-        raise _Diverged(_cause(trial, f"decomposition did not converge: {reason}")) from error
-    # What follows is diagnosis. A step that was not finite has spoiled the weights by now, but it
-    # is the last one.
-    seconds = _clock(trial.device) - started
-    loss: float = loss_tensor.item()
-    norm = trial.gradient_norm()
-    trial.history.note(
-        loss=loss,
-        gradient_norm=norm,
-        layer_gradient_norm=trial.probe.gradient_norm(),
-        step_seconds=seconds,
-        **trial.probe.spectrum(),
-    )
-    if not math.isfinite(loss):
-        raise _Diverged(_cause(trial, "loss not finite"))
-    if not math.isfinite(norm):
-        raise _Diverged(_cause(trial, "gradient not finite"))
-    return loss
+        what = f"decomposition did not converge: {reason}"
+        raise _Diverged(_cause(trial, what, trial.step)) from error
+    trial.probe.keep(loss, trial.gradient_norm(), began, moment(trial.device))
 
 
-def _cause(trial: Trial, what: str) -> str:
+def _read(trial: Trial) -> None:
+    """Note what the last steps left on the device. Raises `_Diverged` at the first that broke.
+
+    Such a step has spoiled the weights, and those after it are of no training: they are dropped.
+    """
+    for numbers in trial.probe.read():
+        trial.history.note(**numbers)
+        step = len(trial.history.series["loss"]) - 1
+        for name, what in (("loss", "loss"), ("gradient_norm", "gradient")):
+            if not math.isfinite(numbers[name]):
+                raise _Diverged(_cause(trial, f"{what} not finite", step))
+
+
+def _cause(trial: Trial, what: str, step: int) -> str:
     """What broke, at which step (from 0), and what stood before it."""
     losses = [loss for loss in trial.history.series["loss"] if math.isfinite(loss)]
-    norms = trial.history.series["gradient_norm"][: trial.step][-NORMS_SHOWN:]
+    norms = trial.history.series["gradient_norm"][:step][-NORMS_SHOWN:]
     last = f"{losses[-1]:.4g}" if losses else "none"
     before = ", ".join(f"{norm:.3g}" for norm in norms) or "none"
-    stood = f"last finite loss {last}; gradient norms before it {before}"
-    return f"{what} at step {trial.step}; {stood}"
-
-
-def _clock(device: torch.device) -> float:
-    """Seconds, once the device has done all that it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+    return f"{what} at step {step}; last finite loss {last}; gradient norms before it {before}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -217,6 +218,39 @@ def test_a_decomposition_that_fails_is_a_result(monkeypatch: pytest.MonkeyPatch)
     )
     assert len(samples["loss"]) == 2
     assert samples["test_error"] == []
+
+
+@pytest.mark.parametrize("layer", ["bn", "zca", "pca"])
+def test_reading_late_gives_the_same_record(layer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = small.case(layer=layer)
+    first = _numbers(_measure(case))
+    monkeypatch.setitem(training.STEPS_BETWEEN_READS, "cpu", 32)
+    assert _numbers(_measure(case)) == first
+
+
+def test_a_break_that_is_read_late_has_its_own_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = small.case(layer="bn", learning_rate=1e25, momentum=0.0, epochs=1)
+    later = small.case(method="svd", learning_rate=1e25, momentum=0.0, epochs=1)
+    first = [_numbers(_measure(one)) for one in (case, later)]
+    assert 0 < len(first[0]["loss"]) - 1 < STEPS_AN_EPOCH - 1
+    assert first[1]["outcome"] == ["diverged"]
+    monkeypatch.setitem(training.STEPS_BETWEEN_READS, "cpu", 32)
+    again = [_numbers(_measure(one)) for one in (case, later)]
+    assert repr(again) == repr(first)  # NaN is not equal to itself
+
+
+def test_nothing_is_read_between_readings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of these makes the host wait for a GPU."""
+    trial = Trial(small.case(layer="bn"), small.image_sets())
+    for name in ("item", "tolist", "cpu", "__bool__", "__float__", "numpy"):
+        refuse = partial(pytest.fail, f"Tensor.{name} between readings")
+        monkeypatch.setattr(torch.Tensor, name, lambda *_, refuse=refuse: refuse())
+    for _ in range(2):
+        training._step(trial)
+        trial.step += 1
+    monkeypatch.undo()
+    assert [math.isfinite(row["loss"]) for row in trial.probe.read()] == [True, True]
+    assert trial.probe.kept == []
 
 
 def test_other_errors_are_not_taken_for_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
