@@ -50,13 +50,21 @@ def random_crop_flip(batch: Tensor, generator: torch.Generator) -> Tensor:
     by a generator on the CPU. K. He et al., Deep residual learning for image recognition, §4.2.
     """
     count, _, height, width = batch.shape
-    offsets = torch.randint(2 * PADDING_PIXELS + 1, (2, count), generator=generator)
-    mirrored = torch.randint(2, (count, 1, 1, 1), generator=generator) == 1
-    down, right = offsets.to(batch.device)
+    places = 2 * PADDING_PIXELS + 1
+    offsets = torch.randint(places, (2, count), generator=generator, device="cpu")
+    mirrored = torch.randint(2, (1, count), generator=generator, device="cpu")
+    down, right, mirrored = _sent(torch.cat([offsets, mirrored]), batch.device)
     padded = pad(batch, (PADDING_PIXELS,) * 4)
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (B, 3, 9, 9, n, n), a view
     crops = windows[torch.arange(count, device=batch.device), :, down, right]
-    return torch.where(mirrored.to(batch.device), crops.flip(3), crops)
+    return torch.where(mirrored[:, None, None, None] == 1, crops.flip(3), crops)
+
+
+def _sent(drawn: Tensor, device: torch.device) -> Tensor:
+    """The same on the device; nobody waits until it is there."""
+    if device.type != "cuda":
+        return drawn.to(device)
+    return drawn.pin_memory().to(device, non_blocking=True)
 
 
 def channel_statistics(images: ImageSet) -> tuple[Tensor, Tensor]:
@@ -81,12 +89,23 @@ def _histogram(values: Tensor) -> Tensor:
     return torch.bincount(values.flatten(), minlength=256).cpu().double()
 
 
-def normalise(batch: Tensor, mean: Tensor, deviation: Tensor, dtype: torch.dtype) -> Tensor:
-    """uint8 images `(B, 3, n, n)` as (x/255 − mean)/deviation by channel, in this type."""
-    # Rounded once, from float64: one multiplication and one addition are left for each pixel.
-    scale = (1 / (255 * deviation)).to(batch.device, dtype)
-    shift = (-mean / deviation).to(batch.device, dtype)
-    return batch.to(dtype) * scale[:, None, None] + shift[:, None, None]
+class Normalise:
+    """uint8 images `(B, 3, n, n)` as (x/255 − mean)/deviation by channel, on a device, in a type.
+
+    Mean and deviation are `(3,)` float64, of pixels from 0 to 1.
+    """
+
+    def __init__(
+        self, mean: Tensor, deviation: Tensor, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        # Rounded once, from float64: one multiplication and one addition are left for each pixel.
+        self._scale = (1 / (255 * deviation)).to(device, dtype)[:, None, None]
+        self._shift = (-mean / deviation).to(device, dtype)[:, None, None]
+        self._dtype = dtype
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """The images in the type."""
+        return batch.to(self._dtype) * self._scale + self._shift
 
 
 def _generator(seed: int, turn: int, stream: int) -> torch.Generator:

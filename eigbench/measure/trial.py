@@ -13,10 +13,10 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, MultiStepLR, OneCycleLR
 
 from eigbench.data.augment import (
+    Normalise,
     batches,
     channel_statistics,
     crop_generator,
-    normalise,
     random_crop_flip,
 )
 from eigbench.data.images import ImageSet, limited, load_images, split_validation
@@ -72,7 +72,7 @@ class Trial:
         self._data = [images.train.sha256, images.test.sha256]
         self.device = torch.device(case.device)
         train, validation = split_validation(images.train, VALIDATION_SHARE, seed=case.seed)
-        self.statistics = channel_statistics(train)
+        statistics = channel_statistics(train)
         self.train, self.validation, self.test = (
             part.to(self.device) for part in (train, validation, images.test)
         )
@@ -80,6 +80,7 @@ class Trial:
         planned = case.epochs * self.epoch_steps
         self.steps = planned if case.steps is None else min(case.steps, planned)
         self.dtype = torch.float64 if case.precision == "float64" else torch.float32
+        self.prepared = Normalise(*statistics, self.dtype, self.device)
 
         torch.manual_seed(case.seed)
         classes = len(images.train.classes)
@@ -90,23 +91,19 @@ class Trial:
         self.criterion = nn.CrossEntropyLoss(label_smoothing=case.label_smoothing)
         self.history = History()
         self.step = 0
-        self._order: tuple[int, list[Tensor]] = (-1, [])
+        self._order = (-1, torch.empty(0))
 
     def next_batch(self) -> tuple[Tensor, Tensor]:
         """Images and labels of the next step: a function of seed and step alone."""
         epoch, position = divmod(self.step, self.epoch_steps)
         if self._order[0] != epoch:
             order = batches(len(self.train), self.case.batch, self.case.seed, epoch, drop_last=True)
-            self._order = (epoch, list(order))
-        chosen = self._order[1][position].to(self.device)
+            self._order = (epoch, torch.stack(list(order)).to(self.device))
+        chosen = self._order[1][position]
         pixels, labels = self.train.pixels[chosen], self.train.labels[chosen]
         if self.case.augment:
             pixels = random_crop_flip(pixels, crop_generator(self.case.seed, self.step))
         return self.prepared(pixels), labels
-
-    def prepared(self, pixels: Tensor) -> Tensor:
-        """Pixels as the network takes them."""
-        return normalise(pixels, *self.statistics, self.dtype)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Half precision where the case asks for it; the weights stay in float32."""

@@ -12,14 +12,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from eigbench.data.augment import (
+    Normalise,
     batches,
     channel_statistics,
     crop_generator,
-    normalise,
     random_crop_flip,
 )
 from eigbench.data.images import ImageSet, load_images
 from eigbench.errors import InputError
+from tests.methods.waiting import no_waiting
+
+CPU = torch.device("cpu")
 
 
 def _batch(count: int, seed: int = 0) -> Tensor:
@@ -136,6 +139,13 @@ def test_the_draws_are_those_of_the_cpu_on_every_device(device: str) -> None:
         assert torch.equal(cropped.cpu(), expected)
 
 
+def test_a_gpu_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with no_waiting("cuda", monkeypatch):
+        prepared = Normalise(torch.ones(3), torch.ones(3), torch.float32, torch.device("cuda"))
+        batch = torch.empty(8, 3, 32, 32, dtype=torch.uint8)
+        assert prepared(random_crop_flip(batch, crop_generator(0, 0))).shape == batch.shape
+
+
 # Normalisation
 
 
@@ -168,7 +178,7 @@ def test_normalised_by_channel(dtype: torch.dtype, tolerance: float) -> None:
     batch = _batch(6)
     mean = torch.tensor([0.5, 0.4, 0.3], dtype=torch.float64)
     deviation = torch.tensor([0.25, 0.24, 0.3], dtype=torch.float64)
-    normal = normalise(batch, mean, deviation, dtype)
+    normal = Normalise(mean, deviation, dtype, CPU)(batch)
     assert normal.dtype == dtype
     assert normal.shape == batch.shape
     for channel in range(3):
@@ -180,7 +190,7 @@ def test_normalised_by_channel(dtype: torch.dtype, tolerance: float) -> None:
 
 def test_a_training_set_is_normal_by_its_own_statistics() -> None:
     images = load_images("mini", "train")
-    normal = normalise(images.pixels, *channel_statistics(images), torch.float64)
+    normal = Normalise(*channel_statistics(images), torch.float64, CPU)(images.pixels)
     assert normal.mean((0, 2, 3)).abs().max() < 1e-12
     assert (normal.var((0, 2, 3), correction=0) - 1).abs().max() < 1e-12
 
