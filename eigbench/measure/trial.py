@@ -80,12 +80,14 @@ class Trial:
         planned = case.epochs * self.epoch_steps
         self.steps = planned if case.steps is None else min(case.steps, planned)
         self.dtype = torch.float64 if case.precision == "float64" else torch.float32
-        self.prepared = Normalise(*statistics, self.dtype, self.device)
+        self._normalise = Normalise(*statistics, self.dtype, self.device)
 
         torch.manual_seed(case.seed)
         classes = len(images.train.classes)
         network = build(case.model, classes, make_layer(case), case.width)
         self.network = network.to(device=self.device, dtype=self.dtype)
+        if case.memory_format == "channels_last":
+            self.network.to(memory_format=torch.channels_last)
         self.probe = Probe(self.network, self.device, case.epsilon)
         self.optimiser, self.scheduler = make_optimiser(case, self.network, self.steps)
         self.criterion = nn.CrossEntropyLoss(label_smoothing=case.label_smoothing)
@@ -104,6 +106,13 @@ class Trial:
         if self.case.augment:
             pixels = random_crop_flip(pixels, crop_generator(self.case.seed, self.step))
         return self.prepared(pixels), labels
+
+    def prepared(self, pixels: Tensor) -> Tensor:
+        """Pixels as the network takes them."""
+        normal = self._normalise(pixels)
+        if self.case.memory_format == "channels_last":
+            return normal.contiguous(memory_format=torch.channels_last)
+        return normal
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Half precision where the case asks for it; the weights stay in float32."""

@@ -271,6 +271,18 @@ def test_precisions(precision: str) -> None:
     assert second == pytest.approx(first, rel=1e-5 if precision == "float64" else 0.05)
 
 
+@pytest.mark.parametrize("layer", ["bn", "zca", "pca"])
+def test_channels_last_is_the_same_training(layer: str) -> None:
+    case = small.case(layer=layer, memory_format="channels_last", precision="float64")
+    trial = Trial(case, small.image_sets())
+    images, _ = trial.next_batch()
+    weights = [p for p in trial.network.parameters() if p.dim() == 4]
+    for tensor in (images, *weights):
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
+    expected = _measure(small.case(layer=layer, precision="float64")).samples["loss"]
+    assert _measure(case).samples["loss"] == pytest.approx(expected, rel=1e-6)
+
+
 def test_determinism_is_given_back() -> None:
     _measure(small.case(deterministic=True, steps=1))
     assert not torch.are_deterministic_algorithms_enabled()
