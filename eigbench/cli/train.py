@@ -89,7 +89,7 @@ def _with_settings(suite: Suite, recipe: str | None, settings: dict[str, Any]) -
     training = suite.training
     if recipe is not None:
         training = changed(training, RECIPES[recipe])
-        if recipe == "modern" and suite.device.startswith("cuda"):
+        if recipe == "modern" and not settings.get("precision") and _is_bfloat16_fast(suite.device):
             training = changed(training, {"precision": "bfloat16"})
     if settings.get("data"):
         # How many of the shipped images are used says nothing of others.
@@ -101,3 +101,11 @@ def _with_settings(suite: Suite, recipe: str | None, settings: dict[str, Any]) -
     is_cifar10 = training.data in ("mini", "cifar10")
     compare = suite.compare if is_cifar10 else ""
     return msgspec.structs.replace(suite, training=training, compare=compare)
+
+
+def _is_bfloat16_fast(device: str) -> bool:
+    import torch
+
+    from eigbench.measure.half import is_bfloat16_fast
+
+    return is_bfloat16_fast(torch.device(device))

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from eigbench.measure.half import is_bfloat16_fast
 from tests.cli.commandline import ROOT, call, contents
 from tests.cli.pictures import folder_of_pictures
 
@@ -185,3 +187,19 @@ def test_a_killed_run_ends_with_the_same_numbers(cwd: Path, pictures: Path) -> N
     assert call(*words, "--out", "killed", "--resume").code == 0
     assert _numbers(cwd / "killed") == _numbers(cwd / "whole")
     assert not checkpoints.exists()
+
+
+@pytest.mark.parametrize("chosen", [None, "float32"])
+def test_the_modern_recipe_takes_what_the_hardware_has(
+    chosen: str | None, cwd: Path, pictures: Path
+) -> None:
+    given = ("--precision", chosen) if chosen else ()
+    outcome = call(
+        *("train", *QUICK, "--layer", "zca", "--data", str(pictures), "--out", "run"),
+        *("--recipe", "modern", "--steps", "1", "--device", "cpu", *given),
+    )
+    assert outcome.code == 0, outcome
+    (record,) = _records(cwd / "run")
+    assert record["case"]["memory_format"] == "channels_last"
+    fast = is_bfloat16_fast(torch.device("cpu"))
+    assert record["case"]["precision"] == (chosen or ("bfloat16" if fast else "float32"))
