@@ -26,6 +26,7 @@ from eigbench.methods.base import Promise
 from eigbench.report import numbers, situations
 from eigbench.report.render import table
 from eigbench.spectra import SPECTRA
+from tests.gallery import gallery
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -148,6 +149,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "situations": _situations,
     "check": _check,
     "draws": _draws,
+    "gallery": gallery,
 }
 
 
