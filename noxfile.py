@@ -1,4 +1,4 @@
-"""Sessions: tests, lint, types, bench. Each installs what it needs on a fresh machine."""
+"""Sessions: tests, lint, types, docs, bench. Each installs what it needs on a fresh machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import nox
 
-nox.options.sessions = ["tests", "lint", "types"]
+nox.options.sessions = ["tests", "lint", "types", "docs"]
 nox.options.reuse_existing_virtualenvs = True
 nox.needs_version = ">=2025.2.9"
 
@@ -37,17 +37,34 @@ def types(session: nox.Session) -> None:
     session.run("mypy")
 
 
+def _python_of_tests(session: nox.Session) -> str:
+    """The Python of `tests`, made here if it is not there: torch is not installed twice."""
+    folder = session.cache_dir.parent
+    nox_again = ("-m", "nox", "--envdir", str(folder), "-s", "tests", "--install-only")
+    session.run(sys.executable, *nox_again, external=True)
+    return str(folder / "tests" / ("Scripts" if os.name == "nt" else "bin") / "python")
+
+
+@nox.session(venv_backend="none")
+def docs(session: nox.Session) -> None:
+    """The site, in build/site: warnings are errors, and no page may load from a network."""
+    python = _python_of_tests(session)
+    session.run(python, "-m", "pip", "install", "--quiet", *_group("docs"), external=True)
+    build = ("-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going", "--jobs", "2")
+    places = ("-c", "docs", "-d", "build/site-cache", ".", "build/site")
+    session.run(python, *build, *places, external=True)
+    site = {"EIGBENCH_SITE": "build/site"}
+    session.run(python, "-m", "pytest", "tests/test_site.py", env=site, external=True)
+
+
 @nox.session(venv_backend="none")
 def bench(session: nox.Session) -> None:
     """Speed as ratios, compared with tests/benchmarks/baseline.json and with bars.
 
-    In the environment of `tests`, made here if it is not there: torch is not installed twice.
-    `-- --accept-baseline` measures a new baseline, in as many processes as an entry remembers.
+    In the environment of `tests`. `-- --accept-baseline` measures a new baseline, in as many
+    processes as an entry remembers.
     """
-    folder = session.cache_dir.parent
-    nox_again = ("-m", "nox", "--envdir", str(folder), "-s", "tests", "--install-only")
-    session.run(sys.executable, *nox_again, external=True)
-    python = str(folder / "tests" / ("Scripts" if os.name == "nt" else "bin") / "python")
+    python = _python_of_tests(session)
     command = (python, "-m", "pytest", "tests/benchmarks", "-m", "speed", "--benchmark-enable")
     for _ in range(5 if "--accept-baseline" in session.posargs else 1):
         session.run(*command, *session.posargs, external=True)

@@ -26,12 +26,13 @@ from eigbench.methods.base import Promise
 from eigbench.report import numbers, situations
 from eigbench.report.render import table
 from eigbench.spectra import SPECTRA
+from tests.gallery import gallery
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 REPORTS = ROOT / "reports"
 EXAMPLE = DOCS / "example-method"
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 FACT = re.compile(r"<!-- fact: ([\w-]+) -->(.*?)<!-- /fact -->")
 BLOCK = re.compile(r"<!-- generated: ([\w-]+) -->\n(.*?)<!-- /generated -->", re.DOTALL)
 
@@ -148,6 +149,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "situations": _situations,
     "check": _check,
     "draws": _draws,
+    "gallery": gallery,
 }
 
 

@@ -99,7 +99,17 @@ def test_the_wheel_has_the_version_and_the_command(wheel: Path) -> None:
     folder = f"eigbench-{eigbench.__version__}.dist-info"
     with zipfile.ZipFile(wheel) as archive:
         entries = archive.read(f"{folder}/entry_points.txt").decode()
+        metadata = archive.read(f"{folder}/METADATA").decode()
+        licence = archive.read(f"{folder}/licenses/LICENSE").decode()
     assert "eigbench = eigbench.cli:main" in entries
+    assert "\nLicense-Expression: BSD-3-Clause\n" in metadata
+    assert licence == (ROOT / "LICENSE").read_text("utf-8")
+
+
+def test_a_citation_names_this_version_and_licence() -> None:
+    lines = (ROOT / "CITATION.cff").read_text("utf-8").splitlines()
+    assert f"version: {eigbench.__version__}" in lines
+    assert "license: BSD-3-Clause" in lines
 
 
 def test_an_installed_package_finds_its_suites(tmp_path: Path) -> None:
@@ -119,3 +129,7 @@ def test_the_project_says_what_goes_into_the_wheel() -> None:
     assert {path.name for path in (ROOT / "suites").glob("*.toml")} == SUITES
     assert (ROOT / "eigbench" / "py.typed").is_file()
     assert (ROOT / project["project"]["readme"]).is_file()
+    sdist = project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    pages = {f"/{path.name}" for path in ROOT.iterdir() if path.suffix in {".md", ".cff"}}
+    assert {"/LICENSE", *pages} <= set(sdist)
+    assert all((ROOT / name[1:]).exists() for name in sdist)
