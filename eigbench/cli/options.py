@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -24,10 +24,11 @@ from eigbench.axes import (
 from eigbench.cli.axis_options import ALL
 from eigbench.errors import InputError, at, printable
 from eigbench.kinds.profile import REFERENCES
-from eigbench.runs.executors import Means
 from eigbench.runs.store import SUITE
 from eigbench.runs.suite import Suite, to_toml
-from eigbench.runs.workers import BATCH_SYSTEMS
+
+if TYPE_CHECKING:
+    from eigbench.runs.executors import Means
 
 RUNS = Path("reports")
 WHERE = "Where it is measured"
@@ -149,6 +150,10 @@ class RunOptions:
 
     def means(self) -> Means:
         """What it is measured with."""
+        # Late: a tenth of the time in which the command line starts.
+        from eigbench.runs.executors import Means
+        from eigbench.runs.workers import BATCH_SYSTEMS
+
         workers = None if self.workers is None else int(WORKERS.read(self.workers))
         threads = None if self.threads is None else int(THREADS.read(self.threads))
         is_batch_system = self.cluster in BATCH_SYSTEMS

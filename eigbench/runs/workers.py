@@ -9,14 +9,12 @@ import importlib.util
 import logging
 import math
 import os
-import pydoc
 import signal
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any
 
 from eigbench._version import __version__
@@ -140,6 +138,8 @@ def _graphics_cards(count: int, device: str) -> list[dict[str, str]]:
 
 def _start_forkserver(environment: dict[str, str]) -> None:
     """Start the process that workers are forked from, unless it runs already."""
+    from multiprocessing import forkserver  # late, as all that the command line starts without
+
     from distributed.utils import get_mp_context
 
     get_mp_context().set_forkserver_preload(["distributed", "eigbench.measure.stability"])
@@ -322,7 +322,8 @@ class Workers:
 
     def _strangers(self, there: Mapping[str, Any]) -> dict[str, str]:
         """By address of a worker that must not measure, the line that says why."""
-        # Of Python's own, so that any worker has it.
+        import pydoc  # of Python's own, so that any worker has it
+
         name = "eigbench._version.__version__"
         versions = self._client.run(pydoc.locate, name, workers=[*there], on_error="return")
         found = {}
