@@ -9,7 +9,6 @@ import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
@@ -74,6 +73,8 @@ def physical_cores() -> int:
 
 
 def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version  # late: the command line's start
+
     try:
         return version(package)
     except PackageNotFoundError:
