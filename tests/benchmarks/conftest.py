@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--gate-only", default=False):
-        bars = [item for item in items if "bar" in getattr(item, "fixturenames", ())]
+        bars = [item for item in items if "gate" not in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=bars)
         items[:] = [item for item in items if item not in bars]
 
