@@ -69,7 +69,7 @@ class _PairwiseEigh(Decomposition):
             if found is not None:
                 return found, None
         with phase("coefficients"):
-            V, minus, surplus = _tables(ctx, *saved(ctx))
+            V, minus, surplus = tables(ctx.rule, *saved(ctx))
         VT = V.mT
         with phase("products"):
             A = product(VT, by_eigenvectors)
@@ -87,7 +87,7 @@ class _PairwiseEigh(Decomposition):
     @staticmethod
     def tangent(ctx: Any, *tangents: Tensor) -> tuple[Tensor, Tensor]:
         """`dλ` and `dV` of `dM`."""
-        V, minus, surplus = _tables(ctx, *saved(ctx, forward=True))
+        V, minus, surplus = tables(ctx.rule, *saved(ctx, forward=True))
         S = V.mT @ symmetric_part(tangents[0]) @ V
         lower = 2 * minus * S
         upper = lower if surplus is None else lower + 2 * surplus * S
@@ -113,17 +113,21 @@ def _in_one_kernel(ctx: Any, by_eigenvalues: Tensor, by_eigenvectors: Tensor) ->
         return gradient
 
 
-def _tables(ctx: Any, eigenvalues: Tensor, V: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The eigenvectors, and the tables of the rule."""
-    rule = ctx.rule
-    minus, surplus = rule.half_coefficients(eigenvalues)
+def tables(
+    rule: CoefficientRule, values: Tensor, V: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The vectors `V`, which refuse a second derivative that would be wrong, and the two tables.
+
+    `values` `(..., n)` are ascending, eigenvalues or singular values, and V has vectors of theirs.
+    """
+    minus, surplus = rule.half_coefficients(values)
     if torch.is_grad_enabled():
         # A second derivative goes by the same rule through V, and through the tables. What is
         # not the analytic rule is not the derivative of V, and there it would be wrong.
         if rule.once is not None:
-            V = stopped(V, eigenvalues, rule.once)
+            V = stopped(V, values, rule.once)
         else:
-            wrong = differs_from_analytic(eigenvalues, minus, surplus)
+            wrong = differs_from_analytic(values, minus, surplus)
             V = unless(V, wrong, torch.Tensor.bool, too_close(rule.name))
     return V, minus, surplus
 

@@ -11,15 +11,8 @@ from torch import Tensor
 from eigbench.errors import InputError
 from eigbench.methods.calling import call, composing, conventions
 from eigbench.methods.coefficients import gaps_above
-from eigbench.methods.no_gradient import (
-    differs_from_analytic,
-    save,
-    saved,
-    stopped,
-    too_close,
-    unless,
-)
-from eigbench.methods.pairwise import CoefficientRule
+from eigbench.methods.no_gradient import save, saved
+from eigbench.methods.pairwise import CoefficientRule, tables
 from eigbench.methods.registry import available, configured, get, load_built_in
 from eigbench.phases import phase
 from eigbench.singular.inputs import matrices, without_autocast
@@ -117,7 +110,7 @@ class _Triples(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         U, values, W = _ascending(*saved(ctx))
         by_U, by_values, by_W = _ascending(*gradients)
-        U, minus, surplus = _tables(ctx.rule, values, U)
+        U, minus, surplus = tables(ctx.rule, values, U)
         A, B = U.mH @ by_U, W.mH @ by_W
         both = A + B
         if both.is_complex():
@@ -140,7 +133,7 @@ class _Triples(torch.autograd.Function):
     def tangent(ctx: Any, *tangents: Any) -> tuple[Tensor, Tensor, Tensor]:
         """`dU`, `dS` and `dVh`."""
         U, values, W = _ascending(*saved(ctx, forward=True))
-        U, minus, surplus = _tables(ctx.rule, values, U)
+        U, minus, surplus = tables(ctx.rule, values, U)
         dM = tangents[0]
         P = U.mH @ dM @ W
         S = (P + P.mH) / 2
@@ -171,20 +164,6 @@ def _by_sums(X: Tensor, values: Tensor) -> Tensor:
     sums = values.unsqueeze(-1) + values.unsqueeze(-2)
     nothing = skew == 0
     return torch.where(nothing, 0, skew / torch.where(nothing, 1, sums))
-
-
-def _tables(
-    rule: CoefficientRule, values: Tensor, U: Tensor
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """`U`, which refuses a second derivative that would be wrong, and the tables of the rule."""
-    minus, surplus = rule.half_coefficients(values)
-    if torch.is_grad_enabled():
-        if rule.once is not None:
-            U = stopped(U, values, rule.once)
-        else:
-            wrong = differs_from_analytic(values, minus, surplus)
-            U = unless(U, wrong, torch.Tensor.bool, too_close(rule.name))
-    return U, minus, surplus
 
 
 def _without_phases(both: Tensor) -> Tensor:
