@@ -11,7 +11,7 @@ from torch import Tensor
 
 from eigbench.errors import InputError
 from eigbench.methods.base import Eigenpairs, Method, no_eigenpairs
-from eigbench.methods.calling import call, casts, composing, conventions
+from eigbench.methods.calling import call, casts, composing, conventions, whole_precision
 from eigbench.methods.functions import (
     Identity,
     InverseSquareRoot,
@@ -34,8 +34,6 @@ FUNCTIONS: dict[str, SpectralFunction] = {
     "identity": Identity(),
 }
 """The spectral functions that have a name."""
-
-HALF = (torch.float16, torch.bfloat16)
 
 
 def eigh(
@@ -73,7 +71,7 @@ def eigh(
     chosen = configured(method, **parameters)
     if not chosen.decomposes:
         raise ValueError(str(no_eigenpairs(chosen)))
-    M = _whole_precision(M)
+    M = whole_precision(M)
     _require_taken(chosen, M)
     inputs = (M,) if B is None else (M, _second_of_pencil(B, M))
     if UPLO is not None:
@@ -126,7 +124,7 @@ def matrix_function(
     reason = chosen.function_refusal(function)
     if reason is not None:
         raise ValueError(reason)
-    M = _whole_precision(M)
+    M = whole_precision(M)
     if M.dtype not in chosen.function_dtypes:
         _require_taken(chosen, M)
     dtype = M.dtype
@@ -171,7 +169,7 @@ def _require_square(M: Tensor) -> None:
 
 def _second_of_pencil(B: Tensor, M: Tensor) -> Tensor:
     """`B` in whole precision; an error unless it goes with `M`."""
-    B = _whole_precision(B)
+    B = whole_precision(B)
     if B.shape[-2:] != M.shape[-2:]:
         shapes = f"{tuple(M.shape)} and {tuple(B.shape)}"
         raise InputError(f"M and B must be square matrices of one size, not of shapes {shapes}")
@@ -179,11 +177,6 @@ def _second_of_pencil(B: Tensor, M: Tensor) -> Tensor:
         types = " and ".join(str(X.dtype).removeprefix("torch.") for X in (M, B))
         raise TypeError(f"M and B must be of one dtype, not {types}")
     return B
-
-
-def _whole_precision(M: Tensor) -> Tensor:
-    """Half precision as float32: no decomposition takes it."""
-    return M.float() if M.dtype in HALF else M
 
 
 def _require_taken(chosen: Method, M: Tensor) -> None:

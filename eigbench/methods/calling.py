@@ -81,6 +81,14 @@ def casts(X: Tensor) -> bool:
     return device in _WITH_AUTOCAST and torch.is_autocast_enabled(device)
 
 
+_HALF = (torch.float16, torch.bfloat16)
+
+
+def whole_precision(M: Tensor) -> Tensor:
+    """Half precision as float32: no decomposition takes it."""
+    return M.float() if M.dtype in _HALF else M
+
+
 def _no_tangent(ctx: Any, *tangents: Any) -> Any:
     raise NotImplementedError(
         "this method has no forward-mode derivative: use reverse mode, as torch.func.jacrev does, "

@@ -8,21 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eigbench.methods.calling import casts
+from eigbench.methods.calling import casts, whole_precision
 
-_HALF = (torch.float16, torch.bfloat16)
 _WHOLE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
 def matrices(M: Tensor) -> Tensor:
-    """`M` `(..., m, n)`, half precision as float32; `ValueError` or `TypeError` for what it is not.
-
-    No decomposition takes half precision.
-    """
+    """`M` `(..., m, n)` in whole precision; `ValueError` or `TypeError` for what it is not."""
     if M.dim() < 2:
         raise ValueError(f"M must be matrices (..., m, n), not shape {tuple(M.shape)}")
-    if M.dtype in _HALF:
-        return M.float()
+    M = whole_precision(M)
     if M.dtype not in _WHOLE:
         raise TypeError(
             "M must be float16, bfloat16, float32, float64, complex64 or complex128, "
