@@ -25,6 +25,8 @@ from eigbench.methods import get, plugins, registry
 from eigbench.methods.base import Promise
 from eigbench.report import numbers, situations
 from eigbench.report.render import table
+from eigbench.runs.record import content_of
+from eigbench.runs.store import PACKED
 from eigbench.spectra import SPECTRA
 from tests.gallery import gallery
 
@@ -411,7 +413,7 @@ def test_numbers_about_gradients_are_in_the_chapter_that_is_named() -> None:
 def _trials(run: str) -> Counter[tuple[str, ...]]:
     """Trials and finished trials, by method and condition."""
     count: Counter[tuple[str, ...]] = Counter()
-    for line in (REPORTS / run / "records.jsonl").read_text("utf-8").splitlines():
+    for line in content_of(REPORTS / run / PACKED).splitlines():
         record = json.loads(line)
         case = record["case"]
         key = (case["method"], f"{case['d']}", f"{case['epsilon']}", f"{case['truncation']}")
@@ -466,7 +468,7 @@ def test_trials_are_counted_as_the_records_have_them() -> None:
 def test_ranks_are_those_of_the_records() -> None:
     kept: dict[tuple[str, str, str], list[float]] = {}
     for run in ("paper-table2", "paper-table5", "train-released"):
-        for line in (REPORTS / run / "records.jsonl").read_text("utf-8").splitlines():
+        for line in content_of(REPORTS / run / PACKED).splitlines():
             record = json.loads(line)
             case = record["case"]
             values = map(float, record["samples"].get("rank_kept", []))

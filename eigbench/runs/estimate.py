@@ -22,7 +22,7 @@ from eigbench.kinds.train import TrainCase
 from eigbench.runs.environment import Session
 from eigbench.runs.place import Job, Place
 from eigbench.runs.record import Record
-from eigbench.runs.store import RECORDS, read_run
+from eigbench.runs.store import PACKED, RECORDS, read_run
 from eigbench.runs.suite import Suite
 
 
@@ -73,7 +73,7 @@ def recorded_seconds(folders: Iterable[Path], like: Session) -> dict[str, float]
     """How long cases took in earlier runs on such a machine, by the id of the case."""
     found: dict[str, float] = {}
     for folder in folders:
-        if not (folder / RECORDS).is_file():
+        if not any((folder / name).is_file() for name in (RECORDS, PACKED)):
             continue
         try:
             run = read_run(folder)

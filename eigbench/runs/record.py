@@ -6,9 +6,11 @@ A file of records may come from anybody: a line that is no whole record is refus
 from __future__ import annotations
 
 import codecs
+import gzip
 import json
 import math
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -92,13 +94,36 @@ class Recorded:
     """What is left out, and why."""
 
 
+LARGEST = 1 << 30
+"""Bytes that compressed records may unpack to, so that no file of strangers fills the memory."""
+
+
+def content_of(path: Path) -> bytes:
+    """What a file of records holds, unpacked if its name ends in .gz; nothing if it is not there.
+
+    `InputError` if it is damaged.
+    """
+    if not path.exists():
+        return b""
+    if path.suffix != ".gz":
+        return path.read_bytes()
+    try:
+        with gzip.open(path) as file:
+            content = file.read(LARGEST + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+    if len(content) > LARGEST:
+        raise InputError(f"{path} unpacks to more than {LARGEST >> 30} GiB, which is no run")
+    return content
+
+
 def read(path: Path) -> Recorded:
     """The records of a file; `InputError` with the number of the line for what is none.
 
     Left out are what follows the last line break, if it may be a record whose writing was cut off,
     and a line that repeats another one. One that contradicts another one is refused.
     """
-    content = path.read_bytes() if path.exists() else b""
+    content = content_of(path)
     *lines, torn = content.split(b"\n")
     first: dict[str, int] = {}
     found: dict[int, Record] = {}

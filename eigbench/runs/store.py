@@ -26,10 +26,12 @@ from eigbench.kinds.base import MethodCase, ParameterNames
 from eigbench.kinds.train import TrainCase
 from eigbench.methods.registry import available, parameter_names, register_unavailable
 from eigbench.runs.environment import Session
-from eigbench.runs.record import SCHEMA, Record, Recorded, encode, read
+from eigbench.runs.record import SCHEMA, Record, Recorded, content_of, encode, read
 from eigbench.runs.suite import Suite, cases, load, to_toml
 
 SUITE, RECORDS, ENVIRONMENT, REPORT = "suite.toml", "records.jsonl", "environment.json", "report.md"
+PACKED = f"{RECORDS}.gz"
+"""The records of a complete run, as `gzip` leaves them: a tenth of the size."""
 LOCK = ".lock"
 
 _log = logging.getLogger("eigbench")
@@ -205,6 +207,9 @@ def open_run(folder: Path, suite: Suite, session: Session, *, resume: bool) -> I
         environment = Environment(schema=SCHEMA, sessions=sessions)
         recorded = _read_records(folder)
         done = _own(folder, suite, environment, recorded).records
+        if (folder / PACKED).exists():
+            write_whole(folder / RECORDS, content_of(folder / PACKED))
+            (folder / PACKED).unlink()
         if (folder / RECORDS).exists():
             # Of a torn last line, whose case is then measured again.
             os.truncate(folder / RECORDS, recorded.length)
@@ -248,8 +253,16 @@ def read_run(folder: Path) -> Run:
     return _own(folder, load(folder / SUITE), environment, recorded)
 
 
+def records_path(folder: Path) -> Path:
+    """The file with the records of a run, there or not; `InputError` if there are two."""
+    plain, packed = folder / RECORDS, folder / PACKED
+    if plain.exists() and packed.exists():
+        raise InputError(f"{folder} has both {RECORDS} and {PACKED}; remove one of them")
+    return packed if packed.exists() else plain
+
+
 def _read_records(folder: Path) -> Recorded:
-    path = folder / RECORDS
+    path = records_path(folder)
     _require_regular(path)
     recorded = read(path)
     for note in recorded.notes:
@@ -277,7 +290,7 @@ def _own(folder: Path, suite: Suite, environment: Environment, recorded: Recorde
         lines = [str(n) for n, record in recorded.lines.items() if record.id in ids]
         shown = ", ".join(lines[:5]) + (" …" if len(lines) > 5 else "")
         raise InputError(
-            f"{folder / RECORDS}, line {shown}: not a case of the {SUITE} beside it "
+            f"{records_path(folder)}, line {shown}: not a case of the {SUITE} beside it "
             f"({len(lines)} of {len(recorded.lines)} records); put back what belongs together"
         )
     if run.records:
@@ -294,7 +307,7 @@ def _require_regular(path: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    for name in (LOCK, SUITE, RECORDS, ENVIRONMENT):
+    for name in (LOCK, SUITE, RECORDS, PACKED, ENVIRONMENT):
         if (folder / name).is_symlink():
             raise InputError(f"{folder / name} is a link; a run writes into files of its own alone")
     lock = FileLock(folder / LOCK)

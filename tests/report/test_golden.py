@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from eigbench.report import write_report
+from eigbench.runs.record import content_of
+from eigbench.runs.store import PACKED
 from eigbench.runs.suite import cases, find, load, override, to_toml
 from tests.report.writing import written
 
@@ -106,7 +108,7 @@ def test_the_default_report_is_short(tmp_path: Path) -> None:
     suite = override(load(find("stability")), {"d": [4, 8, 16, 32, 64]})
     wanted = {case.id for case in cases(suite)}
     sample = SAMPLES / "stability"
-    kept = [line for line in (sample / "records.jsonl").read_bytes().splitlines(keepends=True)
+    kept = [line for line in content_of(sample / PACKED).splitlines(keepends=True)
             if json.loads(line)["id"] in wanted]  # fmt: skip
     assert len(kept) == len(wanted)
     (tmp_path / "records.jsonl").write_bytes(b"".join(kept))
@@ -133,7 +135,7 @@ def test_the_default_report_is_short(tmp_path: Path) -> None:
 )
 def test_a_committed_sample_is_what_its_records_say(tmp_path: Path, name: str) -> None:
     sample = SAMPLES / name
-    for file in ("suite.toml", "environment.json", "records.jsonl"):
+    for file in ("suite.toml", "environment.json", PACKED):
         shutil.copy(sample / file, tmp_path)
     write_report(tmp_path)
     assert (tmp_path / "report.md").read_text("utf-8") == (sample / "report.md").read_text("utf-8")

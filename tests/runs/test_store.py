@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from eigbench.errors import InputError, RunStopped
 from eigbench.kinds.stability import StabilityCase
-from eigbench.runs import store
+from eigbench.runs import record, store
 from eigbench.runs.runner import attempt, run
 from eigbench.runs.suite import cases, to_toml
 from tests.runs import making
@@ -221,6 +222,49 @@ def test_a_damaged_file_is_refused_by_name(folder: Path, name: str, content: byt
     ):
         pass
     assert _snapshot(folder) == before
+
+
+def _pack(folder: Path) -> None:
+    records = folder / store.RECORDS
+    (folder / store.PACKED).write_bytes(gzip.compress(records.read_bytes(), mtime=0))
+    records.unlink()
+
+
+def test_packed_records_are_read_and_a_resumed_run_unpacks_them(folder: Path) -> None:
+    records = (folder / store.RECORDS).read_bytes()
+    read = store.read_run(folder).records
+    _pack(folder)
+    assert store.read_run(folder).records == read
+    before = _snapshot(folder)
+    with (
+        pytest.raises(InputError),
+        store.open_run(folder, making.suite(gap=[0.2]), making.session(), resume=True),
+    ):
+        pass
+    assert _snapshot(folder) == before
+    assert _resume(folder) == (IDS, [])
+    assert (folder / store.RECORDS).read_bytes() == records
+    assert not (folder / store.PACKED).exists()
+
+
+def test_packed_records_that_are_damaged_large_or_there_twice_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = (folder / store.RECORDS).read_bytes()
+    _pack(folder)
+    packed = (folder / store.PACKED).read_bytes()
+    for content in (packed[:-9], packed[:40] + b"xxxx" + packed[44:], b"no gzip"):
+        (folder / store.PACKED).write_bytes(content)
+        with pytest.raises(InputError, match=r"records\.jsonl\.gz is damaged"):
+            store.read_run(folder)
+    (folder / store.PACKED).write_bytes(packed)
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "LARGEST", len(records) - 1)
+        with pytest.raises(InputError, match="unpacks to more than"):
+            store.read_run(folder)
+    (folder / store.RECORDS).write_bytes(records)
+    with pytest.raises(InputError, match="remove one of them"):
+        store.read_run(folder)
 
 
 # Which folders are refused
