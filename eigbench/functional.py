@@ -18,7 +18,7 @@ from eigbench.methods.functions import (
     OnRange,
     SpectralFunction,
     SquareRoot,
-    computed_in,
+    in_double,
 )
 from eigbench.methods.pencil import pencil_eigh
 from eigbench.methods.registry import configured, load_built_in
@@ -127,24 +127,18 @@ def matrix_function(
     M = whole_precision(M)
     if M.dtype not in chosen.function_dtypes:
         _require_taken(chosen, M)
-    dtype = M.dtype
-    default = "float64" if method == "spectral" else "input"
-    inside = _inside(dtype, default if precision is None else precision)
-    if inside != dtype:
-        # What is zero but for rounding depends on the dtype in which M was computed.
-        M, function = M.to(inside), computed_in(function, torch.finfo(dtype).eps)
-    constant = function.like(M)
-    composed = _without_autocast(lambda M: (chosen.matrix_function(M, constant),), M)[0]
-    return composed.to(dtype)
-
-
-def _inside(dtype: torch.dtype, precision: str) -> torch.dtype:
-    """The dtype to compute in."""
-    if precision not in ("float64", "input"):
+    if precision is None:
+        precision = "float64" if method == "spectral" else "input"
+    elif precision not in ("float64", "input"):
         raise InputError(f"precision must be 'float64' or 'input', not {precision!r}")
-    if precision == "input" or not (dtype.is_floating_point or dtype.is_complex):
-        return dtype
-    return torch.complex128 if dtype.is_complex else torch.float64
+
+    def compute(M: Tensor, constant: SpectralFunction) -> Tensor:
+        return _without_autocast(lambda M: (chosen.matrix_function(M, constant),), M)[0]
+
+    if precision == "input":
+        return compute(M, function.like(M))
+    composed: Tensor = in_double(M, function, compute)
+    return composed
 
 
 def named(function: SpectralFunction | str) -> SpectralFunction:

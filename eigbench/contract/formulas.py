@@ -388,6 +388,7 @@ FORMULAS: dict[str, Formula] = {
     "subspace": _rule(_subspace),
     "topn": _topn,
     "spectral": _spectral,
+    "spectral-float64": _spectral,
     "cholesky": _cholesky,
     "pi": _power_iteration,
     "pi-released": _power_iteration,

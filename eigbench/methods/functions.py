@@ -6,6 +6,7 @@ method under test share the definition of f, not a gradient rule.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, ClassVar, Protocol
@@ -217,6 +218,21 @@ def computed_in(function: SpectralFunction, epsilon: float) -> SpectralFunction:
         rounded: Any = function
         function = replace(rounded, epsilon=epsilon)
     return function
+
+
+def in_double(M: Any, function: SpectralFunction, compute: Callable[[Any, Any], Any]) -> Any:
+    """`compute(M, function)` in double precision, in the dtype of the tensor `M` again.
+
+    Its gradient comes back in that dtype too: what is left of the error is that of rounding M.
+    """
+    import torch  # late: the truth in NumPy needs none
+
+    dtype = M.dtype
+    inside = torch.complex128 if dtype.is_complex else torch.float64
+    if dtype != inside:
+        # What is zero but for rounding depends on the dtype in which M was computed.
+        M, function = M.to(inside), computed_in(function, torch.finfo(dtype).eps)
+    return compute(M, function.like(M)).to(dtype)
 
 
 def library_of(array: Array) -> Any:

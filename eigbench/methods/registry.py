@@ -28,6 +28,7 @@ _BUILT_IN = {
     "hybrid": "eigbench.methods.hybrid:Hybrid",
     "hybrid-loop": "eigbench.methods.hybrid_loop:HybridLoop",
     "spectral": "eigbench.methods.spectral:Spectral",
+    "spectral-float64": "eigbench.methods.spectral:SpectralFloat64",
     "svd-released": "eigbench.methods.svd:SvdReleased",
     "pi-released": "eigbench.methods.pi:PowerIterationReleased",
     "hybrid-eq10": "eigbench.methods.hybrid:HybridEq10",

@@ -14,7 +14,7 @@ from eigbench.methods.calling import call, conventions
 from eigbench.methods.coefficients import choose_arithmetic
 from eigbench.methods.decomposition import decompose
 from eigbench.methods.differences import apart, is_known
-from eigbench.methods.functions import SpectralFunction
+from eigbench.methods.functions import SpectralFunction, in_double
 from eigbench.methods.higher import derivative, turned_back
 from eigbench.methods.no_gradient import once_forward, stopped
 from eigbench.phases import phase
@@ -121,4 +121,21 @@ class Spectral(Method):
             F = function.divided_differences(eigenvalues)
         constant, cut = apart(function, eigenvalues)
         composed: Tensor = call(_MATRIX_FUNCTION, M, values, V, F, eigenvalues, cut, constant)
+        return composed
+
+
+@dataclass(frozen=True)
+class SpectralFloat64(Spectral):
+    """`spectral` whose functions of M are computed in float64, and come out in the dtype of M.
+
+    The rounding of M itself is what is left of their error. Eigenvalues alone are as `spectral`'s.
+    `eigbench.matrix_function` does so by default; this name is for layers and comparisons.
+    """
+
+    name: ClassVar[str] = "spectral-float64"
+    summary: ClassVar[str] = "spectral, with functions of M computed in float64"
+
+    def matrix_function(self, M: Tensor, function: SpectralFunction) -> Tensor:
+        """`f(M)` `(..., n, n)` of Hermitian `M`; the constants of `function` get no gradient."""
+        composed: Tensor = in_double(M, function, super().matrix_function)
         return composed

@@ -339,7 +339,9 @@ def relative_complex(found: Tensor, truth: Tensor) -> float:
     return float((found - truth).norm() / truth.norm())
 
 
-@pytest.mark.parametrize("method", [name for name in available() if name != "spectral"])
+@pytest.mark.parametrize(
+    "method", [name for name in available() if not name.startswith("spectral")]
+)
 def test_other_methods_refuse_complex_matrices_and_name_the_way_out(method: str) -> None:
     M = torch.eye(3, dtype=torch.complex64)
     with pytest.raises(TypeError, match=r"not complex64; .*method='spectral'"):

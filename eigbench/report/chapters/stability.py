@@ -32,10 +32,11 @@ from eigbench.report.numbers import (
 from eigbench.report.plots import SMALL_SET, legend_below, panels, save, style
 from eigbench.report.render import Chapter, Part, figure, render, table
 
-PAPERS = ("svd", "pi", "hybrid", "spectral")
+PAPERS = ("svd", "pi", "hybrid", "spectral", "spectral-float64")
 """What the paper is about: SVD, power iteration, its hybrid; and the exact gradient of f(M)."""
 
-TITLES = {"svd": "SVD", "pi": "PI", "hybrid": "hybrid", "spectral": "exact rule (`spectral`)"}
+TITLES = {"svd": "SVD", "pi": "PI", "hybrid": "hybrid", "spectral": "exact rule (`spectral`)",
+          "spectral-float64": "the same, in float64 inside"}  # fmt: skip
 REFERENCE = "spectral"
 ENOUGH_PAIRS = 6
 """With fewer matrices McNemar's test shows no difference, whatever it finds: 2 · 0.5⁵ > 0.05."""
