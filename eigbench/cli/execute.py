@@ -21,6 +21,7 @@ from eigbench.errors import InputError, printable
 from eigbench.kinds import Case
 from eigbench.kinds.train import TrainCase
 from eigbench.runs import attachments, store
+from eigbench.runs.environment import share_of_others, used
 from eigbench.runs.executors import SMALL_MEMORY, Run, connected, executor, memory, part_of
 from eigbench.runs.place import Job, Place
 from eigbench.runs.record import Record
@@ -84,6 +85,7 @@ def _measure(suite: Suite, folder: Path, options: RunOptions) -> int | None:
 
     checkpoints = attachments.Checkpoints(folder)
     place = Place(job, every, watch, checkpoints)
+    before = used()
     shown = not (options.quiet or options.no_progress)
     with (
         connected(means) as client,
@@ -102,6 +104,8 @@ def _measure(suite: Suite, folder: Path, options: RunOptions) -> int | None:
                 run(plan, executor(this, means, client), writer, recorded)
             except KeyboardInterrupt:
                 return sum(case.id not in writer.done for case in plan)
+            finally:
+                writer.finish(share_of_others(before, used()))
     return None if interruption.number is None else 0
 
 

@@ -8,8 +8,11 @@ import platform
 import shlex
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -39,6 +42,11 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The name of a worker; of the process of the command, and of old runs, none."""
     host: str = ""
     """The start of a hash of the machine's name, which tells machines apart and names none."""
+    other_programs: float | None = None
+    """The share of all cores' time that other programs took, from the start to the end.
+
+    Unknown of a process that was killed, and of workers.
+    """
 
 
 def describe(device: str, seed: int, arguments: list[str] | None = None) -> Session:
@@ -70,6 +78,36 @@ def physical_cores() -> int:
 
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(psutil.cpu_count(logical=False) or 1, allowed or 1)
+
+
+class Used(NamedTuple):
+    """Seconds since some moment, of all cores together."""
+
+    total: float
+    idle: float
+    own: float
+
+
+def used() -> Used:
+    """What was used until now, and by this process and those that it started."""
+    import psutil  # late, as all that only some runs need
+
+    cores, times = psutil.cpu_times(), os.times()
+    own = time.process_time() + times.children_user + times.children_system
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            spent = child.cpu_times()
+            own += spent.user + spent.system
+    # What a guest of this machine uses is part of "user" already.
+    total = sum(v for name, v in cores._asdict().items() if not name.startswith("guest"))
+    return Used(total, cores.idle + getattr(cores, "iowait", 0.0), own)
+
+
+def share_of_others(before: Used, after: Used) -> float:
+    """The share of all cores' time that neither was idle nor ours."""
+    passed = after.total - before.total
+    others = passed - (after.idle - before.idle) - (after.own - before.own)
+    return max(others / passed, 0.0) if passed > 0 else 0.0
 
 
 def _version(package: str) -> str:

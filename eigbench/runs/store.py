@@ -166,6 +166,13 @@ class Writer:
             _write_environment(self._folder, self._sessions)
         return self._sessions.index(session, self._first)
 
+    def finish(self, other_programs: float) -> None:
+        """Write what share of the cores' time other programs took while this process measured."""
+        session = self._sessions[self._first]
+        share = round(other_programs, 3)
+        self._sessions[self._first] = msgspec.structs.replace(session, other_programs=share)
+        _write_environment(self._folder, self._sessions)
+
     def keep_trace(self, path: str, content: bytes) -> None:
         """Write a trace to where `trace_path` says, which is a path within the run's folder."""
         *folders, name = path.split("/")

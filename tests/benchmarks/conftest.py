@@ -11,7 +11,8 @@ import pytest
 
 from eigbench.measure.process import torch_threads
 from eigbench.methods import available
-from tests.benchmarks.bars import Bar, share_of_others, used
+from eigbench.runs.environment import share_of_others, used
+from tests.benchmarks.bars import Bar
 from tests.benchmarks.gate import BASELINE, METHODS, SLOWDOWN, Gate, Verdict
 
 _VERDICTS = pytest.StashKey[dict[str, Verdict]]()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import eigbench
 from eigbench.methods import available
 from eigbench.report.stats import Level
 from tests.benchmarks import gate
-from tests.benchmarks.bars import IDLE, Bar, Used, share_of_others, used
+from tests.benchmarks.bars import IDLE, Bar
 from tests.benchmarks.gate import METHOD_TEST, METHODS, SLOWDOWN, Entry, Estimate, Gate
 from tests.benchmarks.problems import covariances, forward_and_backward, torch_eigh
 
@@ -288,16 +287,3 @@ def test_a_bar_that_is_missed_fails_on_idle_cores_and_is_skipped_on_busy_ones() 
         bar(3.0, others=IDLE)
     with pytest.raises(pytest.skip.Exception, match=re.escape("but others took 34% of cores")):
         bar(3.0, others=0.34)
-
-
-def test_others_had_what_was_neither_idle_nor_ours(tmp_path: Path) -> None:
-    stat = tmp_path / "stat"
-    stat.write_text("cpu  100 200 300 4000 500 6 7 8 90 90\ncpu0 1 1 1 1 1 1 1 1 0 0\n")
-    found, ticks = used(stat), os.sysconf("SC_CLK_TCK")
-    assert found is not None
-    assert (found.total * ticks, found.idle * ticks) == pytest.approx((5121, 4500))
-    before = Used(total=100.0, idle=50.0, own=10.0)
-    # Two cores for 10 s: 5 s idle, 11 s ours, and 4 s of 20 are left.
-    assert share_of_others(before, Used(120.0, 55.0, 21.0)) == pytest.approx(0.2)
-    assert share_of_others(before, Used(120.0, 55.0, 26.0)) == 0.0
-    assert share_of_others(used(tmp_path / "none"), before) == 0.0

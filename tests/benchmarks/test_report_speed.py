@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.bars import IDLE, share_of_others, used
+from eigbench.runs.environment import share_of_others, used
+from tests.benchmarks.bars import IDLE
 
 pytestmark = pytest.mark.speed
 
