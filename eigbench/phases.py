@@ -2,7 +2,7 @@
 
 The ranges do not overlap, but for one place: the gradient by a layer's covariance is a range of
 coefficients, inside which a method names the products of its own backward pass. What autograd's
-own derivatives do has no name: all of the backward pass of `svd` and `pi`.
+own derivatives do has no name: all of the backward pass of `svd`.
 """
 
 from __future__ import annotations

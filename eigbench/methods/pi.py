@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from eigbench.algorithm_1 import ITERATIONS
 from eigbench.methods.base import (
@@ -16,9 +18,11 @@ from eigbench.methods.base import (
     Method,
     Parameter,
     Promise,
+    one_batch,
+    product,
     require_count,
 )
-from eigbench.methods.calling import composing
+from eigbench.methods.calling import call, composing, conventions
 from eigbench.methods.hybrid import Hybrid
 from eigbench.methods.no_gradient import watched
 from eigbench.phases import phase
@@ -28,7 +32,7 @@ from eigbench.phases import phase
 class PowerIteration(Method):
     """Eq. 2 forward, K times from a random start for each deflated matrix; Eq. 3 backward.
 
-    Autograd follows the K iterations, which is Eq. 3. Neither eigenvalues nor eigenvectors are
+    Backward the K iterations are followed, which is Eq. 3. Neither eigenvalues nor eigenvectors are
     exact, and the deflated remainder of a rank-deficient matrix is rounding noise or zero: then
     the result is not finite. Starts come from `seed`, the same for every matrix of a batch. With
     `seed=None` each call draws fresh ones, for each matrix its own, from torch's generator, as
@@ -63,29 +67,154 @@ class PowerIteration(Method):
             return _iterate(S, _starts(M, self.seed), self.iterations)
 
 
-def _iterate(deflated: Tensor, starts: list[Tensor], iterations: int) -> Eigenpairs:
-    """The pairs that power iteration finds from the `starts`, one deflation after the other."""
+def _iterate(S: Tensor, starts: Tensor, iterations: int) -> Eigenpairs:
+    """The pairs that power iteration finds from the `starts`, which are columns."""
+    # What is more than numbers, autograd and the transforms follow operator by operator.
+    if composing() or unpack_dual(S).tangent is not None:  # type: ignore[no-untyped-call]
+        return _found(S, starts, iterations)
+    batch = one_batch(S)
+    starts = starts if starts.dim() == 2 else one_batch(starts)
+    if S.requires_grad and torch.is_grad_enabled():
+        values, vectors = _ITERATION.eager.apply(batch, starts, iterations, [])
+    else:
+        values, vectors = _found(batch, starts, iterations)
+    return Eigenpairs(values.view(S.shape[:-1]), vectors.view(S.shape))
+
+
+class _Kept(NamedTuple):
+    """What the derivative of one pair needs, of a batch of `b` matrices."""
+
+    deflated: Tensor
+    """`(b, n, n)`: without the pairs before."""
+    path: Tensor
+    """`(K + 1, b, n, 1)`: the start, and the vector after each iteration."""
+    lengths: Tensor
+    """`(K, b, 1, 1)`: by what the image of each vector but the last was divided."""
+    image: Tensor
+    """`(b, n, 1)`: of the last vector."""
+
+
+def _found(
+    deflated: Tensor, starts: Tensor, iterations: int, keep: list[_Kept] | None = None
+) -> Eigenpairs:
+    """The pairs, one deflation after the other."""
     values, vectors = [], []
-    for start in starts:
+    for start in torch.split(starts, 1, dim=-1):
+        times = _times(deflated)
         v = start
+        path, lengths = [], []
         for _ in range(iterations):
-            image = deflated @ v
-            v = image / torch.linalg.vector_norm(image, dim=-2, keepdim=True)
-        image = deflated @ v
+            image = times(v)
+            length = torch.linalg.vector_norm(image, dim=-2, keepdim=True)
+            v = image / length
+            path.append(v)
+            lengths.append(length)
+        image = times(v)
+        if keep is not None:
+            path = torch.stack([start.expand(image.shape), *path])
+            keep.append(_Kept(deflated, path, torch.stack(lengths), image))
         values.append((v.mT @ image)[..., 0, 0])
         vectors.append(v[..., 0])
         deflated = deflated - image @ v.mT
     return Eigenpairs(torch.stack(values, -1), torch.stack(vectors, -1))
 
 
-def _starts(M: Tensor, seed: int | None) -> list[Tensor]:
-    """One random unit vector `(..., n, 1)` for each deflation step."""
+AS_ROWS = 20
+"""From this size on rows times matrices take less time than matrices times columns: a seventh at
+n = 64, by MKL on one thread."""
+
+
+def _times(M: Tensor) -> Callable[[Tensor], Tensor]:
+    """`v ↦ M v`, of columns `(..., n, 1)`; the same to the last bit, of a batch."""
+    if M.dim() < 3 or M.shape[-1] < AS_ROWS:
+        return lambda v: product(M, v)
+    transposed = M.mT.contiguous()
+    return lambda v: product(v.mT, transposed).mT if v.dim() == M.dim() else M @ v
+
+
+class _Iteration(torch.autograd.Function):
+    """`_found`; the list `keep` is the caller's, and empty."""
+
+    @staticmethod
+    def forward(S: Tensor, starts: Tensor, iterations: int, keep: list[_Kept]) -> Eigenpairs:
+        return _found(S, starts, iterations, keep)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _: Eigenpairs) -> None:
+        S, starts, ctx.iterations, keep = inputs
+        ctx.save_for_backward(S, starts, *itertools.chain(*keep))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        S, starts, *kept = ctx.saved_tensors
+        with phase("products"):
+            if torch.is_grad_enabled():
+                by_S = call(_GRADIENT, S, starts, ctx.iterations, *gradients, *kept)
+            else:
+                by_S = _gradient(*gradients, *kept)
+        return by_S, None, None, None
+
+
+class _Gradient(torch.autograd.Function):
+    """`_gradient`, whose own derivatives autograd finds operator by operator."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(S: Tensor, starts: Tensor, iterations: int, *tensors: Tensor) -> Tensor:
+        return _gradient(*tensors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], _: Tensor) -> None:
+        S, starts, ctx.iterations, by_values, by_vectors, *kept = inputs
+        ctx.kept = len(kept)
+        ctx.save_for_backward(starts, S, by_values, by_vectors)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        starts, *inputs = ctx.saved_tensors
+        with torch.enable_grad():
+            # Views, so that none depends on another.
+            S, *by_pairs = views = [X.view_as(X) for X in inputs]
+            pairs = _found(S, starts, ctx.iterations)
+            found = torch.autograd.grad(pairs, S, by_pairs, create_graph=True)
+        wanted = [X for X in views if X.requires_grad]
+        record = torch.is_grad_enabled()
+        remaining = iter(torch.autograd.grad(found, wanted, gradients, create_graph=record))
+        by_S, *by_rest = (next(remaining) if X.requires_grad else None for X in views)
+        return by_S, None, None, *by_rest, *[None] * ctx.kept
+
+
+_ITERATION, _GRADIENT = conventions(_Iteration), conventions(_Gradient)
+
+
+def _gradient(by_values: Tensor, by_vectors: Tensor, *tensors: Tensor) -> Tensor:
+    """By S `(b, n, n)`: Eq. 3 of each pair, and what deflation passes on to those before."""
+    kept = [_Kept(*of_a_pair) for of_a_pair in zip(*[iter(tensors)] * 4, strict=True)]
+    by_deflated = torch.zeros_like(kept[0].deflated)
+    for place in reversed(range(len(kept))):
+        deflated, path, lengths, image = kept[place]
+        times, v = _times(deflated.mT), path[-1]
+        by_value = by_values[:, place, None, None]
+        by_image = by_value * v - torch.bmm(by_deflated, v)
+        by_v = by_vectors[:, :, place, None] + by_value * image - torch.bmm(by_deflated.mT, image)
+        by_images = [by_image]
+        by_v = by_v + times(by_image)
+        for v, length in zip(reversed(path[1:].unbind()), reversed(lengths.unbind()), strict=True):
+            across = torch.addcmul(by_v, v, torch.bmm(v.mT, by_v), value=-1)
+            by_images.append(across / length)
+            by_v = times(by_images[-1])
+        backwards = torch.cat(by_images, -1)
+        by_deflated = by_deflated + torch.bmm(backwards, path.flip(0)[..., 0].transpose(0, 1))
+    return by_deflated
+
+
+def _starts(M: Tensor, seed: int | None) -> Tensor:
+    """One random unit vector for each deflation step, in the columns of `(..., n, n)`."""
     if seed is None:
-        starts = torch.nn.functional.normalize(torch.randn_like(M), dim=-2)
-    else:
-        columns = _unit_vectors(M.shape[-1], seed)
-        starts = _sent(torch.tensor(columns, dtype=M.dtype, device="cpu"), M.device)
-    return list(torch.split(starts, 1, dim=-1))
+        return torch.nn.functional.normalize(torch.randn_like(M), dim=-2)
+    columns = _unit_vectors(M.shape[-1], seed)
+    return _sent(torch.tensor(columns, dtype=M.dtype, device="cpu"), M.device)
 
 
 def _sent(X: Tensor, device: torch.device) -> Tensor:

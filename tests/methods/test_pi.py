@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import eigbench
-from tests.methods.matrices import gradient, relative, separated, symmetric
+from tests.methods.matrices import gradient, relative, separated, symmetric, weights
 
 
 def eigenvalues(M: Tensor, seed: int | None) -> Tensor:
@@ -99,3 +99,33 @@ def test_the_released_variant_is_pi_where_it_converges() -> None:
         strict=True,
     ):
         assert torch.equal(name, reference)
+
+
+@pytest.mark.parametrize("n", [3, 24])
+def test_the_gradient_is_the_one_that_autograd_finds_operator_by_operator(n: int) -> None:
+    """As under a transform; of two iterations, which have not converged, and of 24 rows, too."""
+    M = symmetric(torch.linspace(0.5, 2, n, dtype=torch.float64)).repeat(2, 1, 1)
+    M[1] *= 3
+    W = torch.linspace(-1, 1, n * n, dtype=torch.float64).reshape(n, n)
+
+    def loss(M: Tensor) -> Tensor:
+        values, V = eigbench.eigh(M, method="pi", iterations=2)
+        return (W * V).sum((-2, -1)) + values.pow(2).sum(-1)
+
+    wanted = torch.func.grad(lambda M: loss(M).sum())(M)
+    X = M.clone().requires_grad_()
+    (one_by_one,) = torch.autograd.grad(loss(X), X, torch.eye(2).double(), is_grads_batched=True)
+    assert relative(one_by_one.sum(0), wanted) < 1e-12
+    for record in (False, True):
+        (found,) = torch.autograd.grad(loss(X).sum(), X, create_graph=record)
+        assert relative(found, wanted) < 1e-12
+
+
+def test_a_third_derivative_is_the_one_of_the_eigenvalues() -> None:
+    """Of Σ λ³ along E, E and E: 6 tr E³."""
+    M = symmetric(torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)).requires_grad_()
+    E, along = weights(M), eigbench.eigh(M, method="pi", iterations=40).eigenvalues.pow(3).sum()
+    E = (E + E.mT) / 2
+    for _ in range(3):
+        along = (E * torch.autograd.grad(along, M, create_graph=True)[0]).sum()
+    torch.testing.assert_close(along, 6 * torch.trace(E @ E @ E))
