@@ -7,13 +7,21 @@ November 2026. Sphinx also reads docstrings, checks anchors and searches offline
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from eigbench import __version__
+from eigbench.report.frame import Frames, comparable
+from eigbench.report.judgement import USES, judged
+from eigbench.runs.store import read_run
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
+
+SAMPLE = Path(__file__).parents[1] / "reports" / "stability"
 
 project, author, release = "eigbench", "the eigbench contributors", __version__
 project_copyright = f"2026, {author}"
@@ -31,6 +39,8 @@ python_use_unqualified_type_names = True
 html_theme = "furo"
 html_title = f"eigbench {release}"
 html_copy_source = False
+html_static_path = ["static"]
+html_js_files, html_css_files = ["sortable.js"], ["sortable.css"]
 html_theme_options = {"navigation_with_keys": True}
 
 
@@ -45,6 +55,42 @@ def _first_page(app: Sphinx, exception: Exception | None) -> None:
         )
 
 
+HEADINGS = (
+    ("loss depends on", USES[0].depends_on), ("precision", "float32"), ("situation", "many ties"),
+    ("method", ""), ("matrices", None), ("right, %", None), ("finite, %", None),
+    ("median error", None), ("median cosine", None),
+)  # fmt: skip
+"""The columns of the table of all methods; of those that can be chosen, what is chosen at first."""
+
+
+def judged_table() -> str:
+    """What `reports/stability` says of each loss, precision, situation and method, as HTML."""
+    frames = Frames(read_run(SAMPLE), SAMPLE)
+    by_loss = frames.usual.partition_by("loss", maintain_order=True)
+    names = {use.loss: use.depends_on for use in reversed(USES)}
+    heads = "".join(
+        f"<th>{name}</th>" if chosen is None else f'<th data-filter="{chosen}">{name}</th>'
+        for name, chosen in HEADINGS
+    )
+    rows = []
+    for row in judged(pl.concat([comparable(own)[0] for own in by_loss])).iter_rows(named=True):
+        loss, method = names.get(row["loss"], row["loss"]), row["contestant"]
+        words = [loss, row["dtype"], row["situation"], f"<code>{method}</code>", str(row["n"])]
+        words += [f"{100 * row[share]:.4g}" for share in ("right", "finite")]
+        lost = row["error"] is None or not math.isfinite(row["error"])
+        words += ["not finite" if lost else f"{row['error']:.2g}"]
+        words += ["–" if row["cosine"] is None else f"{row['cosine']:.2f}".replace("-", "−")]
+        rows.append("<tr>" + "".join(f"<td>{word}</td>" for word in words) + "</tr>")
+    head = f"<thead><tr>{heads}</tr></thead>"
+    return "\n".join(['<table class="sortable">', head, "<tbody>", *rows, "</tbody>", "</table>"])
+
+
+def _judged(_app: Sphinx, page: str, source: list[str]) -> None:
+    if page == "docs/by-situation":
+        source[0] = source[0].replace("<!-- judged -->", judged_table())
+
+
 def setup(app: Sphinx) -> None:
-    """Register what is done at the end."""
+    """Register what is done to pages, and at the end."""
+    app.connect("source-read", _judged)
     app.connect("build-finished", _first_page)

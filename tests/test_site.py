@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,17 @@ def test_the_reference_has_every_public_name() -> None:
 def test_the_gallery_has_every_kind_of_picture() -> None:
     assert set(gallery.READ) == gallery.kinds()
     assert gallery.gallery().count("![") == len(gallery.READ)
+
+
+def test_the_table_of_all_methods_agrees_with_the_opening_of_the_report() -> None:
+    table = runpy.run_path(str(DOCS / "conf.py"))["judged_table"]()
+    rows = [re.findall(r"<td>(.*?)</td>", line) for line in table.splitlines()]
+    where = "M^(−1/2): ZCA whitening", "float32", "closing gaps", "<code>hybrid</code>"
+    ((n, right, _, error, cosine),) = [row[4:] for row in rows if tuple(row[:4]) == where]
+    report = (ROOT / "reports" / "stability" / "report.md").read_text("utf-8")
+    (line,) = re.findall(r"^\| closing gaps \(\d+\) .*$", report, re.MULTILINE)[:1]
+    assert f"closing gaps ({n})" in line
+    assert f"{right} %**, {error}, {cosine}" in line
 
 
 def test_what_a_page_loads_is_found() -> None:
