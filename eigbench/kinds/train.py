@@ -44,6 +44,8 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     precision: Literal["float32", "float64", "bfloat16"] = "float32"
     deterministic: bool = False
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    record_every: Count = 1
+    """Steps from one that is recorded to the next, so that records of long trials stay small."""
 
     def __post_init__(self) -> None:
         if self.nesterov and not self.momentum:
@@ -77,8 +79,13 @@ BY_STEP = ("loss", "gradient_norm", "layer_gradient_norm", "step_seconds")
 """The series of a trial, in the order of its record: a value a step."""
 BY_STEP_WITH_PAIRS = (
     "rank_kept", "mean_neighbour_ratio", "neighbour_ratio_above_epsilon", "smallest_relative_gap",
+    "condition_number",
 )  # fmt: skip
 """Likewise, of a layer that decomposes; empty for others."""
+ADDED = ("condition_number",)
+"""Of these, those that records of version 0.1.0 do not have."""
+BEFORE_A_FAILURE = 10
+"""The last steps of a trial that broke are all recorded, whatever `record_every` is."""
 BY_EPOCH = ("validation_error", "validation_loss", "epoch_steps")
 """A value an epoch."""
 
@@ -133,6 +140,9 @@ class TrainCase(
     memory_format: str = "contiguous"
     """How images and weights lie in memory: so, or "channels_last". Records leave the default out,
     as those of before there was a choice do."""
+    record_every: int = 1
+    """Every so many steps one is in the series, and `step` (from 0) says which; and the first, the
+    last, and the last `BEFORE_A_FAILURE` of a trial that broke. Records leave out the default."""
 
     def __post_init__(self) -> None:
         # What is left out is the very object that is the default, which a string is not that was
@@ -147,7 +157,10 @@ class TrainCase(
     def counts(self, lengths: Mapping[str, int]) -> Counts:
         """Series by step, in which pairs are those of a layer that decomposes, and by epoch."""
         yield BY_STEP, {lengths.get("loss", 0)}
-        yield BY_STEP_WITH_PAIRS, {0, lengths.get("loss", 0)}
+        with_pairs = [name for name in BY_STEP_WITH_PAIRS if name in lengths or name not in ADDED]
+        yield with_pairs, {0, lengths.get("loss", 0)}
+        if self.record_every > 1:
+            yield ("step",), {lengths.get("loss", 0)}
         yield BY_EPOCH, {lengths.get("epoch_steps", 0)}
         yield ("steps_planned", "peak_bytes", ":outcome", ":cause", ":peak_of"), {1}
         yield ("test_error",), {0, 1}

@@ -136,8 +136,9 @@ def _spectrum(rank: float, eigenvalues: Tensor, epsilon: float | None) -> dict[s
     """Rank kept, and ratios of neighbouring eigenvalues, of one step.
 
     The ratio λ(i+1)/λ(i), descending, is the mean over groups and neighbours, of all and of
-    those of which the smaller is well above ε; the gap is the smallest of any group. Of the
-    covariance with ε added, as the method saw it.
+    those of which the smaller is well above ε; the gap is the smallest and the condition number
+    the largest of any group, infinite where rounding has made the smallest eigenvalue 0 or less.
+    Of the covariance with ε added, as the method saw it.
     """
     # Rounding makes zeros negative, which as ratios would mean nothing.
     values = eigenvalues.clamp(min=0)
@@ -152,4 +153,5 @@ def _spectrum(rank: float, eigenvalues: Tensor, epsilon: float | None) -> dict[s
             above_epsilon.mean().item() if len(above_epsilon) else NOTHING
         ),
         "smallest_relative_gap": (1 - of_all).min().item() if len(of_all) else NOTHING,
+        "condition_number": (values[:, -1] / values[:, 0]).max().item(),
     }

@@ -12,7 +12,7 @@ import torch
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from eigbench.errors import in_one_line
-from eigbench.kinds.train import TrainCase
+from eigbench.kinds.train import BEFORE_A_FAILURE, BY_STEP, BY_STEP_WITH_PAIRS, TrainCase
 from eigbench.measure.measurement import Measurement
 from eigbench.measure.probe import moment
 from eigbench.measure.process import PeakMemory, keep_freed_memory
@@ -75,7 +75,7 @@ def measure_training(
             cause = str(broke)
         test = [] if cause else [trial.evaluate(trial.test)[0]]
     samples = {
-        **trial.history.series,
+        **_recorded(trial.history.series, case.record_every, broke=bool(cause)),
         "test_error": test,
         "peak_bytes": [float(memory.peak_bytes())],
         "steps_planned": [float(trial.steps)],
@@ -87,6 +87,21 @@ def measure_training(
         "peak_of": [memory.of],
     }
     return Measurement(samples, labels)
+
+
+def _recorded(series: dict[str, list[float]], every: int, *, broke: bool) -> dict[str, list[float]]:
+    """The series of a record: those by step at the steps that `TrainCase.record_every` asks for."""
+    if every == 1:
+        return series
+    count = len(series["loss"])
+    ending = BEFORE_A_FAILURE if broke else 1
+    steps = [step for step in range(count) if step % every == 0 or step >= count - ending]
+    thin = {
+        name: [values[step] for step in steps]
+        for name in (*BY_STEP, *BY_STEP_WITH_PAIRS)
+        if (values := series[name])
+    }
+    return {**series, **thin, "step": [float(step) for step in steps]}
 
 
 def _train(trial: Trial, checkpoints: Checkpoints | None, watch: Watch | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -19,7 +20,6 @@ from eigbench.methods.base import (
     Parameter,
     Promise,
     one_batch,
-    product,
     require_count,
 )
 from eigbench.methods.calling import call, composing, conventions
@@ -97,22 +97,23 @@ class _Kept(NamedTuple):
 def _found(
     deflated: Tensor, starts: Tensor, iterations: int, keep: list[_Kept] | None = None
 ) -> Eigenpairs:
-    """The pairs, one deflation after the other."""
+    """The pairs, one deflation after the other; nothing is kept of what autograd follows."""
     values, vectors = [], []
     for start in torch.split(starts, 1, dim=-1):
-        times = _times(deflated)
-        v = start
-        path, lengths = [], []
-        for _ in range(iterations):
-            image = times(v)
-            length = torch.linalg.vector_norm(image, dim=-2, keepdim=True)
-            v = image / length
-            path.append(v)
-            lengths.append(length)
-        image = times(v)
-        if keep is not None:
-            path = torch.stack([start.expand(image.shape), *path])
-            keep.append(_Kept(deflated, path, torch.stack(lengths), image))
+        times, image = _times(deflated), deflated @ start
+        if keep is None:
+            for _ in range(iterations):
+                v = image / torch.linalg.vector_norm(image, dim=-2, keepdim=True)
+                image = times(v)
+        else:
+            path = image.new_empty(iterations + 1, *image.shape)
+            path[0] = start
+            lengths = image.new_empty(iterations, len(image), 1, 1)
+            for v, length in zip(path[1:].unbind(), lengths.unbind(), strict=True):
+                torch.linalg.vector_norm(image, dim=-2, keepdim=True, out=length)
+                torch.div(image, length, out=v)
+                image = times(v)
+            keep.append(_Kept(deflated, path, lengths, image))
         values.append((v.mT @ image)[..., 0, 0])
         vectors.append(v[..., 0])
         deflated = deflated - image @ v.mT
@@ -126,10 +127,12 @@ n = 64, by MKL on one thread."""
 
 def _times(M: Tensor) -> Callable[[Tensor], Tensor]:
     """`v ↦ M v`, of columns `(..., n, 1)`; the same to the last bit, of a batch."""
-    if M.dim() < 3 or M.shape[-1] < AS_ROWS:
-        return lambda v: product(M, v)
+    if M.dim() != 3:
+        return partial(torch.matmul, M)
+    if M.shape[-1] < AS_ROWS:
+        return partial(torch.bmm, M.contiguous())
     transposed = M.mT.contiguous()
-    return lambda v: product(v.mT, transposed).mT if v.dim() == M.dim() else M @ v
+    return lambda v: torch.bmm(v.mT, transposed).mT
 
 
 class _Iteration(torch.autograd.Function):
