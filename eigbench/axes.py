@@ -17,7 +17,7 @@ from eigbench.errors import InputError
 from eigbench.methods.registry import available, recognised
 
 LARGEST_D = 4096
-DTYPES = ("float32", "float64", "float16", "bfloat16")
+DTYPES = ("float32", "float64", "float16", "bfloat16", "complex64", "complex128")
 LAYERS = ("bn", "zca", "pca", "none")
 SCHEDULES = ("steps", "one-cycle", "constant")
 PRECISIONS = ("float32", "float64", "bfloat16")
@@ -34,6 +34,11 @@ SPECTRA = (
 LOSSES = (
     "whitening", "whitening-truncated", "square-root", "subspace", "reconstruction",
     "eigenvector", "closing-eigenvector",
+)  # fmt: skip
+FUNCTIONS = ("polar", "rotation", "shrink", "square-root", "low-rank")
+SITUATIONS = (
+    "separated", "tall", "wide", "reflection", "ill-conditioned", "tied pair", "all tied",
+    "identity", "one zero", "rank-deficient", "zero columns",
 )  # fmt: skip
 TRUNCATIONS = ("algorithm-1", "none", "released", "pi-released")
 
@@ -180,6 +185,8 @@ AXES = {
             "truncation", "--truncation", TRUNCATIONS, "How a ZCA layer drops small eigenvalues",
             write=lambda rule: "no truncation" if rule == "none" else f"truncation {rule}",
         ),
+        one_of("function", "--function", FUNCTIONS, "Functions of singular values"),
+        one_of("situation", "--situation", SITUATIONS, "Situations of the singular values"),
         one_of("subject", "--subject", SUBJECTS, "Workloads"),
         _whole(
             "batch", "--batch", 1, 65536, label="batch size", write=_after("batch"),
