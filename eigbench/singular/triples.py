@@ -41,8 +41,9 @@ def svd(M: Tensor, *, method: str = "hybrid", **parameters: Any) -> SingularTrip
 
     As `torch.linalg.svd(M, full_matrices=False)`: real or complex `M` `(..., m, n)` on any device,
     `r = min(m, n)`. The derivative of the vectors has two coefficients for each pair of singular
-    values. In place of `1/(σi − σj)` stands what `method` has for eigenvalues σ; `1/(σi + σj)` is
-    left as it is, and so is `1/σ` towards what lies outside of the two subspaces. Of a symmetric
+    values. In place of `1/(σi − σj)` stands what `method` has for eigenvalues σ; `1/(σi + σj)`,
+    which no tie makes large, is left as it is, and so is `1/σ` towards what lies outside of the
+    two subspaces. What does not depend on those has no part of them where σ is zero. Of a symmetric
     positive definite M it is the gradient of `eigbench.eigh`. `parameters` are the method's own.
 
     float32, float64, complex64 and complex128 come out as they go in; float16 and bfloat16 are

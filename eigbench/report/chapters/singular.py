@@ -157,10 +157,11 @@ def _sentences(judged: pl.DataFrame) -> list[str]:
     for name in (one for one in (EXACT, TORCH) if one in values_of(judged, "contestant")):
         own = judged.filter(pl.col("contestant") == name)
         worst = _worst(own, "situation")
-        wrong = [f"{where[0]}, {_share(row, 'function')}" for where, row in worst.items()
-                 if row["right"] < 1]  # fmt: skip
+        present = values_of(own, "situation")
+        rows = [(where, worst[where,]) for where in present if worst[where,]["right"] < 1]
+        wrong = [f"{where}, {_share(row, 'function')}" for where, row in rows]
         text = render("singular-sentence", title=TITLES[name], n=own["n"].sum(), wrong=wrong,
-                      situations=len(worst), right=RIGHT)  # fmt: skip
+                      situations=len(present), right=RIGHT)  # fmt: skip
         found.append(text)
     return found
 
