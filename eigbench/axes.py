@@ -34,8 +34,13 @@ SPECTRA = (
     "cifar-patches", "cifar-conv",
 )  # fmt: skip
 LOSSES = (
-    "whitening", "whitening-truncated", "square-root", "subspace", "reconstruction",
+    "whitening", "whitening-truncated", "square-root", "logarithm", "subspace", "reconstruction",
     "eigenvector", "closing-eigenvector",
+)  # fmt: skip
+FUNCTIONS = ("polar", "rotation", "shrink", "square-root", "low-rank")
+SITUATIONS = (
+    "separated", "tall", "wide", "reflection", "ill-conditioned", "tied pair", "all tied",
+    "identity", "one zero", "rank-deficient", "zero columns",
 )  # fmt: skip
 TRUNCATIONS = ("algorithm-1", "none", "released", "pi-released")
 
@@ -182,6 +187,8 @@ AXES = {
             "truncation", "--truncation", TRUNCATIONS, "How a ZCA layer drops small eigenvalues",
             write=lambda rule: "no truncation" if rule == "none" else f"truncation {rule}",
         ),
+        one_of("function", "--function", FUNCTIONS, "Functions of singular values"),
+        one_of("situation", "--situation", SITUATIONS, "Situations of the singular values"),
         one_of("subject", "--subject", SUBJECTS, "Workloads"),
         _whole(
             "batch", "--batch", 1, 65536, label="batch size", write=_after("batch"),

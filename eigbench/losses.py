@@ -26,6 +26,7 @@ from eigbench.methods.functions import (
     Truncated,
     Whitening,
 )
+from eigbench.methods.smooth import Logarithm
 from eigbench.methods.widest import AS_WIDE, rounding_zero
 from eigbench.spectra import Floats, Numbers, Sample, adjoint, relative_gaps
 
@@ -144,6 +145,13 @@ def _pooling(eigenvalues: Floats, _epsilon: float) -> SpectralFunction:
     return SquareRoot()
 
 
+def _logarithm(eigenvalues: Floats, _epsilon: float) -> SpectralFunction:
+    """⟨W, log M⟩: log-Euclidean networks."""
+    if eigenvalues.min() <= 0:
+        raise NotApplicable("M + εI has an eigenvalue ≤ 0: log M does not exist")
+    return Logarithm()
+
+
 def _reconstruction(_eigenvalues: Floats, _epsilon: float) -> SpectralFunction:
     """⟨W, V diag(λ) Vᵀ⟩, whose gradient is W."""
     return Identity()
@@ -201,6 +209,7 @@ LOSSES = {
         Loss("whitening", _whitening),
         Loss("whitening-truncated", _truncated),
         Loss("square-root", _pooling),
+        Loss("logarithm", _logarithm),
         Loss("subspace", _subspace),
         Loss("reconstruction", _reconstruction),
         Loss("eigenvector", _eigenvector),

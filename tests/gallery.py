@@ -8,6 +8,7 @@ from pathlib import Path
 REPORTS = Path(__file__).parents[1] / "reports"
 SAMPLES = {
     "stability": "Stability and accuracy",
+    "singular": "Functions of singular values",
     "profile": "What each method costs",
     "train-stress": "Trainings",
 }
@@ -57,6 +58,10 @@ READ = {
     "trade-off": (
         "Up is sound, left is fast: only the methods to whose upper left is no other are worth "
         "a choice."
+    ),
+    "singular-right": (
+        "A panel a function of singular values; the number is the share of matrices whose "
+        "gradient is within 1 %: dark columns are where singular values repeat."
     ),
     "profile-ratios": (
         "A point is a workload and its bar the 95 % interval; left of the line at 1 is faster "

@@ -138,6 +138,23 @@ def _draws() -> str:
     return "\n\n".join([parts[1], parts[parts.index("## By kind of matrix") + 1]])
 
 
+def _singular() -> str:
+    """The first table and the sentences of the sample of singular values."""
+    parts = (REPORTS / "singular" / "report.md").read_text("utf-8").split("\n\n")
+    uses = next(part for part in parts if part.startswith("| your function"))
+    return "\n\n".join([uses, next(part for part in parts if part.startswith("- "))])
+
+
+def _rotations() -> str:
+    """Of its table of rotations the situations, torch and the exact function."""
+    text = (REPORTS / "singular" / "report.md").read_text("utf-8").split("<summary>rotation: ")[1]
+    lines = [line for line in text.split("</details>")[0].splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
+    names = {"`svd`": "`torch.linalg.svd`", "`spectral`": "`eigbench.polar`"}
+    kept = {names[row[0]]: row[1:] for row in cells if row[0] in names}
+    return table(["situation (matrices)", *kept], zip(cells[0][1:], *kept.values(), strict=True))
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     "opening": _opening,
     "sentences": _sentences,
@@ -145,6 +162,8 @@ GENERATED: dict[str, Callable[[], str]] = {
     "reading": _reading,
     "advice": _advice,
     "every-method": _every_method,
+    "singular": _singular,
+    "rotations": _rotations,
     "methods": _methods,
     "situations": _situations,
     "check": _check,

@@ -19,6 +19,7 @@ ROOT = Path(eigbench.__file__).parents[1]
 SUITES = {
     *(
         "stability.toml",
+        "singular.toml",
         "profile.toml",
         "gpu.toml",
         "learning.toml",

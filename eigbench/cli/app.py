@@ -19,6 +19,7 @@ from eigbench.cli import (
     merge,
     profile,
     run,
+    singular,
     stability,
     train,
     validate,
@@ -35,6 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("stability", cls=ListCommand)(stability.stability)
+app.command("singular", cls=ListCommand)(singular.singular)
 app.command("profile", cls=ListCommand)(profile.profile)
 app.command("train", cls=ListCommand)(train.train)
 app.command("run")(run.run)

@@ -12,13 +12,16 @@ from eigbench.kinds.invariance import INVARIANCE
 from eigbench.kinds.path import PATH
 from eigbench.kinds.profile import PROFILE
 from eigbench.kinds.series import SERIES
+from eigbench.kinds.singular import SINGULAR
 from eigbench.kinds.stability import STABILITY
 from eigbench.kinds.train import TRAIN
 
 Case = CaseBase
 """A case of any kind."""
 
-KINDS = {kind.name: kind for kind in (STABILITY, INVARIANCE, PATH, SERIES, TRAIN, PROFILE)}
+KINDS = {
+    kind.name: kind for kind in (STABILITY, INVARIANCE, PATH, SERIES, SINGULAR, TRAIN, PROFILE)
+}
 
 
 def register(kind: Kind) -> None:

@@ -107,6 +107,11 @@ class Frames:
         # Where every case failed no record has them.
         known = (*STABILITY_METRICS, *PAIR_METRICS)
         frame = frame.with_columns(metric(frame, name).alias(name) for name in known)
+        frame = self.contested(frame).with_columns(matrix=pl.col("seed") + pl.col("row"))
+        return situations.classified(frame, POINT)
+
+    def contested(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """`frame` with `error`, `finite`, `right` and `contestant`."""
         error = metric(frame, "gradient_error").fill_nan(None).fill_null(float("inf"))
         finite = (metric(frame, "gradient_finite") == 1).fill_null(value=False)
         K = pl.col("iterations")
@@ -115,10 +120,8 @@ class Frames:
             .then(pl.col("method"))
             .otherwise(pl.format("{}, K = {}", "method", K))
         )
-        frame = frame.with_columns(
-            error=error, finite=finite, contestant=named, matrix=pl.col("seed") + pl.col("row")
-        ).with_columns(right=pl.col("error") <= RIGHT)
-        return situations.classified(frame, POINT)
+        frame = frame.with_columns(error=error, finite=finite, contestant=named)
+        return frame.with_columns(right=pl.col("error") <= RIGHT)
 
     @cached_property
     def invariances(self) -> pl.DataFrame:

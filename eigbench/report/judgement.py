@@ -45,6 +45,7 @@ USES = (
     Use("whitening", "any W with W M Wᵀ = I: whitening", whitening_matrix=True),
     Use("whitening-truncated", "M^(−1/2) of the pairs that Algorithm 1 keeps"),
     Use("square-root", "M^(1/2): second-order pooling"),
+    Use("logarithm", "log M: log-Euclidean networks"),
     Use("subspace", "the leading subspace, cut at the widest gap: PCA"),
     Use("eigenvector", "one eigenvector, separated from all others"),
     Use("closing-eigenvector", "one eigenvector of the closest pair"),

@@ -14,7 +14,7 @@ from eigbench.report.frame import values_of
 from eigbench.report.numbers import axis_value
 
 KNOWN = {**SETTINGS, **AXES}
-_OTHERS = {"contestant": "method", "situation": "situation", "matrices": "matrices"}
+_OTHERS = {"contestant": "method", "matrices": "matrices"}
 """What columns hold that are no axes of a grid."""
 _UNNAMED = {"kind", "method", "parameters", "seed", "seeds", "rounds", "seconds", "trace"}
 """Fields of a case that are no part of its name."""

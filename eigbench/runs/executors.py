@@ -129,7 +129,7 @@ def _is_spread(case: Case) -> bool:
 
 
 SMALL_MEMORY = 2**30
-MATRICES_KEPT = {"stability": 40, "invariance": 40, "path": 40, "profile": 8}
+MATRICES_KEPT = {"stability": 40, "invariance": 40, "path": 40, "singular": 80, "profile": 8}
 """How many float64 copies of its matrices a case takes, as was found at d = 1000."""
 
 

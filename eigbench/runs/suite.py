@@ -51,6 +51,8 @@ class Axes(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaul
     components: list[int] | None = None
     energy: list[float] | None = None
     truncation: list[str] | None = None
+    function: list[str] | None = None
+    situation: list[str] | None = None
     subject: list[str] | None = None
     batch: list[int] | None = None
     layout: list[str] | None = None

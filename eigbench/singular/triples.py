@@ -33,8 +33,9 @@ def svd(M: Tensor, *, method: str = "hybrid", **parameters: Any) -> SingularTrip
 
     As `torch.linalg.svd(M, full_matrices=False)`: real or complex `M` `(..., m, n)` on any device,
     `r = min(m, n)`. The derivative of the vectors has two coefficients for each pair of singular
-    values. In place of `1/(σi − σj)` stands what `method` has for eigenvalues σ; `1/(σi + σj)` is
-    left as it is, and so is `1/σ` towards what lies outside of the two subspaces. Of a symmetric
+    values. In place of `1/(σi − σj)` stands what `method` has for eigenvalues σ; `1/(σi + σj)`,
+    which no tie makes large, is left as it is, and so is `1/σ` towards what lies outside of the
+    two subspaces. What does not depend on those has no part of them where σ is zero. Of a symmetric
     positive definite M it is the gradient of `eigbench.eigh`. `parameters` are the method's own.
 
     float32, float64, complex64 and complex128 come out as they go in; float16 and bfloat16 are
@@ -46,6 +47,10 @@ def svd(M: Tensor, *, method: str = "hybrid", **parameters: Any) -> SingularTrip
     M, rule = matrices(M), _rule(method, parameters)
     with without_autocast(M):
         return SingularTriples(*call(_TRIPLES, M, rule))
+
+
+_ANALYTIC = ("eigh", "svd")
+"""Methods that are torch's own rule."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +66,22 @@ class _Analytic:
 
 def _rule(method: str, parameters: dict[str, Any]) -> CoefficientRule:
     chosen: Any = configured(method, **parameters)
-    if method in ("eigh", "svd"):
+    if method in _ANALYTIC:
         return _Analytic()
-    if not _is_a_table(method):
+    if not has_table(method):
         raise InputError(
             f"method {method!r} is no table of coefficients for singular vectors; "
-            f"these are: eigh, {', '.join(filter(_is_a_table, available()))}"
+            f"these are: {', '.join(filter(has_table, available()))}"
         )
     rule: CoefficientRule = chosen
     return rule
 
 
-def _is_a_table(method: str) -> bool:
+def has_table(method: str) -> bool:
     """Whether its coefficients are all that a method changes: two change eigenvalues, too."""
-    return hasattr(get(method), "half_coefficients") and method not in ("topn", "hybrid-eq10")
+    if method in ("topn", "hybrid-eq10"):
+        return False
+    return method in _ANALYTIC or hasattr(get(method), "half_coefficients")
 
 
 class _Triples(torch.autograd.Function):
@@ -116,9 +123,9 @@ class _Triples(torch.autograd.Function):
         found = U @ core @ W.mH
         m, n = U.shape[-2], W.shape[-2]
         if m > n:
-            found = found + ((by_U - U @ A) / values.unsqueeze(-2)) @ W.mH
+            found = found + _quotient(by_U - U @ A, values.unsqueeze(-2)) @ W.mH
         if n > m:
-            found = found + (U / values.unsqueeze(-2)) @ (by_W - W @ B).mH
+            found = found + U @ _quotient(by_W - W @ B, values.unsqueeze(-2)).mH
         return found, None
 
     @staticmethod
@@ -135,9 +142,9 @@ class _Triples(torch.autograd.Function):
         dU, dW = U @ (Z + N), W @ (Z - N)
         m, n = dM.shape[-2:]
         if m > n:
-            dU = dU + (dM @ W - U @ P) / values.unsqueeze(-2)
+            dU = dU + _quotient(dM @ W - U @ P, values.unsqueeze(-2))
         if n > m:
-            dW = dW + (dM.mH @ U - W @ P.mH) / values.unsqueeze(-2)
+            dW = dW + _quotient(dM.mH @ U - W @ P.mH, values.unsqueeze(-2))
         changes = S.diagonal(dim1=-2, dim2=-1).real
         return dU.flip(-1), changes.flip(-1), dW.flip(-1).mH
 
@@ -151,8 +158,11 @@ def _ascending(U: Tensor, S: Tensor, Vh: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 
 def _by_sums(X: Tensor, values: Tensor) -> Tensor:
-    """The skew part of `X`, each entry divided by `σi + σj`; nothing stays nothing."""
-    skew = (X - X.mH) / 2
-    sums = values.unsqueeze(-1) + values.unsqueeze(-2)
-    nothing = skew == 0
-    return torch.where(nothing, 0, skew / torch.where(nothing, 1, sums))
+    """The skew part of `X`, each entry divided by `σi + σj`."""
+    return _quotient((X - X.mH) / 2, values.unsqueeze(-1) + values.unsqueeze(-2))
+
+
+def _quotient(X: Tensor, Y: Tensor) -> Tensor:
+    """`X / Y`, in which nothing divided by zero is nothing."""
+    nothing = X == 0
+    return torch.where(nothing, 0, X / torch.where(nothing, 1, Y))

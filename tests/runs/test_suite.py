@@ -44,7 +44,16 @@ PAPER_TRAININGS = (
     *("paper-table5", "paper-figure2", "paper-figure4"),
 )
 SHIPPED = (
-    *("stability", "profile", "gpu", "learning", "paper-table1", "train-short", "train-stress"),
+    *(
+        "stability",
+        "singular",
+        "profile",
+        "gpu",
+        "learning",
+        "paper-table1",
+        "train-short",
+        "train-stress",
+    ),
     *PAPER_TRAININGS,
 )
 
@@ -75,7 +84,7 @@ def test_the_stability_suite_varies_every_axis() -> None:
     taken["iterations"] -= {None}
     taken["ratio"] = {case.ratio for case in planned if isinstance(case, SeriesCase)}
     of_other_kinds = {"model", "layer", "components", "energy", "truncation"}
-    of_other_kinds |= {"subject", "batch", "compiled", "layout"}
+    of_other_kinds |= {"subject", "batch", "compiled", "layout", "function", "situation"}
     assert set(taken) == set(AXES) - of_other_kinds
     for name, values in taken.items():
         assert len(values) >= 2, name
@@ -320,9 +329,11 @@ ACCEPTED: dict[str, tuple[list[Any], list[Any]]] = {
     "start": ([0, "5"], [-1, 0.5, 2**31 + 1]),
     "ratio": ([0.5, 1e-9], [0, 1, -0.5, float("nan")]),
     "method": (list(available()), ["", "EIGH", "all", 3, None]),
-    "dtype": (["float32", "float64", "float16", "bfloat16"], ["double", "half", 64]),
+    "dtype": (["float32", "float16", "bfloat16", "complex64"], ["double", "half", 64]),
     "spectrum": (["gap", "cifar-conv"], ["file", "Gap", 1]),
     "loss": (["whitening"], ["mse", None]),
+    "function": (["polar", "low-rank"], ["U", None]),
+    "situation": (["identity", "zero columns"], ["Identity", 1, None]),
     "layout": (["contiguous", "channels_last"], ["NHWC", "channels-last", 1]),
     "model": (["resnet18", "resnet50"], ["resnet34", "", None]),
     "layer": (["bn", "zca", "pca", "none"], ["ZCA", "ln", None]),

@@ -8,12 +8,12 @@ import mpmath
 import pytest
 import torch
 from torch import Tensor
-from torch.autograd import gradcheck
+from torch.autograd import gradcheck, gradgradcheck
 
 import eigbench
 from eigbench.methods.functions import Identity, Projector, SpectralFunction, Truncated
 from eigbench.methods.smooth import Smooth
-from tests.singular.making import rectangular, relative
+from tests.singular.making import literal, rectangular, relative
 
 SINE = Smooth(torch.sinh, torch.cosh)
 CUBE = Smooth(lambda x: x**3, lambda x: 3 * x**2)
@@ -29,62 +29,33 @@ VALUES = {
 }
 
 
-def literal(function: Any, M: Tensor, G: Tensor) -> tuple[Tensor, Tensor]:
-    """`F` and `∂⟨G, F⟩/∂M` in 40 digits, by eigenpairs of the dilation."""
-    m, n = M.shape
-    with mpmath.workdps(40):
-        D = mpmath.zeros(m + n, m + n)
-        E = mpmath.zeros(m + n, m + n)
-        for i in range(m):
-            for j in range(n):
-                D[i, m + j] = mpmath.mpmathify(complex(M[i, j]))
-                D[m + j, i] = mpmath.conj(D[i, m + j])
-                E[i, m + j] = mpmath.mpmathify(complex(G[i, j]))
-                E[m + j, i] = mpmath.conj(E[i, m + j])
-        values, V = mpmath.eighe(D)
-        core = V.H * E * V
-        for i, a in enumerate(values):
-            for j, b in enumerate(values):
-                middle = function(mpmath.taylor, (a + b) / 2)
-                close = abs(a - b) < 1e-15  # in 40 digits a tie, but for what rounding M left of it
-                core[i, j] *= middle if close else (function(0, a) - function(0, b)) / (a - b)
-        F = V * mpmath.diag([function(0, a) for a in values]) * V.H
-        L = V * core * V.H
-        blocks = [[[complex(X[i, m + j]) for j in range(n)] for i in range(m)] for X in (F, L)]
-    found = [torch.tensor(block, dtype=torch.complex128) for block in blocks]
-    return (found[0], found[1]) if M.is_complex() else (found[0].real, found[1].real)
-
-
-LITERAL: dict[str, tuple[SpectralFunction, Any]] = {
-    "sinh": (SINE, lambda slope, x: mpmath.cosh(x) if slope else mpmath.sinh(x)),
-    "cube": (CUBE, lambda slope, x: 3 * x**2 if slope else x**3),
-    "shrink": (
+LITERAL: list[tuple[SpectralFunction, Any]] = [
+    (SINE, lambda slope, x: mpmath.cosh(x) if slope else mpmath.sinh(x)),
+    (CUBE, lambda slope, x: 3 * x**2 if slope else x**3),
+    (
         SHRINK,
         lambda slope, x: (
             mpmath.mpf(abs(x) > 0.5) if slope else mpmath.sign(x) * max(abs(x) - 0.5, mpmath.mpf(0))
         ),
     ),
-}
+]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
-@pytest.mark.parametrize("function", LITERAL)
 @pytest.mark.parametrize("spectrum", VALUES)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_exact_at_any_gap(
-    shape: tuple[int, int], spectrum: str, function: str, dtype: torch.dtype
-) -> None:
+def test_exact_at_any_gap(shape: tuple[int, int], spectrum: str, dtype: torch.dtype) -> None:
     values = torch.tensor(VALUES[spectrum], dtype=torch.float64)[: min(shape)]
     M, _, _ = rectangular(values, *shape, dtype)
     G = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(5))
-    ours, theirs = LITERAL[function]
-    value, truth = literal(theirs, M, G)
-    X = M.clone().requires_grad_()
-    F = eigbench.svd_function(X, ours)
-    (found,) = torch.autograd.grad(F, X, G)
-    scale = max(float(values.max()), 1.0)
-    assert (F - value).abs().max() < 1e-14 * scale**3
-    assert (found - truth).abs().max() < 1e-13 * float(truth.abs().max() + 1)
+    ours, theirs = zip(*LITERAL, strict=True)
+    for function, (value, truth) in zip(ours, literal(theirs, M, G), strict=True):
+        X = M.clone().requires_grad_()
+        F = eigbench.svd_function(X, function)
+        (found,) = torch.autograd.grad(F, X, G)
+        scale = max(float(values.max()), 1.0)
+        assert (F - value).abs().max() < 1e-14 * scale**3
+        assert (found - truth).abs().max() < 1e-13 * float(truth.abs().max() + 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
@@ -119,6 +90,60 @@ def test_best_approximation_of_lower_rank_at_ties_within() -> None:
     step = 1e-6
     rise = literally(M + step * direction) - literally(M - step * direction)
     assert relative(found, rise / (2 * step)) < 1e-8  # the derivative is its own transpose
+
+
+SECOND: list[tuple[SpectralFunction | str, tuple[int, int], list[float]]] = [
+    (SINE, (3, 3), [0.9, 0.9, 0.4]),
+    (SINE, (2, 2), [0.8, 0.8]),
+    ("square-root", (4, 2), [1.3, 1.3]),
+    ("logarithm", (3, 3), [1.3, 0.6, 0.6]),
+    (Truncated(Identity(), [False, True, True]), (4, 3), [1.3, 1.3, 0.6]),
+]
+
+
+@pytest.mark.parametrize(
+    ("place", "dtype"), [*enumerate([torch.float64] * 5), (1, torch.complex128)]
+)
+def test_second_derivatives_are_those_of_the_first_at_ties(place: int, dtype: torch.dtype) -> None:
+    """By differences of the first derivative, which 40 digits have confirmed."""
+    function, shape, values = SECOND[place]
+    M = rectangular(torch.tensor(values, dtype=torch.float64), *shape, dtype)[0].requires_grad_()
+    assert gradgradcheck(lambda M: eigbench.svd_function(M, function), M)
+
+
+def test_transforms_of_second_derivatives_and_where_there_are_none() -> None:
+    def loss(M: Tensor) -> Tensor:
+        return eigbench.svd_function(M, SINE).pow(2).sum()  # Σ sinh² σ
+
+    full = torch.eye(3, dtype=torch.float64)
+    singular = torch.diag(torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64))
+    assert (
+        relative(torch.func.grad(loss)(singular), (2 * singular).sinh() * (singular != 0)) < 1e-14
+    )
+    hessian = torch.func.hessian(loss)
+    E = torch.arange(9, dtype=torch.float64).reshape(3, 3)
+    # The gradient is U sinh(2Σ) Vᵀ: at I its derivative has a symmetric and a skew coefficient.
+    S, K = (E + E.mT) / 2, (E - E.mT) / 2
+    expected = 2 * torch.cosh(torch.tensor(2.0)) * S + torch.sinh(torch.tensor(2.0)) * K
+    assert relative((hessian(full) * E).sum((-2, -1)), expected) < 1e-6
+    both = torch.func.vmap(hessian)(torch.stack([full, singular]))
+    assert both.flatten(1).isfinite().all(1).tolist() == [True, False]
+    for M, said in ((singular, "a singular value is 0"), (full, "no second derivative of this")):
+        M.requires_grad_()
+        function = SINE if M is singular else Unknown()
+        (G,) = torch.autograd.grad(eigbench.svd_function(M, function).sum(), M, create_graph=True)
+        with pytest.raises(NotImplementedError, match=said):
+            torch.autograd.grad(G.sum(), M)
+
+
+class Unknown(SpectralFunction):
+    """The identity, of which nothing but the first divided differences is known."""
+
+    def values(self, eigenvalues: Tensor) -> Tensor:
+        return eigenvalues * 1
+
+    def divided_differences(self, eigenvalues: Tensor) -> Tensor:
+        return Identity().divided_differences(eigenvalues)  # type: ignore[no-any-return]
 
 
 def test_f_that_is_not_0_at_0_is_not_defined_at_two_zeros() -> None:
@@ -163,6 +188,3 @@ def test_what_is_refused() -> None:
         eigbench.svd_function(M[0], "square-root")
     with pytest.raises(ValueError, match="must say whether it is chosen"):
         eigbench.svd_function(M, Projector([True, False]))
-    (G,) = torch.autograd.grad(eigbench.svd_function(M, CUBE).sum(), M, create_graph=True)
-    with pytest.raises(NotImplementedError, match="svd_function has no second derivative"):
-        torch.autograd.grad(G.sum(), M)

@@ -114,7 +114,7 @@ def _definitions(frame: pl.DataFrame) -> Chapter:
     return Chapter("How to read this report", text)
 
 
-def _heat(panel: Any, rows: pl.DataFrame, by: tuple[str, str], orders: Sequence[Any]) -> Any:
+def heat(panel: Any, rows: pl.DataFrame, by: tuple[str, str], orders: Sequence[Any]) -> Any:
     """Shares within 1 % in colour and in %, under them what is not finite; returns the image."""
     found = {(row[by[0]], row[by[1]]): row for row in rows.to_dicts()}
     texts = [[_heat_text(found.get((one, other))) for other in orders[1]] for one in orders[0]]
@@ -141,7 +141,7 @@ def _by_situation(frames: Frames, rows: pl.DataFrame, dtype: str) -> Chapter | N
     for panel, loss in zip(axes, losses, strict=True):
         own = rows.filter(pl.col("loss") == loss)
         orders = [values_of(own, "contestant"), situations.present(own)]
-        image = _heat(panel, own, ("contestant", "situation"), orders)
+        image = heat(panel, own, ("contestant", "situation"), orders)
         panel.set_title(loss, fontsize=9)
     picture.colorbar(image, ax=axes, shrink=0.5, label="within 1 %, % of matrices")
     link = save(picture, frames.folder, "right-by-situation")
@@ -192,7 +192,7 @@ def _classes(frames: Frames, own: pl.DataFrame, dtype: str) -> Chapter | None:
     picture, axes = panels(len(methods), 2.8, 1.2 + 0.3 * len(classes), SMALL_SET, same=True)
     for panel, method in zip(axes, methods, strict=True):
         there = rows.filter(pl.col("contestant") == method)
-        _heat(panel, there, ("class", "d"), [classes, values_of(own, "d")])
+        heat(panel, there, ("class", "d"), [classes, values_of(own, "d")])
         panel.set_xlabel("matrix size d", fontsize=8)
         panel.set_title(method, fontsize=9)
     link = save(picture, frames.folder, "right-by-class")
