@@ -130,9 +130,8 @@ def matrix_function(
         raise ValueError(reason)
     M = whole_precision(M)
     _require_taken(chosen, M)
-    if precision is None:
-        precision = "float64" if method == "spectral" else "input"
-    elif precision not in ("float64", "input"):
+    precision = chosen.precision if precision is None else precision
+    if precision not in ("float64", "input"):
         raise InputError(f"precision must be 'float64' or 'input', not {precision!r}")
 
     def compute(M: Tensor, constant: SpectralFunction) -> Tensor:

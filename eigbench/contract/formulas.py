@@ -16,6 +16,7 @@ import mpmath
 import numpy as np
 from mpmath import mp, mpc, mpf
 
+from eigbench.contract.root_formulas import ROOT_FORMULAS
 from eigbench.methods.base import Method
 from eigbench.methods.functions import (
     Identity,
@@ -403,6 +404,7 @@ FORMULAS: dict[str, Formula] = {
     "svd-newton": _newton_schulz,
     "mpa-lyapunov": _lyapunov(_pade_root),
     "mtp-lyapunov": _lyapunov(_taylor_root),
+    **ROOT_FORMULAS,
 }
 """By method."""
 

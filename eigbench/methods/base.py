@@ -81,6 +81,8 @@ class Method(abc.ABC):
     `eigbench.contract` holds the method to the exact gradient with these. Empty if there are none.
     """
 
+    precision: ClassVar[Literal["input", "float64"]] = "input"
+    """What `eigbench.matrix_function` computes in, unless it is asked for something else."""
     once: ClassVar[str | None] = None
     """Why there is never a second derivative, of a method that `pairwise_eigh` differentiates."""
     cancellation: ClassVar[float] = 1.0
@@ -175,6 +177,12 @@ def product(A: Tensor, B: Tensor) -> Tensor:
 def one_batch(X: Tensor) -> Tensor:
     """`X` `(..., n, n)` as `(batch, n, n)`: products of those take the fewest operators."""
     return X if X.dim() == 3 else X.reshape(math.prod(X.shape[:-2]), *X.shape[-2:])
+
+
+def frobenius_norm(X: Tensor) -> Tensor:
+    """Frobenius norms `(..., 1, 1)` of `X` `(..., n, n)`."""
+    norms: Tensor = torch.linalg.vector_norm(X, dim=(-2, -1), keepdim=True)
+    return norms
 
 
 def require_count(name: str, count: object) -> None:

@@ -68,6 +68,28 @@ class Whitening(InverseSquareRoot):
 
 
 @dataclass(frozen=True)
+class InverseRoot(SpectralFunction):
+    """`M^(−1/p)` for a whole p, the `order`: 4 in Shampoo. `M` must be positive definite."""
+
+    order: int
+
+    def __post_init__(self) -> None:
+        if type(self.order) is not int or self.order < 1:
+            raise InputError(f"order must be a whole number, 1 or more, not {self.order!r}")
+
+    def values(self, eigenvalues: Array) -> Array:
+        """`λ^(−1/p)`."""
+        return eigenvalues ** (-1 / self.order)
+
+    def divided_differences(self, eigenvalues: Array) -> Array:
+        """`−1/(r_i r_j Σ_k r_iᵏ r_j^(p−1−k))` with `r = λ^(1/p)`."""
+        roots = eigenvalues ** (1 / self.order)
+        row, column = roots[..., :, None], roots[..., None, :]
+        total = sum(row**k * column ** (self.order - 1 - k) for k in range(self.order))
+        return -1 / (row * column * total)
+
+
+@dataclass(frozen=True)
 class SquareRoot(SpectralFunction):
     """`M^(1/2)`: second-order pooling. `M` must be positive semi-definite.
 

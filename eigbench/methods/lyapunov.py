@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +20,7 @@ from eigbench.methods.base import (
     HERMITIAN,
     Promise,
     WithoutEigenpairs,
+    frobenius_norm,
     one_batch,
     product,
     require_count,
@@ -25,29 +28,48 @@ from eigbench.methods.base import (
 )
 from eigbench.methods.calling import call, conventions
 from eigbench.methods.no_gradient import save, saved
-from eigbench.methods.roots import RootMethod, identity_like
+from eigbench.methods.roots import (
+    NEWTON_SCHULZ,
+    RootMethod,
+    Step,
+    identity_like,
+    largest,
+    scaled,
+)
 from eigbench.phases import phase
 
 
 @dataclass(frozen=True)
 class LyapunovRoot(WithoutEigenpairs, RootMethod):
-    """What the two methods of this kind share: all but the approximation of the root."""
+    """What methods of this kind share: all but the approximation of the root."""
 
     dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
 
-    sign_steps: int = 8
-
-    def __post_init__(self) -> None:
-        require_count("sign_steps", self.sign_steps)
+    @property
+    def through_steps(self) -> bool:
+        """Whether autograd follows the approximation, and no Lyapunov equation is solved."""
+        return False
 
     @abc.abstractmethod
     def approximate(self, A: Tensor, *, inverse: bool) -> Tensor:
         """`A^(1/2)` or `A^(−1/2)` of `A` `(batch, n, n)` with Frobenius norm 1, about."""
 
+    @abc.abstractmethod
+    def schedule(self) -> tuple[Step, ...]:
+        """The steps by which the Lyapunov equation is solved."""
+
     def root(self, M: Tensor, *, inverse: bool) -> Tensor:
         """The root, with the solution of the Lyapunov equation as its gradient."""
+        if self.through_steps:
+            return _scaled_root(M, self, inverse=inverse)
         root: Tensor = call(_ROOT, M, self, inverse)
         return root
+
+
+def _scaled_root(M: Tensor, method: LyapunovRoot, *, inverse: bool) -> Tensor:
+    with phase("products"):
+        approximate = partial(method.approximate, inverse=inverse)
+        return scaled(M, frobenius_norm, approximate, -0.5 if inverse else 0.5)
 
 
 class _Root(torch.autograd.Function):
@@ -55,20 +77,12 @@ class _Root(torch.autograd.Function):
 
     @staticmethod
     def forward(M: Tensor, method: LyapunovRoot, inverse: bool) -> Tensor:  # noqa: FBT001
-        with phase("products"):
-            # Of moderate size first, so that no square under- or overflows.
-            size = _largest(M)
-            A = one_batch(M / size)
-            norm = _norm(A)
-            found = method.approximate(A / norm, inverse=inverse)
-            scale = norm.sqrt()
-            found = (found / scale if inverse else found * scale).reshape(M.shape)
-            return found / size.sqrt() if inverse else found * size.sqrt()
+        return _scaled_root(M, method, inverse=inverse)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, LyapunovRoot, bool], output: Tensor) -> None:
         save(ctx, inputs[0], output)
-        ctx.steps, ctx.inverse = inputs[1].sign_steps, inputs[2]
+        ctx.schedule, ctx.inverse = inputs[1].schedule(), inputs[2]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
@@ -87,55 +101,64 @@ def _derivative(ctx: Any, root: Tensor, right: Tensor) -> Tensor:
     with phase("products"):
         right = symmetric_part(right)
         # With R = size · B: B X + X B = right/size, or −size³ B² right B².
-        size = _largest(root)
+        size = largest(root)
         B = root / size
         if ctx.inverse:
             squared = product(B, B)
             right = symmetric_part(-product(product(squared, right), squared))
-        X = symmetric_part(solve_lyapunov(B, right, ctx.steps))
+        X = symmetric_part(solve_lyapunov(B, right, ctx.schedule))
         return X * size * size * size if ctx.inverse else X / size
 
 
 _ROOT = conventions(_Root)
 
 
-def solve_lyapunov(R: Tensor, right: Tensor, steps: int) -> Tensor:
+def solve_lyapunov(R: Tensor, right: Tensor, schedule: Sequence[Step]) -> Tensor:
     """X with `RX + XR = right`, all Hermitian `(..., n, n)` and R positive definite.
 
-    Newton–Schulz on the sign of `[[R, right], [0, −R]]` (Roberts, 1980), whose corner tends to 2X.
-    It starts from `R/√‖R²‖`, the Frobenius norm of each matrix and not of the batch. An eigenvalue
-    grows by at most 1.5 in a step: one below `1.5^(−steps)` is not reached.
+    By the sign of `[[R, right], [0, −R]]` (Roberts, 1980), whose corner tends to 2X. Each step
+    takes such a matrix S to `S (aI + bS² + cS⁴)`: Newton–Schulz with (1.5, −0.5, 0). It starts from
+    `R/√‖R²‖`, the Frobenius norm of each matrix and not of the batch. By Newton–Schulz an
+    eigenvalue grows by at most 1.5 in a step: one below `1.5^(−steps)` is not reached.
     """
     B, C = one_batch(R), one_batch(right)
     squared = torch.bmm(B, B)
-    norm = _norm(squared)
+    norm = frobenius_norm(squared)
     B, C, squared = B / norm.sqrt(), C / norm.sqrt(), squared / norm
-    for step in range(steps):
-        if step > 0:
+    identity = identity_like(B)
+    for number, (a, b, c) in enumerate(schedule, 1):
+        if number > 1:
             squared = torch.bmm(B, B)
-        # Half of `½(3C − C B² − B² C + B C B)`: B and C are Hermitian, and stay so.
+        # S² = [[B², BC − CB], [0, B²]], and the same once more.
+        T = torch.add(a * identity, squared, alpha=b)
         once = torch.bmm(B, C)
-        half = torch.baddbmm(C, B, once, beta=0.75, alpha=-0.5)
-        half = torch.baddbmm(half, once, B, alpha=0.25)
-        C = half + half.mH
-        B = torch.baddbmm(B, B, squared, beta=1.5, alpha=-0.5)
+        once = once - once.mH
+        corner = b * once
+        if c != 0:
+            T = torch.baddbmm(T, squared, squared, alpha=c)
+            twice = torch.bmm(squared, once)
+            corner = corner + c * (twice - twice.mH)
+        C = symmetric_part(torch.baddbmm(torch.bmm(C, T), B, corner))
+        if number < len(schedule):
+            # What rounding adds that is not Hermitian would grow from step to step.
+            B = symmetric_part(torch.bmm(B, T))
     return (C / 2).reshape(right.shape)
 
 
-def _largest(M: Tensor) -> Tensor:
-    """The largest magnitude `(..., 1, 1)`, without a gradient, and above 0."""
-    if not M.numel():
-        return torch.ones_like(M[..., :1, :1])
-    # A matrix of zeros is divided by this too.
-    largest = torch.linalg.vector_norm(M.detach(), math.inf, dim=(-2, -1), keepdim=True)
-    positive: Tensor = largest.clamp(min=torch.finfo(M.dtype).tiny)
-    return positive
+@dataclass(frozen=True)
+class _Released(LyapunovRoot):
+    """Newton–Schulz steps for the Lyapunov equation, as in the program of the source."""
 
+    promises: ClassVar[frozenset[Promise]] = frozenset({"finite", "scale", "continuous"})
 
-def _norm(M: Tensor) -> Tensor:
-    """Frobenius norms `(..., 1, 1)`."""
-    norms: Tensor = torch.linalg.vector_norm(M, dim=(-2, -1), keepdim=True)
-    return norms
+    sign_steps: int = 8
+
+    def __post_init__(self) -> None:
+        require_count("sign_steps", self.sign_steps)
+
+    def schedule(self) -> tuple[Step, ...]:
+        """Plain ones."""
+        return (NEWTON_SCHULZ,) * self.sign_steps
 
 
 PADE_DEGREE = 5
@@ -150,7 +173,7 @@ of these degrees, and equals w up to a relative error of `2((1 − w)/(1 + w))^1
 
 
 @dataclass(frozen=True)
-class MpaLyapunov(LyapunovRoot):
+class MpaLyapunov(_Released):
     """Matrix Padé approximant [5/5] of the root of `M/‖M‖`, one linear solve, no decomposition.
 
     An eigenvalue a of M/‖M‖ is rooted with a relative error of about `2((1 − √a)/(1 + √a))^11`:
@@ -161,7 +184,6 @@ class MpaLyapunov(LyapunovRoot):
     name: ClassVar[str] = "mpa-lyapunov"
     summary: ClassVar[str] = "matrix Padé root forward; Lyapunov equation backward (MPA-Lya)"
     source: ClassVar[str] = "Song et al., Fast Differentiable Matrix Square Root, ICLR 2022"
-    promises: ClassVar[frozenset[Promise]] = frozenset({"finite", "scale", "continuous"})
 
     def approximate(self, A: Tensor, *, inverse: bool) -> Tensor:
         """`P(A)/Q(A)`, or the inverse of it."""
@@ -182,7 +204,7 @@ TAYLOR_DEGREE = 10
 
 
 @dataclass(frozen=True)
-class MtpLyapunov(LyapunovRoot):
+class MtpLyapunov(_Released):
     """Matrix Taylor polynomial, 10 terms in `I − M/‖M‖`: nothing but matrix products.
 
     The series converges slowly where an eigenvalue is small beside the norm: what comes out is a
@@ -192,7 +214,6 @@ class MtpLyapunov(LyapunovRoot):
     name: ClassVar[str] = "mtp-lyapunov"
     summary: ClassVar[str] = "matrix Taylor root forward; Lyapunov equation backward (MTP-Lya)"
     source: ClassVar[str] = "Song et al., Fast Differentiable Matrix Square Root, ICLR 2022"
-    promises: ClassVar[frozenset[Promise]] = frozenset({"finite", "scale", "continuous"})
 
     def approximate(self, A: Tensor, *, inverse: bool) -> Tensor:
         """`Σ aₖ (I − A)ᵏ`, by Horner's rule."""

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import HERMITIAN, Parameter, Promise, WithoutEigenpairs, require_count
-from eigbench.methods.roots import RootMethod, newton_schulz
+from eigbench.methods.base import (
+    HERMITIAN,
+    Parameter,
+    Promise,
+    WithoutEigenpairs,
+    frobenius_norm,
+    require_count,
+)
+from eigbench.methods.roots import NEWTON_SCHULZ, RootMethod, coupled, newton_schulz, scaled
 from eigbench.phases import phase
 
 
@@ -41,3 +49,35 @@ class NewtonSchulz(WithoutEigenpairs, RootMethod):
         """The root after `steps` iterations."""
         with phase("products"):
             return newton_schulz(M, self.steps, inverse=inverse)
+
+
+@dataclass(frozen=True)
+class NewtonDB(NewtonSchulz):
+    """The same iteration, scaled by the largest eigenvalue instead of the trace.
+
+    So the smallest eigenvalue starts n times higher at most, which saves up to log n/log 2.25
+    iterations. The largest is estimated by power iteration from all starts at once: the norm of the
+    eighth power of M, which is too large by a factor of n^(1/16) at most, and never too small. It
+    is a constant to the gradient.
+    """
+
+    name: ClassVar[str] = "newton-db"
+    summary: ClassVar[str] = "newton-schulz, scaled by the largest eigenvalue (Newton–DB)"
+    source: ClassVar[str] = "Modoranu et al., DASH, arXiv:2602.02016, 2026 (T = 10)"
+
+    steps: int = 10
+
+    def root(self, M: Tensor, *, inverse: bool) -> Tensor:
+        """The root after `steps` iterations."""
+        with phase("products"):
+            iterate = partial(coupled, schedule=(NEWTON_SCHULZ,) * self.steps, inverse=inverse)
+            return scaled(M, largest_eigenvalue, iterate, -0.5 if inverse else 0.5)
+
+
+def largest_eigenvalue(A: Tensor) -> Tensor:
+    """A bound `(batch, 1, 1)` of the eigenvalues of `A` `(batch, n, n)`, too large by n^(1/16)."""
+    norm = frobenius_norm(A)
+    power = A / norm
+    for _ in range(3):
+        power = torch.bmm(power, power)
+    return norm * frobenius_norm(power) ** 0.125

@@ -104,6 +104,7 @@ class Spectral(Method):
     promises: ClassVar[frozenset[Promise]] = frozenset(
         {"functions", "scale", "continuous", "isolated", "subspace"}
     )
+    precision: ClassVar[Literal["input", "float64"]] = "float64"
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`; only the eigenvalues have a gradient."""
