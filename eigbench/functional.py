@@ -44,7 +44,7 @@ def eigh(
     method: str = "hybrid",
     **parameters: Any,
 ) -> Eigenpairs:
-    """Decompose symmetric matrices, with the gradient of a chosen method.
+    """Decompose symmetric or Hermitian matrices, with the gradient of a chosen method.
 
     A drop-in for `torch.linalg.eigh`: eigenvalues `(..., n)` ascending and eigenvectors
     `(..., n, n)` in columns, for symmetric `M` `(..., n, n)` on any device. With `UPLO` "L" or "U"
@@ -55,15 +55,19 @@ def eigh(
     `L⁻¹ M L⁻ᵀ`, and the gradients by M and by B are exact where its own is. `UPLO` is for both.
 
     float32 and float64 come out as they go in. float16 and bfloat16 are converted to float32,
-    which comes out. Under `torch.autocast` everything inside is computed as outside of it.
+    which comes out. A Hermitian M may be complex64 or complex128, too, where the method's `dtypes`
+    have them; gradients are torch's, `dL = Re⟨∂L/∂M, dM⟩`. Phases of eigenvectors are arbitrary: a
+    loss that depends on them has no gradient, and raises `RuntimeError`, as torch's does; if it may
+    be rounding, it warns. Under `torch.func` and in compiled code its gradient is NaN. Under
+    `torch.autocast` everything inside is computed as outside of it.
 
     `parameters` are the method's own, such as `iterations=19` for `hybrid` (Wang et al.,
     NeurIPS 2019, Eq. 4). Raises `ValueError` for an unknown method, parameter or a shape that is
-    not square, and `TypeError` for a dtype or device that the method does not take, such as a
-    complex one. A method that computes functions of M without eigenpairs raises `ValueError`: see
-    `matrix_function`. Where a method has no derivative that is right, as of the eigenvectors of a
-    tie or a second time, asking for it raises `NotImplementedError`, which is a `RuntimeError`.
-    A B that is not positive definite raises `torch.linalg.LinAlgError`.
+    not square, and `TypeError` for a dtype or device that the method does not take. A method that
+    computes functions of M without eigenpairs raises `ValueError`: see `matrix_function`. Where a
+    method has no derivative that is right, as of the eigenvectors of a tie or a second time, asking
+    for it raises `NotImplementedError`, which is a `RuntimeError`. A B that is not positive
+    definite raises `torch.linalg.LinAlgError`.
     """
     if UPLO not in (None, "L", "U", "l", "u"):
         raise ValueError(f"UPLO must be 'L' or 'U', not {UPLO!r}")
@@ -109,7 +113,7 @@ def matrix_function(
     error is what rounding M itself to its dtype does.
 
     float32 and float64 come out as they go in. float16 and bfloat16 are converted to float32,
-    which comes out. complex64 and complex128, M Hermitian, are taken by `spectral` alone. Under
+    which comes out. A Hermitian M may be complex64 or complex128, too, as `eigh` says. Under
     `torch.autocast` everything inside is computed as outside of it.
 
     `parameters` are the method's own. Raises `ValueError` for an unknown function, method or
@@ -125,8 +129,7 @@ def matrix_function(
     if reason is not None:
         raise ValueError(reason)
     M = whole_precision(M)
-    if M.dtype not in chosen.function_dtypes:
-        _require_taken(chosen, M)
+    _require_taken(chosen, M)
     if precision is None:
         precision = "float64" if method == "spectral" else "input"
     elif precision not in ("float64", "input"):
@@ -175,14 +178,8 @@ def _second_of_pencil(B: Tensor, M: Tensor) -> Tensor:
 
 def _require_taken(chosen: Method, M: Tensor) -> None:
     reason = chosen.refusal(M)
-    if reason is None:
-        return
-    if M.is_complex():
-        reason += (
-            "; a function of a complex Hermitian M has its exact gradient by "
-            "eigbench.matrix_function(M, function, method='spectral')"
-        )
-    raise TypeError(reason)
+    if reason is not None:
+        raise TypeError(reason)
 
 
 def _on_range(M: Tensor, function: SpectralFunction, rank: int | str) -> OnRange:
@@ -203,7 +200,7 @@ class _Mirrored(torch.autograd.Function):
 
     @staticmethod
     def forward(M: Tensor, upper: bool) -> Tensor:  # noqa: FBT001
-        return M.triu() + M.triu(1).mT if upper else M.tril() + M.tril(-1).mT
+        return M.triu() + M.triu(1).mH if upper else M.tril() + M.tril(-1).mH
 
     @staticmethod
     def setup_context(_ctx: Any, inputs: tuple[Tensor, bool], output: Tensor) -> None:

@@ -8,16 +8,25 @@ import torch
 from torch import Tensor
 
 from eigbench.methods import gpu
-from eigbench.methods.base import Eigenpairs, product, symmetric_part
+from eigbench.methods.base import Eigenpairs, product, real_diagonal, symmetric_part
 from eigbench.methods.calling import call, composing, conventions
 from eigbench.methods.coefficients import choose_arithmetic, with_diagonal
 from eigbench.methods.decomposition import Decomposition, parts_of
-from eigbench.methods.no_gradient import stopped, too_close, unless, unresolved, watch, watched
+from eigbench.methods.no_gradient import (
+    phases_watched,
+    stopped,
+    too_close,
+    unless,
+    unresolved,
+    watch,
+    watched,
+    without_phases,
+)
 from eigbench.phases import phase
 
 
 class _Analytic(Decomposition):
-    """`V Ĝ Vᵀ` with `∂L/∂λ` on the diagonal of Ĝ and `½(A − Aᵀ)/gap` off it, `A = Vᵀ ∂L/∂V`.
+    """`V Ĝ Vᴴ` with `∂L/∂λ` on the diagonal of Ĝ and `½(A − Aᴴ)/gap` off it, `A = Vᴴ ∂L/∂V`.
 
     In the order of torch's own formula, so that it rounds alike.
     """
@@ -41,30 +50,32 @@ class _Analytic(Decomposition):
             V = unless(V, eigenvalues, unresolved, too_close(ctx.name))
         if by_eigenvectors is None:
             with phase("products"):
-                return product(V * by_eigenvalues.unsqueeze(-2), V.mT), None
+                return product(V * by_eigenvalues.unsqueeze(-2), V.mH), None
         with phase("products"):
-            A = product(V.mT, by_eigenvectors)
+            A = product(V.mH, by_eigenvectors)
+            if A.is_complex():
+                A = without_phases(A, by_eigenvectors)
         with phase("coefficients"):
             gap = eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1)
             if recorded:  # else the diagonal may be 0/0 until it is overwritten
                 gap = with_diagonal(gap, torch.ones_like(eigenvalues))
-            core = choose_arithmetic().mul(A - A.mT, 0.5)
+            core = choose_arithmetic().mul(A - A.mH, 0.5)
             core = core / gap if recorded else core.div_(gap)
             if by_eigenvalues is None:
                 by_eigenvalues = torch.zeros_like(eigenvalues)
             core = with_diagonal(core, by_eigenvalues)
         with phase("products"):
-            return product(V, product(core, V.mT)), None
+            return product(V, product(core, V.mH)), None
 
     @staticmethod
     def tangent(ctx: Any, *tangents: Tensor) -> tuple[Tensor, Tensor]:
         """`dλ` and `dV` of `dM`."""
         eigenvalues, V = ctx.saved_tensors
-        S = V.mT @ symmetric_part(tangents[0]) @ V
+        S = V.mH @ symmetric_part(tangents[0]) @ V
         gap = eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1)
         ones, zeros = torch.ones_like(eigenvalues), torch.zeros_like(eigenvalues)
         turn = with_diagonal(S / with_diagonal(gap, ones), zeros)
-        return S.diagonal(dim1=-2, dim2=-1), V @ turn
+        return real_diagonal(S), V @ turn
 
 
 _ANALYTIC = conventions(_Analytic)
@@ -81,10 +92,13 @@ def analytic_eigh(name: str, M: Tensor) -> Eigenpairs:
     # Torch's own node is faster by a tenth for a single matrix, and can be nested.
     with phase("decomposition"):
         if composing():
+            # torch's own does not look at phases here.
+            if M.is_complex():
+                return Eigenpairs(*call(_ANALYTIC, M, name))
             return Eigenpairs(*torch.linalg.eigh(watched(name, M)))
         eigenvalues, V = torch.linalg.eigh(M)
         watch(name, eigenvalues.grad_fn, M)
-    return Eigenpairs(eigenvalues, V)
+    return Eigenpairs(eigenvalues, phases_watched(V))
 
 
 def eigenvalues_alone(name: str, M: Tensor) -> Eigenpairs:

@@ -28,6 +28,11 @@ projector on a leading subspace, whatever repeats on either side of the cut.
 Parameter = int | float | bool | None
 
 
+REAL = frozenset({torch.float32, torch.float64})
+HERMITIAN = REAL | {torch.complex64, torch.complex128}
+"""The dtypes of symmetric matrices, and of Hermitian ones, which may be real."""
+
+
 SQUARE_ROOT, CHOLESKY = "inverse square root", "inverse Cholesky factor"
 """The two matrices that methods whiten by."""
 
@@ -43,6 +48,8 @@ class Eigenpairs(NamedTuple):
 class Method(abc.ABC):
     """One way to decompose symmetric matrices `(..., n, n)` and to differentiate the result.
 
+    Complex matrices are Hermitian, and with `Vᴴ` for `Vᵀ` all is said of them as well.
+
     A subclass is a frozen dataclass: its fields are the method's parameters, so that a suite can
     sweep them. The forward contract is that of `torch.linalg.eigh`; what differs is the gradient.
     """
@@ -50,7 +57,10 @@ class Method(abc.ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str]
-    dtypes: ClassVar[frozenset[torch.dtype]] = frozenset({torch.float32, torch.float64})
+    dtypes: ClassVar[frozenset[torch.dtype]] = REAL
+    """What M may be of; `HERMITIAN` of a method with a rule for complex M, too."""
+    real_only: ClassVar[str] = "its rule is for real M"
+    """Why, in one line, of a method that takes no complex M."""
     device_types: ClassVar[frozenset[str]] = frozenset({"cpu", "cuda"})
     differentiates: ClassVar[Literal["eigenpairs", "functions"]] = "eigenpairs"
     """What has a gradient: the eigenpairs, or only functions of M through `matrix_function`.
@@ -71,8 +81,6 @@ class Method(abc.ABC):
     `eigbench.contract` holds the method to the exact gradient with these. Empty if there are none.
     """
 
-    function_dtypes: ClassVar[frozenset[torch.dtype]] = frozenset()
-    """What `eigbench.matrix_function` may pass to `matrix_function` besides `dtypes`."""
     once: ClassVar[str | None] = None
     """Why there is never a second derivative, of a method that `pairwise_eigh` differentiates."""
     cancellation: ClassVar[float] = 1.0
@@ -101,7 +109,8 @@ class Method(abc.ABC):
         """Why this method cannot take `M`, or None if it can."""
         if M.dtype not in self.dtypes:
             names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in self.dtypes))
-            return f"{self.name} takes {names}, not {str(M.dtype).removeprefix('torch.')}"
+            why = f": {self.real_only}" if M.is_complex() else ""
+            return f"{self.name} takes {names}, not {str(M.dtype).removeprefix('torch.')}{why}"
         # To ask for the name of a device takes 7 µs among other work.
         if not (M.is_cpu and "cpu" in self.device_types) and M.device.type not in self.device_types:
             return f"{self.name} runs on {', '.join(sorted(self.device_types))}, not {M.device}"
@@ -132,7 +141,7 @@ def reconstruct(pairs: Eigenpairs, function: SpectralFunction) -> Tensor:
         values = function.values(pairs.eigenvalues)
     with phase("products"):
         V = pairs.eigenvectors
-        return product(V * values[..., None, :], V.mT)
+        return product(V * values[..., None, :], V.mH)
 
 
 def no_eigenpairs(method: Method) -> NotApplicable:
@@ -146,6 +155,16 @@ def no_eigenpairs(method: Method) -> NotApplicable:
 def symmetric_part(M: Tensor) -> Tensor:
     """`(M + Mᴴ)/2`, through which every gradient becomes a symmetric matrix."""
     return (M + M.mH) / 2
+
+
+def real_part(X: Tensor) -> Tensor:
+    """`Re X`, of a real `X` itself."""
+    return X.real if X.is_complex() else X
+
+
+def real_diagonal(X: Tensor) -> Tensor:
+    """The diagonal `(..., n)` of a Hermitian `X` `(..., n, n)`, which is real."""
+    return real_part(X.diagonal(dim1=-2, dim2=-1))
 
 
 def product(A: Tensor, B: Tensor) -> Tensor:

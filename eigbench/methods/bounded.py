@@ -9,7 +9,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, Method, Parameter, Promise, require_positive
+from eigbench.methods.base import (
+    HERMITIAN,
+    Eigenpairs,
+    Method,
+    Parameter,
+    Promise,
+    require_positive,
+)
 from eigbench.methods.coefficients import gaps_above
 from eigbench.methods.pairwise import pairwise_eigh
 
@@ -25,6 +32,7 @@ class Clip(Method):
     name: ClassVar[str] = "clip"
     summary: ClassVar[str] = "eigh forward; gaps raised to a threshold backward"
     source: ClassVar[str] = "github.com/WeiWangTrento/Robust-Differentiable-SVD (t = 0.01)"
+    dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
     promises: ClassVar[frozenset[Promise]] = frozenset({"finite"})
     converged: ClassVar[Mapping[str, Parameter]] = {"threshold": 1e-12}
 
@@ -53,6 +61,7 @@ class Trunc(Method):
     name: ClassVar[str] = "trunc"
     summary: ClassVar[str] = "eigh forward; analytic gradient clipped to a largest 1/gap backward"
     source: ClassVar[str] = "Song et al., ICCV 2021 (SVD-Trunc, T = 1e10)"
+    dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
     promises: ClassVar[frozenset[Promise]] = frozenset({"finite"})
     converged: ClassVar[Mapping[str, Parameter]] = {"largest": 1e10}
 
@@ -82,6 +91,7 @@ class Lorentzian(Method):
     name: ClassVar[str] = "lorentzian"
     summary: ClassVar[str] = "eigh forward; 1/gap broadened to a Lorentzian backward"
     source: ClassVar[str] = "Liao et al., PRX 9, 031041, 2019 (tensorgrad: η² = 1e-12, absolute)"
+    dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
     promises: ClassVar[frozenset[Promise]] = frozenset({"finite", "continuous"})
     converged: ClassVar[Mapping[str, Parameter]] = {"eta": 1e-12}
 

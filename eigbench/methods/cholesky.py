@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from eigbench.errors import NotApplicable
-from eigbench.methods.base import CHOLESKY, Promise, WithoutEigenpairs, symmetric_part
+from eigbench.methods.base import CHOLESKY, HERMITIAN, Promise, WithoutEigenpairs, symmetric_part
 from eigbench.methods.functions import SpectralFunction, Whitening
 from eigbench.methods.roots import identity_like
 from eigbench.phases import phase
@@ -17,9 +17,9 @@ from eigbench.phases import phase
 
 @dataclass(frozen=True)
 class Cholesky(WithoutEigenpairs):
-    """`L⁻¹` with `M = LLᵀ`, which whitens as `M^(−1/2)` does, but is another matrix.
+    """`L⁻¹` with `M = LLᴴ`, which whitens as `M^(−1/2)` does, but is another matrix.
 
-    Every W with `W M Wᵀ = I` is a rotation of every other. This one is triangular: the first
+    Every W with `W M Wᴴ = I` is a rotation of every other. This one is triangular: the first
     channel is only scaled, and each further one is made independent of those before it, so the
     order of the channels matters. There is no gap in its gradient, which autograd takes through
     the factorisation (Murray, Differentiation of the Cholesky decomposition, 2016). M must be
@@ -29,6 +29,7 @@ class Cholesky(WithoutEigenpairs):
     name: ClassVar[str] = "cholesky"
     summary: ClassVar[str] = "whitens by the inverse Cholesky factor, not by M^(−1/2)"
     source: ClassVar[str] = "Siarohin et al., Whitening and coloring batch transform, ICLR 2019"
+    dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
     whitens_by: ClassVar[str] = CHOLESKY
     promises: ClassVar[frozenset[Promise]] = frozenset({"finite", "scale", "continuous"})
 

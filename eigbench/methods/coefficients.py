@@ -44,10 +44,13 @@ def _kept_mask(n: int, dtype: torch.dtype) -> Tensor:
 
 
 def with_diagonal(X: Tensor, diagonal: Tensor) -> Tensor:
-    """`X` `(..., n, n)` with another diagonal `(..., n)`; it may be written to `X` itself."""
+    """`X` `(..., n, n)` with another diagonal `(..., n)`; it may be written to `X` itself.
+
+    The diagonal may be real where X is complex.
+    """
     # Where cotangents are batched, by `torch.func` or by autograd, those of X need not be.
     if torch.is_grad_enabled() or composing() or is_wrapped(diagonal):
-        return torch.diagonal_scatter(X, diagonal, dim1=-2, dim2=-1)
+        return torch.diagonal_scatter(X, diagonal.to(X.dtype), dim1=-2, dim2=-1)
     X.diagonal(dim1=-2, dim2=-1).copy_(diagonal)
     return X
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from eigbench.methods.analytic import analytic_eigh
-from eigbench.methods.base import Eigenpairs, Method, Promise
+from eigbench.methods.base import HERMITIAN, Eigenpairs, Method, Promise
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Eigh(Method):
     name: ClassVar[str] = "eigh"
     summary: ClassVar[str] = "torch.linalg.eigh with its analytic gradient"
     source: ClassVar[str] = "torch; Ionescu et al., ICCV 2015 (Eq. 1 and 23 of the paper)"
+    dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
     promises: ClassVar[frozenset[Promise]] = frozenset({"exact", "scale"})
 
     def eigh(self, M: Tensor) -> Eigenpairs:

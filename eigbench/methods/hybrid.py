@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from eigbench.algorithm_1 import ITERATIONS
-from eigbench.methods.base import Eigenpairs, Method, Parameter, Promise, require_count
+from eigbench.methods.base import HERMITIAN, Eigenpairs, Method, Parameter, Promise, require_count
 from eigbench.methods.coefficients import choose_arithmetic, geometric_series, leading_ratios
 from eigbench.methods.gpu import series_core
 from eigbench.methods.no_gradient import differs_from_analytic
@@ -34,6 +34,7 @@ class Hybrid(Method):
     name: ClassVar[str] = "hybrid"
     summary: ClassVar[str] = "eigh forward; K-term power-iteration series backward, closed form"
     source: ClassVar[str] = "Wang et al., NeurIPS 2019, Eq. 4 and Algorithm 1"
+    dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
     promises: ClassVar[frozenset[Promise]] = frozenset({"finite", "scale"})
     converged: ClassVar[Mapping[str, Parameter]] = {"iterations": 120}
 

@@ -10,17 +10,11 @@ import torch
 from torch import Tensor
 
 from eigbench.algorithm_1 import ITERATIONS
-from eigbench.methods.base import (
-    Eigenpairs,
-    Method,
-    Parameter,
-    Promise,
-    require_count,
-)
+from eigbench.methods.base import HERMITIAN, Eigenpairs, Method, Parameter, Promise, require_count
 from eigbench.methods.calling import call, conventions
 from eigbench.methods.decomposition import decompose
 from eigbench.methods.hybrid import Hybrid
-from eigbench.methods.no_gradient import watched
+from eigbench.methods.no_gradient import phases_watched, watched
 from eigbench.phases import phase
 
 
@@ -45,17 +39,17 @@ class _PowerIteration(torch.autograd.Function):
         with phase("coefficients"):
             bracket = _bracket(M, v, ctx.iterations)
         with phase("products"):
-            return bracket @ gradients[0] @ v.mT, None, None
+            return bracket @ gradients[0] @ v.mH, None, None
 
 
 _POWER_ITERATION = conventions(_PowerIteration)
 
 
 def _bracket(M: Tensor, v: Tensor, iterations: int) -> Tensor:
-    """The bracket of Eq. 4 as it is printed, a matrix: `Σ_k M^k (I − vvᵀ)/‖Mv‖^(k+1)`."""
+    """The bracket of Eq. 4 as it is printed, a matrix: `Σ_k M^k (I − vvᴴ)/‖Mv‖^(k+1)`."""
     length = torch.linalg.vector_norm(M @ v, dim=-2, keepdim=True)
     identity = torch.eye(M.shape[-1], dtype=M.dtype, device=M.device)
-    term = (identity - v @ v.mT) / length
+    term = (identity - v @ v.mH) / length
     bracket: Tensor = term
     for _ in range(iterations - 1):
         term = (M @ term) / length
@@ -81,6 +75,7 @@ class HybridLoop(Method):
     name: ClassVar[str] = "hybrid-loop"
     summary: ClassVar[str] = "Algorithm 1 step by step, the reference for hybrid"
     source: ClassVar[str] = "Wang et al., NeurIPS 2019, Algorithm 1 and Eq. 4"
+    dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
     promises: ClassVar[frozenset[Promise]] = frozenset({"scale"})
     cancellation: ClassVar[float] = 5.0  # measured: 2, where f is steep near 0
     converged: ClassVar[Mapping[str, Parameter]] = {"iterations": 120}
@@ -100,7 +95,8 @@ class HybridLoop(Method):
             for start in reversed(torch.split(eigenvectors, 1, dim=-1)):
                 v = call(_POWER_ITERATION, deflated, start, self.iterations)
                 image = deflated @ v
-                values.append(((v.mT @ image) / (v.mT @ v))[..., 0, 0])
+                values.append(real_part((v.mH @ image) / (v.mH @ v))[..., 0, 0])
                 vectors.append(v[..., 0])
-                deflated = deflated - image @ v.mT
-            return Eigenpairs(torch.stack(values[::-1], -1), torch.stack(vectors[::-1], -1))
+                deflated = deflated - image @ v.mH
+            V = phases_watched(torch.stack(vectors[::-1], -1))
+            return Eigenpairs(torch.stack(values[::-1], -1), V)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import (
+    HERMITIAN,
     Promise,
     WithoutEigenpairs,
     one_batch,
@@ -31,6 +32,8 @@ from eigbench.phases import phase
 @dataclass(frozen=True)
 class LyapunovRoot(WithoutEigenpairs, RootMethod):
     """What the two methods of this kind share: all but the approximation of the root."""
+
+    dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
 
     sign_steps: int = 8
 
@@ -97,7 +100,7 @@ _ROOT = conventions(_Root)
 
 
 def solve_lyapunov(R: Tensor, right: Tensor, steps: int) -> Tensor:
-    """X with `RX + XR = right`, all symmetric `(..., n, n)` and R positive definite.
+    """X with `RX + XR = right`, all Hermitian `(..., n, n)` and R positive definite.
 
     Newton–Schulz on the sign of `[[R, right], [0, −R]]` (Roberts, 1980), whose corner tends to 2X.
     It starts from `R/√‖R²‖`, the Frobenius norm of each matrix and not of the batch. An eigenvalue
@@ -110,11 +113,11 @@ def solve_lyapunov(R: Tensor, right: Tensor, steps: int) -> Tensor:
     for step in range(steps):
         if step > 0:
             squared = torch.bmm(B, B)
-        # Half of `½(3C − C B² − B² C + B C B)`: B and C are symmetric, and stay so.
+        # Half of `½(3C − C B² − B² C + B C B)`: B and C are Hermitian, and stay so.
         once = torch.bmm(B, C)
         half = torch.baddbmm(C, B, once, beta=0.75, alpha=-0.5)
         half = torch.baddbmm(half, once, B, alpha=0.25)
-        C = half + half.mT
+        C = half + half.mH
         B = torch.baddbmm(B, B, squared, beta=1.5, alpha=-0.5)
     return (C / 2).reshape(right.shape)
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from eigbench.methods.base import Parameter, Promise, WithoutEigenpairs, require_count
+from eigbench.methods.base import HERMITIAN, Parameter, Promise, WithoutEigenpairs, require_count
 from eigbench.methods.roots import RootMethod, newton_schulz
 from eigbench.phases import phase
 
@@ -27,6 +28,7 @@ class NewtonSchulz(WithoutEigenpairs, RootMethod):
     name: ClassVar[str] = "newton-schulz"
     summary: ClassVar[str] = "coupled Newton–Schulz iteration forward and backward (IterNorm)"
     source: ClassVar[str] = "Huang et al., IterNorm, CVPR 2019 (T = 5)"
+    dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
     promises: ClassVar[frozenset[Promise]] = frozenset({"finite", "scale", "continuous"})
     converged: ClassVar[Mapping[str, Parameter]] = {"steps": 30}
 

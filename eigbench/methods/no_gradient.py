@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -155,6 +157,71 @@ def unless(X: Tensor, Y: Tensor, wrong: Wrong, reason: str) -> Tensor:
     """
     result: Tensor = call(_UNLESS, X, Y, wrong, reason)
     return result
+
+
+PHASE_WARNED, PHASE_REFUSED = 0.5, 1e-2
+"""From a gauge residual of ε^½ on a gradient of complex eigenvectors is warned of, and from 1e-2,
+which is torch's tolerance, refused. Rounding leaves some ε."""
+
+
+def without_phases(A: Tensor, *gradients: Tensor) -> Tensor:
+    """`A = Vᴴ ∂L/∂V` `(..., n, n)` of complex V as it is, if the loss depends on no phases.
+
+    `gradients` `(..., m, n)` are what A is made of, `∂L/∂V`. Raises `RuntimeError` where the loss
+    does depend on them, and warns where more than rounding says that it may. Under
+    `torch.func.vmap` and in compiled code nobody can see the numbers, and A is NaN instead.
+    """
+    if not A.numel():
+        return A
+    diagonal = A.detach().diagonal(dim1=-2, dim2=-1)
+    residual = _residual(diagonal, *(one.detach() for one in gradients))
+    try:
+        worst = None if torch.compiler.is_compiling() else float(residual.max())
+    except RuntimeError:
+        worst = None
+    if worst is None:
+        return torch.where(residual[..., None, None] > PHASE_REFUSED, torch.nan, A)
+    _judge_phases(worst, residual.dtype)
+    return A
+
+
+def _residual(diagonal: Tensor, *gradients: Tensor) -> Tensor:
+    """`(...)`: the largest |Im A[i,i]|, divided by the norm of the gradients."""
+    norm: Any = sum(torch.linalg.vector_norm(one, dim=(-2, -1)) for one in gradients)
+    largest: Tensor = torch.linalg.vector_norm(diagonal.imag, math.inf, dim=-1)
+    return largest / torch.where(norm > 0, norm, 1)
+
+
+def _judge_phases(worst: float, dtype: torch.dtype) -> None:
+    said = (
+        f"the gauge residual, the largest |Im A[i,i]|/‖∂L/∂V‖ with A = Vᴴ ∂L/∂V, is {worst:.1e}. "
+        "Make the loss of |v|², of v vᴴ or of a function of M, which depend on none"
+    )
+    if worst > PHASE_REFUSED:
+        raise RuntimeError(
+            "the loss depends on the phases of complex vectors, which are arbitrary, so it has no "
+            f"gradient: {said}"
+        )
+    if worst > torch.finfo(dtype).eps ** PHASE_WARNED:
+        warnings.warn(f"the loss may depend on the phases of complex vectors: {said}", stacklevel=2)
+
+
+def phases_watched(V: Tensor) -> Tensor:
+    """Complex eigenvectors `V` that autograd follows by itself; the first gradient is looked at.
+
+    Those of a second derivative are only a part of it, and may depend on phases.
+    """
+    if V.is_complex() and V.numel() and V.requires_grad and not composing():
+        unseen = [V.detach()]
+
+        def hook(by_V: Tensor) -> None:
+            if unseen:
+                diagonal = (unseen.pop().conj() * by_V.detach()).sum(-2)
+                residual = _residual(diagonal, by_V.detach())
+                _judge_phases(float(residual.max()), residual.dtype)
+
+        V.register_hook(hook)
+    return V
 
 
 def too_close(name: str) -> str:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, Method, Promise, require_count
+from eigbench.methods.base import HERMITIAN, Eigenpairs, Method, Promise, require_count
 from eigbench.methods.coefficients import above_diagonal, leading_ratios
 from eigbench.methods.pairwise import pairwise_eigh
 
@@ -28,6 +28,7 @@ class Pade(Method):
     name: ClassVar[str] = "pade"
     summary: ClassVar[str] = "eigh forward; Padé approximant of the analytic gradient backward"
     source: ClassVar[str] = "Song et al., ICCV 2021 ([50/50])"
+    dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
     promises: ClassVar[frozenset[Promise]] = frozenset({"exact", "scale"})
 
     degree: int = 50

@@ -1,17 +1,19 @@
 """The one backward pass that all methods with an analytic-like gradient share.
 
-With `A = Vᵀ ∂L/∂V` and `g = ∂L/∂λ`, in the ascending order used here, every such rule reads
+With `A = Vᴴ ∂L/∂V` and `g = ∂L/∂λ`, in the ascending order used here, every such rule reads
 
-    ∂L/∂M = V Ĝ Vᵀ,   Ĝ symmetric,   Ĝ[i,i] = g[i],
-    Ĝ[a,b] = ½ ( c⁺[a,b]·A[a,b] − c⁻[a,b]·A[b,a] )                        for a < b
-           = ½ ( c⁻[a,b]·(A[a,b] − A[b,a]) + (c⁺ − c⁻)[a,b]·A[a,b] ),
+    ∂L/∂M = V Ĝ Vᴴ,   Ĝ Hermitian,   Ĝ[i,i] = g[i],
+    Ĝ[a,b] = ½ ( c⁺[a,b]·A[a,b] − c⁻[a,b]·A[b,a]* )                       for a < b
+           = ½ ( c⁻[a,b]·(A[a,b] − A[b,a]*) + (c⁺ − c⁻)[a,b]·A[a,b] ),
 
-and the rules differ in nothing but the two coefficient tables. The analytic rule (Eq. 1) has
-`c⁺ = c⁻ = 1/(λb − λa)`. Only the antisymmetric part of A matters to it, as it must for a loss
+and the rules differ in nothing but the two coefficient tables, which are real. The analytic rule
+(Eq. 1) has `c⁺ = c⁻ = 1/(λb − λa)`. Only the skew part of A matters to it, as it must for a loss
 that does not depend on the basis of an eigenspace; the second term is what a rule with
-`c⁺ ≠ c⁻` adds. Forward mode is the transposed map: with `S = Vᵀ dM V`, dM symmetric,
+`c⁺ ≠ c⁻` adds. Of complex M the gradient is that of torch, `dL = Re⟨∂L/∂M, dM⟩`; a loss that
+depends on the phases of the eigenvectors, by Im A[i,i], has none. Forward mode is the transposed
+map: with `S = Vᴴ dM V`, dM Hermitian,
 
-    dλ[i] = S[i,i],   dV = V X,   X[a,b] = c⁺[a,b]·S[a,b],   X[b,a] = −c⁻[a,b]·S[a,b]   for a < b.
+    dλ[i] = S[i,i],   dV = V X,   X[a,b] = c⁺[a,b]·S[a,b],   X[b,a] = −c⁻[a,b]·S[a,b]*   for a < b.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, product, symmetric_part
+from eigbench.methods.base import Eigenpairs, product, real_diagonal, symmetric_part
 from eigbench.methods.calling import call, composing, conventions
 from eigbench.methods.coefficients import above_diagonal, choose_arithmetic, with_diagonal
 from eigbench.methods.decomposition import Decomposition
@@ -32,6 +34,7 @@ from eigbench.methods.no_gradient import (
     stopped,
     too_close,
     unless,
+    without_phases,
 )
 from eigbench.phases import phase
 
@@ -64,36 +67,39 @@ class _PairwiseEigh(Decomposition):
         # Plain differentiable operations on the saved outputs: this is what makes a second
         # derivative, vmap and torch.compile work without a rule of their own.
         by_eigenvalues, by_eigenvectors = gradients
-        if by_eigenvectors.is_cuda and not torch.is_grad_enabled() and not composing():
+        real = not by_eigenvectors.is_complex()
+        if real and by_eigenvectors.is_cuda and not torch.is_grad_enabled() and not composing():
             found = _in_one_kernel(ctx, by_eigenvalues, by_eigenvectors)
             if found is not None:
                 return found, None
         with phase("coefficients"):
             V, minus, surplus = tables(ctx.rule, *saved(ctx))
-        VT = V.mT
+        VH = V.mH
         with phase("products"):
-            A = product(VT, by_eigenvectors)
+            A = product(VH, by_eigenvectors)
+            if not real:
+                A = without_phases(A, by_eigenvectors)
         with phase("coefficients"):
             mul, addcmul, *_ = choose_arithmetic()
             # What is overwritten is a part of A: where cotangents are batched, the tables are not.
-            weighted = mul(A - A.mT, minus)
+            weighted = mul(A - A.mH, minus)
             if surplus is not None:
-                weighted = addcmul(weighted, surplus, A)
-            upper = mul(weighted, above_diagonal(A, A.dtype))
-            core = with_diagonal(upper + upper.mT, by_eigenvalues)
+                weighted = addcmul(weighted, surplus.to(A.dtype), A)
+            upper = mul(weighted, above_diagonal(A, minus.dtype))
+            core = with_diagonal(upper + upper.mH, by_eigenvalues)
         with phase("products"):
-            return product(product(V, core), VT), None
+            return product(product(V, core), VH), None
 
     @staticmethod
     def tangent(ctx: Any, *tangents: Tensor) -> tuple[Tensor, Tensor]:
         """`dλ` and `dV` of `dM`."""
         V, minus, surplus = tables(ctx.rule, *saved(ctx, forward=True))
-        S = V.mT @ symmetric_part(tangents[0]) @ V
+        S = V.mH @ symmetric_part(tangents[0]) @ V
         lower = 2 * minus * S
         upper = lower if surplus is None else lower + 2 * surplus * S
-        mask = above_diagonal(S, S.dtype)
-        turned = V @ (upper * mask - (lower * mask).mT)
-        return S.diagonal(dim1=-2, dim2=-1), turned
+        mask = above_diagonal(S, minus.dtype)
+        turned = V @ (upper * mask - (lower * mask).mH)
+        return real_diagonal(S), turned
 
 
 def _in_one_kernel(ctx: Any, by_eigenvalues: Tensor, by_eigenvectors: Tensor) -> Tensor | None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from eigbench.errors import NotApplicable
-from eigbench.methods.base import Method, one_batch, symmetric_part
+from eigbench.methods.base import Method, one_batch, real_diagonal, symmetric_part
 from eigbench.methods.functions import InverseSquareRoot, SpectralFunction, SquareRoot
 
 
@@ -17,7 +17,7 @@ class RootMethod(Method, abc.ABC):
 
     @abc.abstractmethod
     def root(self, M: Tensor, *, inverse: bool) -> Tensor:
-        """`M^(1/2)` or `M^(−1/2)` of symmetric `M` `(..., n, n)`, differentiable."""
+        """`M^(1/2)` or `M^(−1/2)` of Hermitian `M` `(..., n, n)`, differentiable."""
 
     def matrix_function(self, M: Tensor, function: SpectralFunction) -> Tensor:
         """`f(M)` `(..., n, n)` for one of the two roots; `NotApplicable` for another function."""
@@ -46,7 +46,7 @@ def newton_schulz(M: Tensor, iterations: int, *, inverse: bool) -> Tensor:
     An eigenvalue of M/tr M near 0 needs about log(1/λ)/log 2.25 iterations to be found.
     """
     M, batch = one_batch(M), M.shape[:-2]
-    trace = M.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None]
+    trace = real_diagonal(M).sum(-1)[:, None, None]
     identity = identity_like(M)
     Y = M / trace
     # The first Z is I, and of the last two matrices only one is asked for.

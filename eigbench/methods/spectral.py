@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.analytic import eigenvalues_alone
-from eigbench.methods.base import Eigenpairs, Method, Promise, product
+from eigbench.methods.base import HERMITIAN, Eigenpairs, Method, Promise, product
 from eigbench.methods.calling import call, conventions
 from eigbench.methods.coefficients import choose_arithmetic
 from eigbench.methods.decomposition import decompose
@@ -86,25 +86,23 @@ _MATRIX_FUNCTION = conventions(_MatrixFunction)
 class Spectral(Method):
     """`f(M)` from `torch.linalg.eigh`, differentiated by the theorem of Daleckii and Krein.
 
-    With `W = ∂L/∂f(M)` the gradient is `V (F ∘ VᵀWV) Vᵀ`, where `F[i,j]` is the divided
+    With `W = ∂L/∂f(M)` the gradient is `V (F ∘ VᴴWV) Vᴴ`, where `F[i,j]` is the divided
     difference of f between λi and λj. It is exact at any gap, zero included, wherever f itself is
     differentiable: no series, no cut, no tolerance. Eigenvectors of a tie have no derivative, and
-    asking for one raises; eigenvalues have theirs, `V diag(∂L/∂λ) Vᵀ`, exact where λ is simple.
-    Second and higher derivatives of `f(M)` are exact too (`eigbench.methods.higher`). Through
-    `eigbench.matrix_function` M may be complex Hermitian: the coefficients are the same, and real.
+    asking for one raises; eigenvalues have theirs, `V diag(∂L/∂λ) Vᴴ`, exact where λ is simple.
+    Second and higher derivatives of `f(M)` are exact too (`eigbench.methods.higher`). Of
+    complex Hermitian M the coefficients are the same, and real.
     """
 
     name: ClassVar[str] = "spectral"
     summary: ClassVar[str] = "eigh forward; exact gradient of functions of M, at any gap"
     source: ClassVar[str] = "Daleckii and Krein, 1965; Higham, Functions of Matrices, 2008, Ch. 3"
+    dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
     differentiates: ClassVar[Literal["eigenpairs", "functions"]] = "functions"
     # This gradient needs no protection, and a cut inside a tie would have no derivative.
     truncation: ClassVar[str] = "none"
     promises: ClassVar[frozenset[Promise]] = frozenset(
         {"functions", "scale", "continuous", "isolated", "subspace"}
-    )
-    function_dtypes: ClassVar[frozenset[torch.dtype]] = frozenset(
-        {torch.complex64, torch.complex128}
     )
 
     def eigh(self, M: Tensor) -> Eigenpairs:

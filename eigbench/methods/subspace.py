@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, Method, Promise, require_count
+from eigbench.methods.base import HERMITIAN, Eigenpairs, Method, Promise, require_count
 from eigbench.methods.coefficients import gaps_above
 from eigbench.methods.pairwise import pairwise_eigh
 from eigbench.methods.widest import AS_WIDE, rounding_zero
@@ -28,6 +28,7 @@ class Subspace(Method):
     name: ClassVar[str] = "subspace"
     summary: ClassVar[str] = "eigh forward; only pairs across the cut of the leading subspace count"
     source: ClassVar[str] = "Edelman, Arias and Smith, SIAM J. Matrix Anal. Appl. 20, 1998, §2.5"
+    dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
     promises: ClassVar[frozenset[Promise]] = frozenset({"subspace", "scale"})
 
     # The gradient depends on every eigenvector, not on the span of the leading ones alone: by this

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, Method, Promise
-from eigbench.methods.no_gradient import unresolved, watched
+from eigbench.methods.base import HERMITIAN, Eigenpairs, Method, Promise, real_part
+from eigbench.methods.no_gradient import phases_watched, unresolved, watched
 from eigbench.phases import phase
 
 
@@ -25,6 +25,7 @@ class Svd(Method):
     name: ClassVar[str] = "svd"
     summary: ClassVar[str] = "torch.linalg.svd with its analytic gradient"
     source: ClassVar[str] = "torch; Ionescu et al., ICCV 2015 (Eq. 1 and 23 of the paper)"
+    dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
     promises: ClassVar[frozenset[Promise]] = frozenset({"exact", "scale"})
 
     def eigh(self, M: Tensor) -> Eigenpairs:
@@ -40,11 +41,12 @@ def _tied(eigenvalues: Tensor) -> Tensor:
 
 def _decompose(M: Tensor) -> Eigenpairs:
     left, magnitudes, right = torch.linalg.svd(M)
-    signs = torch.sign((left * right.mT).sum(dim=-2)).detach()
+    signs = torch.sign(real_part((left.conj() * right.mH).sum(dim=-2))).detach()
     # A zero singular value has no sign of its own; +1 keeps it zero.
     eigenvalues = magnitudes * (signs + (signs == 0))
     eigenvalues, order = torch.sort(eigenvalues, dim=-1, stable=True)
-    return Eigenpairs(eigenvalues, torch.take_along_dim(left, order[..., None, :], dim=-1))
+    V = torch.take_along_dim(left, order[..., None, :], dim=-1)
+    return Eigenpairs(eigenvalues, phases_watched(V))
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from eigbench.methods.analytic import eigenvalues_alone
-from eigbench.methods.base import Eigenpairs, Parameter, Promise, reconstruct, require_count
+from eigbench.methods.base import (
+    HERMITIAN,
+    Eigenpairs,
+    Parameter,
+    Promise,
+    reconstruct,
+    require_count,
+)
 from eigbench.methods.functions import InverseSquareRoot, SquareRoot
 from eigbench.methods.roots import RootMethod, newton_schulz
 from eigbench.phases import phase
@@ -26,6 +34,7 @@ class SvdNewton(RootMethod):
     name: ClassVar[str] = "svd-newton"
     summary: ClassVar[str] = "eigh forward; gradient of Newton–Schulz iteration backward"
     source: ClassVar[str] = "Song et al., ICCV 2021 (SVD-Newton, 3 iterations)"
+    dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
     differentiates: ClassVar[Literal["eigenpairs", "functions"]] = "functions"
     truncation: ClassVar[str] = "none"
     promises: ClassVar[frozenset[Promise]] = frozenset({"finite", "scale", "continuous"})

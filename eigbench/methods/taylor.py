@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, Method, Parameter, Promise, require_count
+from eigbench.methods.base import HERMITIAN, Eigenpairs, Method, Parameter, Promise, require_count
 from eigbench.methods.coefficients import geometric_series, leading_ratios
 from eigbench.methods.pairwise import pairwise_eigh
 
@@ -26,6 +27,7 @@ class Taylor(Method):
     name: ClassVar[str] = "taylor"
     summary: ClassVar[str] = "eigh forward; Taylor polynomial of the analytic gradient backward"
     source: ClassVar[str] = "Wang et al., Robust Differentiable SVD, TPAMI 2021 (K = 9)"
+    dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
     promises: ClassVar[frozenset[Promise]] = frozenset({"finite", "scale", "continuous"})
     converged: ClassVar[Mapping[str, Parameter]] = {"degree": 120}
 

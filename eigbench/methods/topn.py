@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, Method, Parameter, require_count
+from eigbench.methods.base import HERMITIAN, Eigenpairs, Method, Parameter, require_count
 from eigbench.methods.coefficients import gaps_above
 from eigbench.methods.pairwise import pairwise_eigh
 
@@ -30,6 +30,7 @@ class TopN(Method):
     name: ClassVar[str] = "topn"
     summary: ClassVar[str] = "eigh with all but the leading eigenvalues set to machine epsilon"
     source: ClassVar[str] = "Song et al., ICCV 2021 (SVD-TopN)"
+    dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
     converged: ClassVar[Mapping[str, Parameter]] = {"leading": 4096}
 
     leading: int | None = None

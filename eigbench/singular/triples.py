@@ -9,23 +9,15 @@ import torch
 from torch import Tensor
 
 from eigbench.errors import InputError
-from eigbench.methods.calling import call, composing, conventions
+from eigbench.methods.calling import call, conventions
 from eigbench.methods.coefficients import gaps_above
-from eigbench.methods.no_gradient import save, saved
+from eigbench.methods.no_gradient import save, saved, without_phases
 from eigbench.methods.pairwise import CoefficientRule, tables
 from eigbench.methods.registry import available, configured, get, load_built_in
 from eigbench.phases import phase
 from eigbench.singular.inputs import matrices, without_autocast
 
 load_built_in()
-
-PHASE_ERROR = 1e-2
-"""By so much of its largest part a gradient may depend on phases before it is refused, as torch
-has it."""
-_PHASES = (
-    "the loss depends on the phases of complex singular vectors, which are arbitrary: it has no "
-    "gradient. Make it of what does not change with them, such as U[..., i] Vh[..., i, :]"
-)
 
 
 class SingularTriples(NamedTuple):
@@ -114,7 +106,7 @@ class _Triples(torch.autograd.Function):
         A, B = U.mH @ by_U, W.mH @ by_W
         both = A + B
         if both.is_complex():
-            both = _without_phases(both)
+            both = without_phases(both, by_U, by_W)
         weighted = minus * (both - both.mH)
         if surplus is not None:
             weighted = weighted + surplus * both
@@ -164,16 +156,3 @@ def _by_sums(X: Tensor, values: Tensor) -> Tensor:
     sums = values.unsqueeze(-1) + values.unsqueeze(-2)
     nothing = skew == 0
     return torch.where(nothing, 0, skew / torch.where(nothing, 1, sums))
-
-
-def _without_phases(both: Tensor) -> Tensor:
-    """`both`; an error, or NaN where nobody can see numbers, if its diagonal is not real."""
-    if not both.numel():
-        return both
-    turned = both.diagonal(dim1=-2, dim2=-1).imag.abs().amax(-1)
-    wrong = turned > PHASE_ERROR * both.abs().amax((-2, -1))
-    if composing():
-        return torch.where(wrong[..., None, None], torch.nan, both)
-    if bool(wrong.any()):
-        raise RuntimeError(_PHASES)
-    return both

@@ -48,10 +48,9 @@ def test_what_is_not_square_is_refused(method: str, shape: tuple[int, ...]) -> N
 
 
 @pytest.mark.parametrize("method", DECOMPOSING)
-@pytest.mark.parametrize("dtype", [torch.int64, torch.complex64])
-def test_other_dtypes_are_refused(method: str, dtype: torch.dtype) -> None:
-    with pytest.raises(TypeError, match=f"{method} takes float32, float64, not"):
-        eigbench.eigh(torch.eye(3, dtype=dtype), method=method)
+def test_other_dtypes_are_refused(method: str) -> None:
+    with pytest.raises(TypeError, match=f"{method} takes .*float32, float64, not int64"):
+        eigbench.eigh(torch.eye(3, dtype=torch.int64), method=method)
 
 
 def test_other_devices_are_refused() -> None:

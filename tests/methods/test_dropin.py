@@ -339,21 +339,6 @@ def relative_complex(found: Tensor, truth: Tensor) -> float:
     return float((found - truth).norm() / truth.norm())
 
 
-@pytest.mark.parametrize(
-    "method", [name for name in available() if not name.startswith("spectral")]
-)
-def test_other_methods_refuse_complex_matrices_and_name_the_way_out(method: str) -> None:
-    M = torch.eye(3, dtype=torch.complex64)
-    with pytest.raises(TypeError, match=r"not complex64; .*method='spectral'"):
-        whitened(M, method)
-
-
-def test_eigenpairs_of_complex_matrices_are_refused_and_no_suite_offers_them() -> None:
-    with pytest.raises(TypeError, match=r"not complex128; .*matrix_function"):
-        eigbench.eigh(torch.eye(3, dtype=torch.complex128), method="spectral")
-    assert not any(dtype.is_complex for name in available() for dtype in get(name).dtypes)
-
-
 def test_a_truncated_root_by_hand_is_the_short_way() -> None:
     kept = torch.tensor([False, True, True])
     M = torch.diag(torch.tensor([0.0, 1.0, 4.0]))
