@@ -17,7 +17,9 @@ from eigbench.errors import InputError
 from eigbench.methods.registry import available, recognised
 
 LARGEST_D = 4096
-DTYPES = ("float32", "float64", "float16", "bfloat16")
+COMPLEX = ("complex64", "complex128")
+"""The dtypes of Hermitian matrices; the others are of symmetric ones."""
+DTYPES = ("float32", "float64", "float16", "bfloat16", *COMPLEX)
 LAYERS = ("bn", "zca", "pca", "none")
 SCHEDULES = ("steps", "one-cycle", "constant")
 PRECISIONS = ("float32", "float64", "bfloat16")

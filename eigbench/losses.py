@@ -1,9 +1,10 @@
 """Losses whose exact gradient is known at any gap, and that exact gradient.
 
-Each loss is ⟨W, f(M)⟩ with a spectral function f and a fixed symmetric W, and so does not depend
-on the sign or the basis of eigenvectors. Which eigenpairs a projector or a truncation takes is
-decided once, by the exact eigenvalues, for every method. The gradient is `V (F ∘ VᵀWV) Vᵀ` with f's
-divided differences F (Daleckii–Krein), evaluated here in float64 from eigenpairs that are known.
+Each loss is Re⟨W, f(M)⟩ with a spectral function f and a fixed Hermitian W, and so does not depend
+on the sign, the phase or the basis of eigenvectors. Which eigenpairs a projector or a truncation
+takes is decided once, by the exact eigenvalues, for every method. The gradient is `V (F ∘ VᴴWV) Vᴴ`
+with f's divided differences F (Daleckii–Krein), evaluated here in float64 from eigenpairs that are
+known.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from eigbench.methods.functions import (
     Whitening,
 )
 from eigbench.methods.widest import AS_WIDE, rounding_zero
-from eigbench.spectra import Floats, Sample, relative_gaps
+from eigbench.spectra import Floats, Numbers, Sample, adjoint, relative_gaps
 
 OPEN_GAP = 1e-3
 """From this relative gap on a loss may treat two eigenvalues as well separated."""
@@ -47,46 +48,50 @@ class Loss:
         return self.choose(eigenvalues, epsilon)
 
 
-def weights(d: int, seeds: range) -> Floats:
-    """One random symmetric W for each seed, of Frobenius norm 1: `(seeds, d, d)`.
+def weights(d: int, seeds: range, *, hermitian: bool = False) -> Numbers:
+    """One random W for each seed, of Frobenius norm 1: `(seeds, d, d)`.
 
-    Rounded to float32, so that every precision differentiates the same loss.
+    Symmetric, or complex if `hermitian`. Rounded to float32, so that every precision differentiates
+    the same loss.
     """
+    parts = 2 if hermitian else 1
     drawn = np.stack(
-        [np.random.default_rng([seed, d, 1]).standard_normal((d, d)) for seed in seeds]
+        [np.random.default_rng([seed, d, 1]).standard_normal((parts, d, d)) for seed in seeds]
     )
-    symmetric = drawn + drawn.swapaxes(-1, -2)
+    some: Numbers = drawn[:, 0] + 1j * drawn[:, 1] if hermitian else drawn[:, 0]
+    symmetric = some + adjoint(some)
     norms = np.linalg.norm(symmetric, axis=(-2, -1), keepdims=True)
-    rounded: Floats = (symmetric / norms).astype(np.float32).astype(np.float64)
+    narrow = np.complex64 if hermitian else np.float32
+    rounded: Numbers = (symmetric / norms).astype(narrow).astype(some.dtype)
     return rounded
 
 
-def exact_gradient(sample: Sample, function: SpectralFunction, W: Floats) -> Floats:
-    """`∂⟨W, f(M)⟩/∂M` `(seeds, n, n)` from known eigenpairs, in float64."""
+def exact_gradient(sample: Sample, function: SpectralFunction, W: Numbers) -> Numbers:
+    """`∂Re⟨W, f(M)⟩/∂M` `(seeds, n, n)` from known eigenpairs, in float64."""
     V = sample.eigenvectors
-    core = function.divided_differences(sample.eigenvalues) * (V.swapaxes(-1, -2) @ W @ V)
-    gradient: Floats = V @ core @ V.swapaxes(-1, -2)
+    core = function.divided_differences(sample.eigenvalues) * (adjoint(V) @ W @ V)
+    gradient: Numbers = V @ core @ adjoint(V)
     return gradient
 
 
-def cholesky_gradient(matrices: Floats, W: Floats) -> Floats:
-    """`∂⟨W, L⁻¹⟩/∂M` `(seeds, n, n)` with `M = LLᵀ`, in float64.
+def cholesky_gradient(matrices: Numbers, W: Numbers) -> Numbers:
+    """`∂Re⟨W, L⁻¹⟩/∂M` `(seeds, n, n)` with `M = LLᴴ`, in float64.
 
-    `dL = L Φ(L⁻¹ dM L⁻ᵀ)`, where Φ takes the lower triangle and half of the diagonal (Murray,
+    `dL = L Φ(L⁻¹ dM L⁻ᴴ)`, where Φ takes the lower triangle and half of the diagonal (Murray,
     Differentiation of the Cholesky decomposition, 2016, Eq. 8), and so `dL⁻¹ = −Φ(…) L⁻¹`.
     """
     inverse = inverse_cholesky(matrices)
-    half = np.tril(W @ inverse.swapaxes(-1, -2))
+    half = np.tril(W @ adjoint(inverse))
     places = np.arange(half.shape[-1])
     half[..., places, places] /= 2
-    gradient = -(inverse.swapaxes(-1, -2) @ half @ inverse)
-    symmetric: Floats = (gradient + gradient.swapaxes(-1, -2)) / 2
+    gradient = -(adjoint(inverse) @ half @ inverse)
+    symmetric: Numbers = (gradient + adjoint(gradient)) / 2
     return symmetric
 
 
-def inverse_cholesky(matrices: Floats) -> Floats:
-    """`L⁻¹` `(seeds, n, n)` with `M = LLᵀ`, in float64."""
-    inverse: Floats = np.linalg.inv(np.linalg.cholesky(matrices))
+def inverse_cholesky(matrices: Numbers) -> Numbers:
+    """`L⁻¹` `(seeds, n, n)` with `M = LLᴴ`, in float64."""
+    inverse: Numbers = np.linalg.inv(np.linalg.cholesky(matrices))
     return inverse
 
 

@@ -1,8 +1,11 @@
 """Symmetric matrices whose eigenpairs are known: built in float64, with real ones among them.
 
-Every matrix is put together from its eigenpairs, `M = V diag(λ) Vᵀ`, so that the exact gradient
+Every matrix is put together from its eigenpairs, `M = V diag(λ) Vᴴ`, so that the exact gradient
 of a loss is known at any gap, zero included. The real ones are covariances of CIFAR-10 features:
 they are decomposed once, and put together again from that decomposition.
+
+A complex Hermitian matrix is `D M Dᴴ` of a symmetric one, with random phases on the diagonal of D:
+a unitary basis, and the eigenvalues, ties, zeros and magnitudes that the family has.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from eigbench.data import features
 from eigbench.errors import NotApplicable
 
 Floats = NDArray[np.float64]
+Numbers = NDArray[Any]
+"""Of float64 or complex128."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,17 +31,30 @@ class Sample:
     """Eigenvalues `(seeds, n)`, ascending, and eigenvectors `(seeds, n, n)`, in columns."""
 
     eigenvalues: Floats
-    eigenvectors: Floats
+    eigenvectors: Numbers
 
     def shifted(self, scale: float, epsilon: float) -> Sample:
         """The eigenpairs of `scale · M + ε I`."""
         return Sample(self.eigenvalues * scale + epsilon, self.eigenvectors)
 
-    def matrices(self) -> Floats:
-        """`V diag(λ) Vᵀ` `(seeds, n, n)`, exactly symmetric."""
+    def matrices(self) -> Numbers:
+        """`V diag(λ) Vᴴ` `(seeds, n, n)`, exactly Hermitian."""
         V = self.eigenvectors
-        M: Floats = (V * self.eigenvalues[:, None, :]) @ V.swapaxes(-1, -2)
-        return (M + M.swapaxes(-1, -2)) / 2
+        M: Numbers = (V * self.eigenvalues[:, None, :]) @ adjoint(V)
+        return (M + adjoint(M)) / 2
+
+
+def adjoint(X: Numbers) -> Numbers:
+    """`Xᴴ` `(..., n, m)` of `X` `(..., m, n)`."""
+    turned: Numbers = X.conj().swapaxes(-1, -2)
+    return turned
+
+
+def phases(d: int, seed: int) -> Numbers:
+    """Random complex numbers `(d,)` of magnitude 1."""
+    angles = np.random.default_rng([seed, d, 4]).uniform(0, 2 * np.pi, d)
+    drawn: Numbers = np.exp(1j * angles)
+    return drawn
 
 
 @dataclass(frozen=True)
@@ -48,21 +66,25 @@ class Spectrum:
     build: Callable[[int, float, int], tuple[Floats, Floats]]
 
 
-def draw(spectrum: Spectrum, d: int, gap: float | None, seeds: range) -> Sample:
-    """One matrix for each seed; a seed's matrix does not depend on the others."""
+def draw(
+    spectrum: Spectrum, d: int, gap: float | None, seeds: range, *, hermitian: bool = False
+) -> Sample:
+    """One matrix for each seed, complex if `hermitian`; it does not depend on the others."""
     pairs = [spectrum.build(d, 0.0 if gap is None else gap, seed) for seed in seeds]
     values = np.stack([values for values, _ in pairs])
     vectors = np.stack([vectors for _, vectors in pairs])
+    if hermitian:
+        vectors = np.stack([phases(d, seed) for seed in seeds])[..., None] * vectors
     return ascending(values, vectors)
 
 
-def decompose(matrices: Floats) -> Sample:
-    """The eigenpairs of symmetric float64 matrices `(seeds, n, n)`, by LAPACK through NumPy."""
+def decompose(matrices: Numbers) -> Sample:
+    """The eigenpairs of Hermitian matrices `(seeds, n, n)`, by LAPACK through NumPy."""
     values, vectors = np.linalg.eigh(matrices)
     return ascending(values, vectors)
 
 
-def ascending(values: Floats, vectors: Floats) -> Sample:
+def ascending(values: Floats, vectors: Numbers) -> Sample:
     """Eigenpairs sorted by eigenvalue."""
     order = np.argsort(values, axis=-1, kind="stable")
     return Sample(

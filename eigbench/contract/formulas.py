@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from itertools import combinations_with_replacement
 from typing import Any
 
 import mpmath
@@ -25,7 +26,7 @@ from eigbench.methods.functions import (
     Truncated,
     Whitening,
 )
-from eigbench.spectra import Floats
+from eigbench.spectra import Numbers
 
 DIGITS = 60
 STEP = mpf(10) ** -20
@@ -62,6 +63,8 @@ class Problem:
     function: Callable[[int, Any], tuple[Any, Any]] = field(repr=False)
     """f and f′ at the place of an eigenvalue in the order, and a value."""
     epsilon: Any
+    hermitian: bool = False
+    """Whether M is complex."""
 
     @property
     def n(self) -> int:
@@ -70,16 +73,16 @@ class Problem:
 
     @property
     def weights(self) -> mpmath.matrix:
-        """`VᵀWV`."""
-        return self.V.T * self.W * self.V
+        """`VᴴWV`."""
+        return self.V.H * self.W * self.V
 
     def rotated(self, core: mpmath.matrix) -> mpmath.matrix:
-        """`V core Vᵀ`."""
-        return self.V * core * self.V.T
+        """`V core Vᴴ`."""
+        return self.V * core * self.V.H
 
 
 def problem_of(
-    M: Floats, W: Floats, function: SpectralFunction, seed: int, epsilon: float
+    M: Numbers, W: Numbers, function: SpectralFunction, seed: int, epsilon: float
 ) -> Problem | None:
     """The problem of one seed in the digits that are set; None for a function not known here."""
     if isinstance(function, Projector):
@@ -98,32 +101,35 @@ def problem_of(
             return (value(x), slope(x)) if kept[place] else (0 * x, 0 * x)
 
     exact = mp.matrix(M.tolist())
-    eigenvalues, V = mp.eigsy(exact)
+    eigenvalues, V = (mp.eighe if np.iscomplexobj(M) else mp.eigsy)(exact)
     order = sorted(range(len(eigenvalues)), key=lambda i: eigenvalues[i])
     basis = mp.matrix([[V[row, i] for i in order] for row in range(exact.rows)])
     values = [eigenvalues[i] for i in order]
     inverse = isinstance(function, InverseSquareRoot)
-    return Problem(exact, mp.matrix(W.tolist()), inverse, values, basis, at, mpf(epsilon))
+    return Problem(
+        exact, mp.matrix(W.tolist()), inverse, values, basis, at, mpf(epsilon), np.iscomplexobj(M)
+    )
 
 
 def central_differences(
     problem: Problem, function: Callable[[mpmath.matrix], mpmath.matrix]
 ) -> mpmath.matrix:
-    """`∂⟨W, function(M)⟩/∂M`, entry by entry."""
+    """`∂Re⟨W, function(M)⟩/∂M`, entry by entry; of complex M the imaginary part too."""
     n = problem.n
     G = mp.matrix(n, n)
-    for i in range(n):
-        for j in range(n):
+    for i, j in combinations_with_replacement(range(n), 2):
+        for unit in (1, mpc(0, 1)) if problem.hermitian and i < j else (1,):
             E = mp.matrix(n, n)
-            E[i, j] += STEP / 2
-            E[j, i] += STEP / 2
+            E[i, j] += unit * STEP / 2
+            E[j, i] += mp.conj(unit) * STEP / 2
             rise = _inner(problem.W, function(problem.M + E) - function(problem.M - E))
-            G[i, j] = rise / (2 * STEP)
+            G[i, j] += unit * rise / (2 * STEP)
+        G[j, i] = mp.conj(G[i, j])
     return G
 
 
 def _inner(A: mpmath.matrix, B: mpmath.matrix) -> Any:
-    return sum(A[i, j] * B[i, j] for i in range(A.rows) for j in range(A.cols))
+    return sum(mp.re(mp.conj(A[i, j]) * B[i, j]) for i in range(A.rows) for j in range(A.cols))
 
 
 Parameters = Mapping[str, Any]
@@ -142,11 +148,12 @@ def _rule(coefficients: Coefficients) -> Formula:
         for b in range(problem.n):
             core[b, b] = B[b, b] * at[b][1]
             for a in range(b):
-                # A = Vᵀ ∂L/∂V = 2 VᵀWV diag(f)
+                # A = Vᴴ ∂L/∂V = 2 VᴴWV diag(f)
                 upper, lower = 2 * B[a, b] * at[b][0], 2 * B[b, a] * at[a][0]
                 c = coefficients(problem, parameters, a, b)
                 plus, minus = c if isinstance(c, tuple) else (c, c)
-                core[a, b] = core[b, a] = (plus * upper - minus * lower) / 2
+                core[a, b] = (plus * upper - minus * mp.conj(lower)) / 2
+                core[b, a] = mp.conj(core[a, b])
         return problem.rotated(core)
 
     return gradient
@@ -296,12 +303,12 @@ def _power_iteration(problem: Problem, parameters: Parameters) -> mpmath.matrix:
             for _ in range(parameters["iterations"]):
                 v = M * v
                 v /= mp.norm(v)
-            eigenvalue = (v.T * M * v)[0]
+            eigenvalue = mp.re((v.H * M * v)[0])
             found.append((eigenvalue, v))
-            M = M - (M * v) * v.T
+            M = M - (M * v) * v.H
         found.sort(key=lambda pair: pair[0])
         parts = [
-            problem.function(place, value)[0] * (v * v.T) for place, (value, v) in enumerate(found)
+            problem.function(place, value)[0] * (v * v.H) for place, (value, v) in enumerate(found)
         ]
         return sum(parts[1:], parts[0])
 
@@ -312,7 +319,7 @@ def _newton_schulz(problem: Problem, parameters: Parameters) -> mpmath.matrix:
     """IterNorm's `P ← (3P − P³A)/2` for the inverse root, and `A P` for the root."""
 
     def value(M: mpmath.matrix) -> mpmath.matrix:
-        trace = sum(M[i, i] for i in range(problem.n))
+        trace = sum(mp.re(M[i, i]) for i in range(problem.n))
         A, P = M / trace, mp.eye(problem.n)
         for _ in range(parameters["steps"]):
             P = (3 * P - P * P * P * A) / mpf(2)
@@ -402,12 +409,12 @@ FORMULAS: dict[str, Formula] = {
 
 def formula_gradients(
     method: Method,
-    matrices: Floats,
-    weights: Floats,
+    matrices: Numbers,
+    weights: Numbers,
     function: SpectralFunction,
     epsilon: float,
-) -> Floats | None:
-    """`∂⟨W, f(M)⟩/∂M` `(seeds, n, n)` by the method's own formula, rounded to float64.
+) -> Numbers | None:
+    """`∂Re⟨W, f(M)⟩/∂M` `(seeds, n, n)` by the method's own formula, rounded to float64.
 
     The `matrices` `(seeds, n, n)` are taken as they are, whatever precision they were rounded to;
     `epsilon` is the machine epsilon of that precision, which some rules use. NaN where the formula
@@ -429,12 +436,14 @@ def formula_gradients(
         return np.stack([_evaluated(formula, problem, parameters) for problem in known])
 
 
-def _evaluated(formula: Formula, problem: Problem, parameters: Parameters) -> Floats:
+def _evaluated(formula: Formula, problem: Problem, parameters: Parameters) -> Numbers:
     try:
         G = formula(problem, parameters)
     except (ZeroDivisionError, NoDerivative, ValueError):  # the last of Cholesky's
         return np.full((problem.n, problem.n), np.nan)
-    entries = [x for row in ((G + G.T) / 2).tolist() for x in row]
+    entries = [x for row in ((G + G.H) / 2).tolist() for x in row]
+    if problem.hermitian:
+        return np.array([complex(x) for x in entries]).reshape(problem.n, problem.n)
     if any(isinstance(x, mpc) for x in entries):  # the root of a negative eigenvalue
         return np.full((problem.n, problem.n), np.nan)
     return np.array([float(x) for x in entries]).reshape(problem.n, problem.n)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from eigbench.contract.check import Log, check
-from eigbench.contract.subject import CONDITION, Subject, relative, separated
+from eigbench.contract.subject import CONDITION, Subject, in_double, relative, separated
 from eigbench.errors import NotApplicable
 from eigbench.methods.functions import SpectralFunction
+from eigbench.spectra import adjoint
 
 BATCHES: tuple[tuple[int, ...], ...] = ((), (1,), (2, 3))
 SIZE = 5
@@ -39,16 +40,16 @@ def eigenpairs(subject: Subject, log: Log) -> None:
             values, V = subject.converged.eigh(M)
             log.equal("shape of λ", tuple(values.shape), tuple(M.shape[:-1]))
             log.equal("shape of V", tuple(V.shape), tuple(M.shape))
-            log.equal("dtypes", (values.dtype, V.dtype), (M.dtype, M.dtype))
+            log.equal("dtypes", (values.dtype, V.dtype), (M.dtype.to_real(), M.dtype))
             epsilon = torch.finfo(M.dtype).eps
             rounding = RESIDUAL_ROUNDINGS * epsilon
-            X, values, V = M.double(), values.detach().double(), V.detach().double()
+            X, values, V = (in_double(x) for x in (M, values, V))
             log.within("descent of λ", _largest(-values.diff(dim=-1).clamp(max=0)), rounding)
             reference = torch.from_numpy(np.linalg.eigvalsh(X.numpy()))
             log.within("error of λ", _largest(values - reference), rounding)
             log.within("|MV − VΛ|", _largest(X @ V - V * values[..., None, :]), rounding)
             identity = torch.eye(SIZE, dtype=X.dtype)
-            log.within("|VᵀV − I|", _largest(V.mT @ V - identity), epsilon**0.5)
+            log.within("|VᴴV − I|", _largest(V.mH @ V - identity), epsilon**0.5)
 
 
 def _largest(X: Tensor) -> float:
@@ -73,12 +74,12 @@ def functions(subject: Subject, log: Log) -> None:
 
 
 def _exact(M: Tensor, function: SpectralFunction) -> Tensor:
-    values, V = np.linalg.eigh(M.double().numpy())
-    f_of_M = (V * function.values(values)[..., None, :]) @ V.swapaxes(-1, -2)
+    values, V = np.linalg.eigh(in_double(M).numpy())
+    f_of_M = (V * function.values(values)[..., None, :]) @ adjoint(V)
     return torch.from_numpy(f_of_M)
 
 
-@check("whitening", "a matrix W with W M Wᵀ = I")
+@check("whitening", "a matrix W with W M Wᴴ = I")
 def whitening(subject: Subject, log: Log) -> None:
     """As a whitening layer calls it."""
     if not subject.whitens:
@@ -89,8 +90,8 @@ def whitening(subject: Subject, log: Log) -> None:
             W = subject.converged.whitening(M)
             log.equal("shape", tuple(W.shape), tuple(M.shape))
             allowed = FUNCTION_ROUNDINGS * torch.finfo(M.dtype).eps
-            W, identity = W.detach().double(), torch.eye(SIZE, dtype=torch.float64)
-            whitened = W @ M.double() @ W.mT
+            W, identity = in_double(W), torch.eye(SIZE, dtype=torch.float64)
+            whitened = W @ in_double(M) @ W.mH
             log.within("relative error", relative(whitened, identity.expand_as(W)), allowed)
 
 

@@ -6,6 +6,7 @@ A second derivative is right, or refused; never wrong in silence.
 from __future__ import annotations
 
 import itertools
+import warnings
 from functools import partial
 
 import torch
@@ -18,7 +19,10 @@ from eigbench.contract.subject import (
     Loss,
     Subject,
     gradient,
+    in_double,
     losses,
+    name_of,
+    pair_loss,
     relative,
     sample,
     separated,
@@ -26,7 +30,7 @@ from eigbench.contract.subject import (
 )
 from eigbench.errors import NotApplicable, in_one_line
 from eigbench.losses import LOSSES
-from eigbench.measure.differentiate import differentiate, symmetric_directions
+from eigbench.measure.differentiate import differentiate, directions_of
 
 SINGLE_ROUNDINGS = 200
 """Condition number 20 and gaps of a half: some hundred roundings of float32 at most."""
@@ -37,6 +41,7 @@ OWN = (
     ("wide gaps, float64", (0.3, 0.6, 1.0), torch.float64, 1e-12),
     ("wide gaps, float32", (0.3, 0.6, 1.0), torch.float32, 1e-3),
     ("a gap of 1e-4, float64", (0.3, 1.0, 1.0001), torch.float64, 1e-6),
+    ("wide gaps, complex128", (0.3, 0.6, 1.0), torch.complex128, 1e-12),
 )
 """A gap of 1e-4 costs four digits of sixteen, and `implicit`, which solves by it, eight."""
 
@@ -45,28 +50,55 @@ def _losses(subject: Subject, n: int, dtype: torch.dtype = torch.float64) -> dic
     return losses(subject, subject.method, n, dtype)
 
 
-@check("symmetric gradient", "∂L/∂M is a symmetric matrix, whatever the loss")
+@check("symmetric gradient", "∂L/∂M is a symmetric or Hermitian matrix, whatever the loss")
 def symmetric(subject: Subject, log: Log) -> None:
-    """Through losses that are not symmetric themselves, and that depend on signs."""
+    """Through losses that are not symmetric themselves; of real vectors they depend on signs."""
     n = 5
     subject.require_dtype(torch.float64)
-    M = separated(n, (3,))
     W = torch.arange(float(n * n), dtype=torch.float64).reshape(n, n) / n
 
     def of_pairs(M: Tensor) -> Tensor:
         values, V = subject.method.eigh(M)
-        return (V * W).sum() + values.sum()
+        return ((V.abs() ** 2 if M.is_complex() else V) * W).sum() + values.sum()
 
     def of_whitening(M: Tensor) -> Tensor:
-        return (W * subject.method.whitening(M)).sum()
+        return (W * subject.method.whitening(M)).sum().real
 
     chosen = {"eigenpairs": of_pairs} if subject.has_pairs else {}
     if subject.whitens:
         chosen["whitening"] = of_whitening
-    for name, loss in chosen.items() or _losses(subject, n).items():
-        with log.at(name):
-            G = gradient(loss, M)
-            log.within("‖G − Gᵀ‖/‖G‖", relative(G.mT, G), ROUNDING)
+    for dtype in subject.double:
+        for name, loss in chosen.items() or _losses(subject, n, dtype).items():
+            with log.at(f"{name}, {name_of(dtype)}"):
+                G = gradient(loss, separated(n, (3,), dtype))
+                log.within("‖G − Gᴴ‖/‖G‖", relative(G.mH, G), ROUNDING)
+
+
+@check("phases", "of complex M a loss that depends on phases raises, or warns, or gives NaN")
+def phases(subject: Subject, log: Log) -> None:
+    """Eigenvectors are known up to a phase, so such a loss has no derivative."""
+    subject.require_pairs()
+    subject.require_dtype(torch.complex128)
+    for share in (1.0, 1e-5):
+        with log.at(f"{share:g} Re v, and λ"), warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            X = separated(5, dtype=torch.complex128).requires_grad_()
+            values, V = subject.method.eigh(X)
+            W = weights(5, V.dtype)
+            loss = _with_phases(share, values, V, W)
+            try:
+                (G,) = torch.autograd.grad(loss, X)
+            except RuntimeError as refusal:
+                said = "phase" in str(refusal)
+            else:
+                about = any("phase" in str(one.message) for one in warned)
+                said = about or bool(G.isnan().any())
+            log.holds("outcome", condition=said, found=said, allowed="an error or a warning")
+
+
+def _with_phases(share: float, values: Tensor, V: Tensor, W: Tensor) -> Tensor:
+    invariant: Tensor = pair_loss(values, V, W, torch.arange(5))
+    return share * V.real.sum() + (share != 1) * invariant
 
 
 @check("own formula", "the gradient that the method's own formula gives in 60 digits")
@@ -78,18 +110,18 @@ def own_formula(subject: Subject, log: Log) -> None:
     method = subject.method
     if method.name not in FORMULAS:
         raise NotApplicable("it has no formula in 60 digits, which is optional")
-    W = weights(3)[None]
     for (spectrum, values, dtype, allowed), name in itertools.product(OWN, OWN_LOSSES):
-        known = sample(values)
+        W = weights(3, torch.complex128 if dtype.is_complex else torch.float64)[None]
+        known = sample(values, hermitian=dtype.is_complex)
         function = LOSSES[name].function(known.eigenvalues)
         if dtype not in method.dtypes or method.function_refusal(function) is not None:
             continue
         with log.at(f"{name}, {spectrum}"):
             M = torch.tensor(known.matrices()).to(dtype)
-            given = torch.tensor(W).to(dtype)
-            found = differentiate(method, M, function, given).gradient
+            found = differentiate(method, M, function, W.to(dtype)).gradient
             rounding = torch.finfo(dtype).eps
-            own = formula_gradients(method, M.double().numpy(), W, function, rounding)
+            exact = (in_double(M).numpy(), W.numpy())
+            own = formula_gradients(method, *exact, function, rounding)
             assert own is not None  # noqa: S101  # these losses are known there
             log.within("relative error", relative(found, torch.from_numpy(own)), allowed)
     if not log.readings:
@@ -178,8 +210,8 @@ def second(subject: Subject, log: Log) -> None:
     """
     n = 3
     M = separated(n)
-    E = torch.tensor(weights(n), dtype=M.dtype)
-    directions = torch.tensor(symmetric_directions(n), dtype=M.dtype)
+    E = weights(n)
+    directions = torch.tensor(directions_of(n))
     refusals = []
     for name, loss in losses(subject, subject.converged, n, M.dtype).items():
         # With a second part, so that a method without a derivative cannot hide behind it.

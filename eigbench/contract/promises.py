@@ -16,6 +16,7 @@ from eigbench.contract.subject import (
     Subject,
     gradient,
     losses,
+    name_of,
     pair_loss,
     relative,
     sample,
@@ -24,9 +25,9 @@ from eigbench.contract.subject import (
 )
 from eigbench.errors import NotApplicable
 from eigbench.losses import LOSSES, exact_gradient
-from eigbench.measure.differentiate import differentiate, symmetric_directions
+from eigbench.measure.differentiate import differentiate, directions_of
 from eigbench.methods.functions import InverseSquareRoot, Projector, SpectralFunction
-from eigbench.spectra import Floats, Sample
+from eigbench.spectra import Numbers, Sample
 
 STEP = 1e-5
 DIFFERENCES = 1e-8
@@ -37,7 +38,11 @@ TIED = {
     "three tied": (0.3, 0.9, 0.9, 0.9),
     "all tied": (0.7, 0.7, 0.7, 0.7),
 }
-BASES = {False: "along the axes", True: "in a random basis"}
+BASES: dict[str, dict[str, bool]] = {
+    "along the axes": {"rotate_basis": False},
+    "in a random basis": {},
+    "in a complex basis": {"hermitian": True},
+}
 
 
 @check("exact", "the analytic gradient of the eigenpairs wherever gaps are open")
@@ -46,31 +51,39 @@ def exact(subject: Subject, log: Log) -> None:
     subject.require_pairs()
     if not subject.method.converged:
         subject.require_promise("exact")
-    M, W, ranks = separated(5), weights(5), np.arange(5.0)
-
-    def loss(stack: Floats) -> Any:
-        return pair_loss(*np.linalg.eigh(stack), W, ranks)
-
-    with log.at("central differences"):
-        directions = symmetric_directions(5)
-        rise = loss(M.numpy() + STEP * directions) - loss(M.numpy() - STEP * directions)
-        truth = torch.from_numpy(rise / (2 * STEP))
-        found = gradient(losses(subject, subject.converged, 5, M.dtype)["eigenpairs"], M)
-        slopes = (torch.from_numpy(directions) * found).sum((-2, -1))
-        log.within("relative error", relative(slopes, truth), DIFFERENCES)
+    for dtype in subject.double:
+        with log.at(f"central differences, {name_of(dtype)}"):
+            _compare_with_differences(subject, log, dtype)
     known = sample(OPEN)
     for name in ("whitening", "subspace", "reconstruction", "eigenvector"):
         function = LOSSES[name].function(known.eigenvalues)
         _compare(subject, log, name, known, function)
 
 
+def _compare_with_differences(subject: Subject, log: Log, dtype: torch.dtype) -> None:
+    """Of the values of the loss that NumPy's eigenpairs have."""
+    M, W, ranks = separated(5, dtype=dtype), weights(5, dtype).numpy(), np.arange(5.0)
+
+    def loss(stack: Numbers) -> Any:
+        return pair_loss(*np.linalg.eigh(stack), W, ranks)
+
+    directions = directions_of(5, hermitian=dtype.is_complex)
+    rise = loss(M.numpy() + STEP * directions) - loss(M.numpy() - STEP * directions)
+    found = gradient(losses(subject, subject.converged, 5, dtype)["eigenpairs"], M)
+    slopes = (torch.from_numpy(directions).conj() * found).sum((-2, -1)).real
+    truth = torch.from_numpy(rise / (2 * STEP))
+    log.within("relative error", relative(slopes, truth), DIFFERENCES)
+
+
 def _compare(
     subject: Subject, log: Log, place: str, known: Sample, function: SpectralFunction
 ) -> None:
     """Hold the gradient of ⟨W, f(M)⟩ to the one that follows from known eigenpairs."""
-    W = weights(known.eigenvalues.shape[-1])[None]
+    M = torch.from_numpy(known.matrices())
+    if M.dtype not in subject.method.dtypes:
+        return
+    W = weights(M.shape[-1], M.dtype).numpy()[None]
     with log.at(place):
-        M = torch.from_numpy(known.matrices())
         found = differentiate(subject.converged, M, function, torch.from_numpy(W)).gradient
         truth = torch.from_numpy(exact_gradient(known, function, W))
         log.within("relative error", relative(found, truth), TRUTH)
@@ -84,8 +97,8 @@ def functions(subject: Subject, log: Log) -> None:
         subject.require_promise("functions")
     # What only converges to the exact gradient need not do so at a tie.
     for spectrum, values in {"open gaps": OPEN, **(TIED if promised else {})}.items():
-        for rotate_basis, basis in BASES.items():
-            known = sample(values, rotate_basis=rotate_basis)
+        for basis, how in BASES.items():
+            known = sample(values, **how)
             for name, function in subject.functions.items():
                 _compare(subject, log, f"{name}, {spectrum}, {basis}", known, function)
 
@@ -112,8 +125,8 @@ def _compare_both(
     subject: Subject, log: Log, loss: str, place: str, values: tuple[float, ...]
 ) -> None:
     """A spectrum with a tie: exact, along the axes, and rounded, in another basis."""
-    for rotate_basis, basis in BASES.items():
-        known = sample(values, rotate_basis=rotate_basis)
+    for basis, how in BASES.items():
+        known = sample(values, **how)
         _compare(subject, log, f"{place}, {basis}", known, LOSSES[loss].function(known.eigenvalues))
 
 
@@ -182,7 +195,7 @@ def scale(subject: Subject, log: Log) -> None:
     subject.require_promise("scale")
     subject.require_dtype(torch.float64)
     known = sample((0.3, 0.999, 1.0, 1.7))
-    M, W = torch.tensor(known.matrices()), torch.tensor(weights(4)[None])
+    M, W = torch.tensor(known.matrices()), weights(4)[None]
     # One of the close pair: its gradient is the coefficient of that pair, and little besides.
     closest = Projector(np.array([[0.0, 0.0, 1.0, 0.0]]))
 
@@ -242,7 +255,7 @@ def _crossing_gradient(subject: Subject, t: Tensor) -> Tensor:
         len(t), 1, 1
     )
     M[:, 1, 1] += t
-    W = torch.tensor(weights(4))
+    W = weights(4)
     function = InverseSquareRoot()
     if subject.method.function_refusal(function) is None:
         return differentiate(subject.method, M, function, W).gradient

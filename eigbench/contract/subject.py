@@ -16,7 +16,7 @@ from eigbench.errors import NotApplicable
 from eigbench.functional import FUNCTIONS
 from eigbench.methods.base import Method, Promise
 from eigbench.methods.functions import SpectralFunction, Whitening
-from eigbench.spectra import Floats, Sample, random_orthogonal
+from eigbench.spectra import Numbers, Sample, phases, random_orthogonal
 
 ROUNDING = 1e-12
 """What two ways to the same float64 number may differ by: some thousand roundings."""
@@ -24,20 +24,27 @@ TRUTH = 1e-10
 """How far a float64 gradient may be from one known in closed form."""
 
 
-def weights(n: int) -> Floats:
-    """One random symmetric matrix `(n, n)` of norm 1."""
-    W: Floats = matrix_losses.weights(n, range(7, 8))[0]
-    return W
+def weights(n: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """One random Hermitian matrix `(n, n)` of norm 1."""
+    W = matrix_losses.weights(n, range(7, 8), hermitian=dtype.is_complex)[0]
+    return torch.tensor(W, dtype=dtype)
 
 
-def sample(values: Sequence[float], *, rotate_basis: bool = True) -> Sample:
+def sample(
+    values: Sequence[float], *, rotate_basis: bool = True, hermitian: bool = False
+) -> Sample:
     """Eigenpairs `(1, n)`, `(1, n, n)` with these ascending eigenvalues.
 
-    In a random basis; or along the axes, where a tie survives the rounding of M.
+    In a random basis, complex if `hermitian`; or along the axes, where a tie survives the rounding
+    of M.
     """
-    n = len(values)
-    basis = random_orthogonal(n, 0) if rotate_basis else np.eye(n)
+    basis = _basis(len(values), hermitian=hermitian) if rotate_basis else np.eye(len(values))
     return Sample(np.asarray(values, dtype=np.float64)[None], basis[None])
+
+
+def _basis(n: int, *, hermitian: bool) -> Numbers:
+    basis = random_orthogonal(n, 0)
+    return phases(n, 0)[:, None] * basis if hermitian else basis
 
 
 CONDITION = 20.0
@@ -53,9 +60,14 @@ def separated(n: int, batch: tuple[int, ...] = (), dtype: torch.dtype = torch.fl
     values = np.append(0.4 * 0.5 ** np.arange(n - 2, -1, -1), 1.0)
     count = math.prod(batch)
     scales = np.linspace(1, 1.3, max(1, count))[:count, None]
-    basis = np.broadcast_to(random_orthogonal(n, 0), (count, n, n))
+    basis = np.broadcast_to(_basis(n, hermitian=dtype.is_complex), (count, n, n))
     matrices = Sample(values * scales, basis).matrices()
     return torch.tensor(matrices.reshape(*batch, n, n), dtype=dtype)
+
+
+def name_of(dtype: torch.dtype) -> str:
+    """Such as `float32`."""
+    return str(dtype).removeprefix("torch.")
 
 
 Loss = Callable[[Tensor], Tensor]
@@ -108,6 +120,11 @@ class Subject:
             or not self.functions
         )
 
+    @property
+    def double(self) -> tuple[torch.dtype, ...]:
+        """Those of float64 and complex128 that the method takes."""
+        return tuple(x for x in (torch.float64, torch.complex128) if x in self.method.dtypes)
+
     def require_pairs(self) -> None:
         """`NotApplicable` if the eigenpairs have no gradient."""
         if not self.has_pairs:
@@ -116,8 +133,7 @@ class Subject:
     def require_dtype(self, dtype: torch.dtype) -> None:
         """`NotApplicable` if the method does not take the precision in which a check is made."""
         if dtype not in self.method.dtypes:
-            name = str(dtype).removeprefix("torch.")
-            raise NotApplicable(f"it does not take {name}, in which this is checked")
+            raise NotApplicable(f"it does not take {name_of(dtype)}, in which this is checked")
 
     def require_promise(self, promise: Promise) -> None:
         """`NotApplicable` if the method does not promise it."""
@@ -133,7 +149,7 @@ class Subject:
 def losses(subject: Subject, method: Method, n: int, dtype: torch.dtype) -> dict[str, Loss]:
     """What `method`, an instance of the subject, can be differentiated through, by name."""
     subject.require_dtype(dtype)
-    W, ranks = (torch.tensor(x, dtype=dtype) for x in (weights(n), range(n)))
+    W, ranks = weights(n, dtype), torch.arange(n, dtype=dtype.to_real())
     found: dict[str, Loss] = {}
     if subject.has_pairs:
         found["eigenpairs"] = lambda M: pair_loss(*method.eigh(M), W, ranks)
@@ -141,26 +157,32 @@ def losses(subject: Subject, method: Method, n: int, dtype: torch.dtype) -> dict
 
         def leading(M: Tensor) -> Tensor:
             v = method.eigh(M).eigenvectors[..., -1:]
-            return (W * (v @ v.mT)).sum()
+            return _inner(W, v @ v.mH)
 
         found["leading eigenvector"] = leading
     name = next(iter(subject.functions), None)
     if name is None:
-        found["whitening"] = lambda M: (W * method.whitening(M)).sum()
+        found["whitening"] = lambda M: _inner(W, method.whitening(M))
     else:
         function = FUNCTIONS[name]
-        found[name] = lambda M: (W * method.matrix_function(M, function)).sum()
+        found[name] = lambda M: _inner(W, method.matrix_function(M, function))
     return found
 
 
+def _inner(W: Tensor, X: Tensor) -> Tensor:
+    """`Re⟨W, X⟩`."""
+    inner: Tensor = (W.conj() * X).sum().real
+    return inner
+
+
 def pair_loss(eigenvalues: Any, V: Any, W: Any, ranks: Any) -> Any:
-    """`⟨W, V diag(1/(1 + λ²)) Vᵀ⟩ + Σ i·λi`, which depends on no sign and no basis.
+    """`Re⟨W, V diag(1/(1 + λ²)) Vᴴ⟩ + Σ i·λi`, which depends on no sign, phase or basis.
 
     Of NumPy arrays and tensors alike, `(..., n)` and `(..., n, n)`; over a batch of tensors the
     sum, over one of arrays `(...)`.
     """
-    f_of_M = (V * (1 / (1 + eigenvalues**2))[..., None, :]) @ V.swapaxes(-1, -2)
-    each = (W * f_of_M).sum((-2, -1)) + (ranks * eigenvalues).sum(-1)
+    f_of_M = (V * (1 / (1 + eigenvalues**2))[..., None, :]) @ V.conj().swapaxes(-1, -2)
+    each = (W.conj() * f_of_M).sum((-2, -1)).real + (ranks * eigenvalues).sum(-1)
     return each.sum() if isinstance(each, Tensor) else each
 
 
@@ -173,5 +195,10 @@ def gradient(loss: Loss, M: Tensor) -> Tensor:
 
 def relative(found: Tensor, truth: Tensor) -> float:
     """‖found − truth‖/‖truth‖, in float64."""
-    found, truth = found.detach().double(), truth.detach().double()
+    found, truth = in_double(found), in_double(truth)
     return float(torch.linalg.vector_norm(found - truth) / torch.linalg.vector_norm(truth))
+
+
+def in_double(X: Tensor) -> Tensor:
+    """In float64, or complex128."""
+    return X.detach().to(torch.complex128 if X.is_complex() else torch.float64)

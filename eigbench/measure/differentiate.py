@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from eigbench.axes import COMPLEX
 from eigbench.errors import NotApplicable
 from eigbench.kinds.stability import FILE_SPECTRUM, StabilityCase
 from eigbench.losses import (
@@ -23,39 +25,48 @@ from eigbench.losses import (
 from eigbench.measure.measurement import float64, norms
 from eigbench.methods.base import CHOLESKY, Eigenpairs, Method, reconstruct
 from eigbench.methods.functions import Identity, Projector, SpectralFunction, Truncated, Whitening
-from eigbench.spectra import SPECTRA, Floats, Sample, decompose, draw, relative_gaps
+from eigbench.spectra import (
+    SPECTRA,
+    Floats,
+    Numbers,
+    Sample,
+    adjoint,
+    decompose,
+    draw,
+    relative_gaps,
+)
 
-UserMatrices = Mapping[int, Floats]
-"""The user's own matrices by size: `(count, n, n)`, float64."""
+UserMatrices = Mapping[int, Numbers]
+"""The user's own matrices by size: `(count, n, n)`, float64 or complex128."""
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Everything in float64; `seeds` is the batch. The truth belongs to `truth`'s eigenpairs."""
+    """All in float64 or complex128; `seeds` is the batch. The truth is that of `truth`'s pairs."""
 
     truth: Sample
     """Eigenpairs of `scale · M + ε I`."""
-    matrices: Floats
+    matrices: Numbers
     """`scale · M + ε I` `(seeds, n, n)`."""
     function: SpectralFunction
-    W: Floats
+    W: Numbers
     triangular: bool
     """Whether the whitening matrix is the inverse Cholesky factor, and not `M^(−1/2)`."""
 
     @functools.cached_property
-    def gradient(self) -> Floats:
+    def gradient(self) -> Numbers:
         """The exact gradient `(seeds, n, n)`, of the eigenpairs that are known."""
         if self.triangular:
             return cholesky_gradient(self.matrices, self.W)
         return exact_gradient(self.truth, self.function, self.W)
 
     @functools.cached_property
-    def value(self) -> Floats:
+    def value(self) -> Numbers:
         """The exact `f(M)` `(seeds, n, n)`."""
         if self.triangular:
             return inverse_cholesky(self.matrices)
         V, values = self.truth.eigenvectors, self.function.values(self.truth.eigenvalues)
-        exact: Floats = (V * values[:, None, :]) @ V.swapaxes(-1, -2)
+        exact: Numbers = (V * values[:, None, :]) @ adjoint(V)
         return exact
 
     @functools.cached_property
@@ -69,7 +80,7 @@ class Problem:
         gaps: Floats = relative_gaps(self.truth.eigenvalues)
         return gaps
 
-    def gradient_at(self, matrices: Floats) -> Floats:
+    def gradient_at(self, matrices: Numbers) -> Numbers:
         """The exact gradient at slightly different matrices, decomposed in float64."""
         if self.triangular:
             return cholesky_gradient(matrices, self.W)
@@ -79,15 +90,19 @@ class Problem:
 def problem_of(case: StabilityCase, user: UserMatrices, method: Method) -> Problem:
     """The problem of `case` for a method.
 
-    `NotApplicable` if its spectrum and loss do not go together.
+    `NotApplicable` if its spectrum, its dtype and its loss do not go together.
     """
     seeds = range(case.seed, case.seed + case.seeds)
+    hermitian = case.dtype in COMPLEX
     if case.spectrum == FILE_SPECTRUM:
-        sample = _decomposed(user[case.d][: case.seeds].tobytes(), case.d)
+        own = user[case.d][: case.seeds]
+        if np.iscomplexobj(own) and not hermitian:
+            raise NotApplicable(f"the matrices are complex: choose {' or '.join(COMPLEX)}")
+        sample = _decomposed(own.tobytes(), own.dtype, case.d)
     else:
-        sample = _drawn(case.spectrum, case.d, case.gap, seeds)
+        sample = _drawn(case.spectrum, case.d, case.gap, seeds, hermitian)
     truth = _shifted(sample, case.scale, case.epsilon)
-    return _problem(truth, case.epsilon, case.loss, seeds, method.whitens_by)
+    return _problem(truth, case.epsilon, case.loss, seeds, method.whitens_by, hermitian)
 
 
 LAST = 1
@@ -101,35 +116,48 @@ def _shifted(sample: Sample, scale: float, epsilon: float) -> Sample:
 
 
 @functools.lru_cache(LAST)
-def _problem(truth: Sample, epsilon: float, loss: str, seeds: range, whitens_by: str) -> Problem:
+def _problem(  # noqa: PLR0913, PLR0917 - what it is known by
+    truth: Sample,
+    epsilon: float,
+    loss: str,
+    seeds: range,
+    whitens_by: str,
+    hermitian: bool,  # noqa: FBT001
+) -> Problem:
     function = LOSSES[loss].function(truth.eigenvalues, epsilon)
-    W = weights(truth.eigenvalues.shape[-1], seeds)
+    W = weights(truth.eigenvalues.shape[-1], seeds, hermitian=hermitian)
     return make_problem(truth, function, W, whitens_by)
 
 
 @functools.lru_cache(LAST)
-def _decomposed(matrices: bytes, d: int) -> Sample:
+def _decomposed(matrices: bytes, dtype: np.dtype[Any], d: int) -> Sample:
     """The eigenpairs of the user's own matrices, which are known by their content."""
-    return decompose(np.frombuffer(matrices).reshape(-1, d, d))
+    return decompose(np.frombuffer(matrices, dtype).reshape(-1, d, d))
 
 
-def make_problem(truth: Sample, function: SpectralFunction, W: Floats, whitens_by: str) -> Problem:
+def make_problem(truth: Sample, function: SpectralFunction, W: Numbers, whitens_by: str) -> Problem:
     """The problem of known eigenpairs; a method may whiten by another matrix than `M^(−1/2)`."""
     triangular = isinstance(function, Whitening) and whitens_by == CHOLESKY
     return Problem(truth, truth.matrices(), function, W, triangular)
 
 
 @functools.lru_cache(maxsize=32)
-def _drawn(spectrum: str, d: int, gap: float | None, seeds: range) -> Sample:
-    return draw(SPECTRA[spectrum], d, gap, seeds)
+def _drawn(
+    spectrum: str,
+    d: int,
+    gap: float | None,
+    seeds: range,
+    hermitian: bool,  # noqa: FBT001
+) -> Sample:
+    return draw(SPECTRA[spectrum], d, gap, seeds, hermitian=hermitian)
 
 
-def rounding_noise(matrices: Floats, precision: float, seed: int) -> Floats:
+def rounding_noise(matrices: Numbers, precision: float, seed: int) -> Numbers:
     """`matrices` with every entry off by up to one rounding error, symmetrically."""
     rng = np.random.default_rng([seed, 2])
     noise = np.triu(rng.uniform(-1, 1, matrices.shape[-2:]))
     symmetric = noise + np.triu(noise, 1).T
-    disturbed: Floats = matrices * (1 + precision * symmetric)
+    disturbed: Numbers = matrices * (1 + precision * symmetric)
     return disturbed
 
 
@@ -153,7 +181,7 @@ class Derivative:
 
 
 def differentiate(method: Method, M: Tensor, function: SpectralFunction, W: Tensor) -> Derivative:
-    """Differentiate `⟨W, f(M)⟩` by `M` `(..., n, n)` through `method`.
+    """Differentiate `Re⟨W, f(M)⟩` by `M` `(..., n, n)` through `method`.
 
     Through its eigenpairs, which are those of the same call, or through `matrix_function` if only
     functions of M have a gradient. Raises `NotApplicable` if the method cannot take `M`, and
@@ -165,7 +193,7 @@ def differentiate(method: Method, M: Tensor, function: SpectralFunction, W: Tens
     M = M.detach().requires_grad_()
     function = function.like(M)
     pairs, value = _evaluated(method, M, function)
-    (gradient,) = torch.autograd.grad((W * value).sum(), M)
+    (gradient,) = torch.autograd.grad((W.conj() * value).sum().real, M)
     found = None if pairs is None else Eigenpairs(*(part.detach() for part in pairs))
     reference = found or Eigenpairs(*torch.linalg.eigh(M.detach()))
     by_pairs = _by_pairs(reference, function, W)
@@ -192,28 +220,29 @@ RESOLUTION = 1e-6
 """Where rounding alone makes a larger relative error nothing is measured."""
 
 
-def own_derivative(method: Method, problem: Problem, M: Tensor) -> Floats | None:
-    """The derivative `(seeds, n, n)` of what `method` computes for ⟨W, f(M)⟩, right or wrong.
+def own_derivative(method: Method, problem: Problem, M: Tensor) -> Numbers | None:
+    """The derivative `(seeds, n, n)` of what `method` computes for Re⟨W, f(M)⟩, right or wrong.
 
-    By central differences of fourth order along the n(n+1)/2 symmetric directions, all in one call;
-    `M` is in float64. None where the differences cannot resolve it: M's condition number, or a gap
-    at which the loss cuts, is too extreme.
+    By central differences of fourth order along the n(n+1)/2 symmetric directions, or the n² of
+    complex M, all in one call; `M` is in float64 or complex128. None where the differences cannot
+    resolve it: M's condition number, or a gap at which the loss cuts, is too extreme.
     """
     step = STEP * _distance(problem.function, problem.truth.eigenvalues)
     size = np.abs(problem.truth.eigenvalues).max(axis=-1)
     if not (step * RESOLUTION > np.finfo(np.float64).eps * size).all():
         return None
-    directions = symmetric_directions(M.shape[-1])
+    directions = directions_of(M.shape[-1], hermitian=M.is_complex())
     moves = np.array([1.0, -1.0, 2.0, -2.0])[:, None, None] * step
     moved = M + torch.tensor(moves[..., None, None] * directions[:, None]).to(M)
     nothing = torch.empty(0)
     # As a method is called to be differentiated; but nothing is kept for a backward pass.
     with saved_tensors_hooks(lambda _: nothing, lambda _: nothing):
         _, value = _evaluated(method, moved.requires_grad_(), problem.function.like(M))
-    at = float64((torch.tensor(problem.W).to(M) * value).sum((-2, -1)))
+    at = float64((torch.tensor(problem.W).to(M).conj() * value).sum((-2, -1)).real)
     slopes = (8 * (at[0] - at[1]) - (at[2] - at[3])) / (12 * step)
-    # A direction off the diagonal is (e_ij + e_ji)/2, so its slope is that entry itself.
-    derivative: Floats = np.einsum("ks,kij->sij", slopes, np.sign(directions))
+    # Along (e_ij + e_ji)/2 the slope is that entry itself; along i(e_ij − e_ji)/2 its imaginary
+    # part.
+    derivative: Numbers = np.einsum("ks,kij->sij", slopes, np.sign(directions))
     return derivative
 
 
@@ -239,19 +268,22 @@ def _gap_at_cut(chosen: Floats, eigenvalues: Floats) -> Floats:
     return gap
 
 
-def symmetric_directions(n: int) -> Floats:
-    """`(n(n+1)/2, n, n)`: e_ii, and (e_ij + e_ji)/2 for i < j."""
+def directions_of(n: int, *, hermitian: bool = False) -> Numbers:
+    """`(n(n+1)/2, n, n)`: e_ii, and (e_ij + e_ji)/2 for i < j; then i(e_ij − e_ji)/2 if complex."""
     rows, columns = np.triu_indices(n)
-    directions = np.zeros((len(rows), n, n))
+    directions: Numbers = np.zeros((len(rows), n, n))
     place = np.arange(len(rows))
     directions[place, rows, columns] += 0.5
     directions[place, columns, rows] += 0.5
+    if hermitian:
+        turned = 1j * (np.triu(directions) - np.tril(directions))
+        directions = np.concatenate([directions, turned[rows < columns]])
     return directions
 
 
 def _by_pairs(pairs: Eigenpairs, function: SpectralFunction, W: Tensor) -> tuple[Tensor, ...]:
-    """`∂L/∂λ` and `∂L/∂V` of `⟨W, V diag(f(λ)) Vᵀ⟩`, by the pairs as independent variables."""
+    """`∂L/∂λ` and `∂L/∂V` of `Re⟨W, V diag(f(λ)) Vᴴ⟩`, by the pairs as independent variables."""
     leaves = Eigenpairs(*(part.clone().requires_grad_() for part in pairs))
-    loss = (W * reconstruct(leaves, function)).sum()
+    loss = (W.conj() * reconstruct(leaves, function)).sum().real
     # The loss of a projector does not depend on the eigenvalues.
     return torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from eigbench.algorithm_1 import NEIGHBOUR_RATIO
+from eigbench.axes import COMPLEX
 from eigbench.errors import NotApplicable
 from eigbench.kinds.invariance import InvarianceCase
 from eigbench.kinds.path import PathCase
@@ -25,7 +26,7 @@ from eigbench.measure.process import one_thread, torch_threads
 from eigbench.methods.base import Method
 from eigbench.methods.functions import Projector, SpectralFunction, Truncated
 from eigbench.methods.registry import configured
-from eigbench.spectra import Floats, Sample, ascending, random_orthogonal
+from eigbench.spectra import Floats, Numbers, Sample, ascending, phases, random_orthogonal
 
 NEIGHBOUR_SCALES = (1e-3, 1.0, 1e3)
 """Of the matrices that each one stands beside in a batch: itself, smaller and larger."""
@@ -51,22 +52,23 @@ def measure_invariance(case: InvarianceCase, user: UserMatrices) -> Measurement:
         "repeat_change": _relative(_gradients(method, problem, M), found),
     }
     # Float32 against float64 on the same matrix, which is rounded to float32 first.
-    single = M.float()
+    single = M.to(torch.complex64 if M.is_complex() else torch.float32)
+    double = single.to(torch.complex128 if M.is_complex() else torch.float64)
     rough = found if single.dtype == M.dtype else _gradients(method, problem, single)
-    samples["precision_change"] = _relative(rough, _gradients(method, problem, single.double()))
+    samples["precision_change"] = _relative(rough, _gradients(method, problem, double))
     if case.device == "cpu":
         with torch_threads(2):
             samples["thread_change"] = _relative(_gradients(method, problem, M), found)
     return Measurement({name: as_list(values) for name, values in samples.items()}, {})
 
 
-def _gradients(method: Method, problem: Problem, M: Tensor) -> Floats:
+def _gradients(method: Method, problem: Problem, M: Tensor) -> Numbers:
     """All seeds in one batch: `(seeds, n, n)`."""
     W = torch.tensor(problem.W, dtype=M.dtype, device=M.device)
     return float64(differentiate(method, M, problem.function, W).gradient)
 
 
-def _gradient(method: Method, problem: Problem, M: Tensor, seed: int) -> Floats:
+def _gradient(method: Method, problem: Problem, M: Tensor, seed: int) -> Numbers:
     """Of a batch `M` `(b, n, n)` that belongs to one seed."""
     W = torch.tensor(problem.W[seed], dtype=M.dtype, device=M.device)
     function = _of_seed(problem.function, seed)
@@ -82,7 +84,7 @@ def _of_seed(function: SpectralFunction, seed: int) -> SpectralFunction:
     return function
 
 
-def _relative(found: Floats, reference: Floats) -> Floats:
+def _relative(found: Numbers, reference: Numbers) -> Floats:
     """`‖found − reference‖/‖reference‖` `(seeds,)`; NaN without a gradient, and 0/0 is 0."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         difference, size = norms(found - reference), norms(reference)
@@ -105,12 +107,15 @@ def measure_path(case: PathCase) -> Measurement:
     promises. Raises `NotApplicable` for a loss that has no gradient at the crossing, and whatever
     the method raises.
     """
-    V = random_orthogonal(case.d, case.seed)
+    V: Numbers = random_orthogonal(case.d, case.seed)
+    if case.dtype in COMPLEX:
+        V = phases(case.d, case.seed)[:, None] * V
     eigenvalues, pair = _eigenvalues(case.d)
     method = configured(case.method, **case.parameters)
     count = min(len(POSITIONS), 1 + eigenvalues.size * case.d // MOST_ENTRIES)
-    lower, upper = V[:, pair], V[:, pair + 1]
-    before = exact_before = np.empty((0, *V.shape))
+    lower, upper = V[:, pair].conj(), V[:, pair + 1]
+    before: Numbers = np.empty((0, *V.shape))
+    exact_before: Numbers = before
     found: dict[str, list[float]] = {"position": as_list(POSITIONS)}
     for values in np.array_split(eigenvalues + case.epsilon, count):
         G, exact = _along(case, method, ascending(values, np.repeat(V[None], len(values), axis=0)))
@@ -120,7 +125,7 @@ def measure_path(case: PathCase) -> Measurement:
             samples = {
                 "gradient_finite": are_finite(G),
                 "gradient_error": norms(G - exact) / sizes,
-                "crossing_ratio": (lower @ G @ upper) / (lower @ exact @ upper),
+                "crossing_ratio": ((lower @ G @ upper) / (lower @ exact @ upper)).real,
                 "moved": norms(moves[0]) / sizes[-len(moves[0]) :],
                 "exact_moved": norms(moves[1]) / sizes[-len(moves[0]) :],
             }
@@ -134,10 +139,11 @@ MOST_ENTRIES = 2**22
 """Of the matrices that are differentiated in one call, so that long paths of large ones fit."""
 
 
-def _along(case: PathCase, method: Method, truth: Sample) -> tuple[Floats, Floats]:
+def _along(case: PathCase, method: Method, truth: Sample) -> tuple[Numbers, Numbers]:
     """The gradient and the exact one `(positions, d, d)` at a stretch of the path."""
     function = LOSSES[case.loss].function(truth.eigenvalues, case.epsilon)
-    W = weights(case.d, range(case.seed, case.seed + 1))
+    seeds = range(case.seed, case.seed + 1)
+    W = weights(case.d, seeds, hermitian=case.dtype in COMPLEX)
     problem = make_problem(truth, function, W, method.whitens_by)
     dtype = getattr(torch, case.dtype)
     M, given = (torch.tensor(x, dtype=dtype, device=case.device) for x in (problem.matrices, W))

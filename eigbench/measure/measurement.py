@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eigbench.spectra import Floats
+from eigbench.spectra import Floats, Numbers
 
 
 class Measurement(NamedTuple):
@@ -25,24 +25,26 @@ def as_list(values: Any) -> list[float]:
     return plain
 
 
-def float64(x: Tensor) -> Floats:
-    """A tensor as a NumPy array, without its gradient."""
-    array: Floats = x.detach().to(device="cpu", dtype=torch.float64).numpy()
+def float64(x: Tensor) -> Numbers:
+    """A tensor as a NumPy array, complex128 if it is complex, without its gradient."""
+    dtype = torch.complex128 if x.is_complex() else torch.float64
+    # Of a lazy conjugate NumPy knows nothing.
+    array: Numbers = x.detach().to(device="cpu", dtype=dtype).resolve_conj().numpy()
     return array
 
 
-def are_finite(matrices: Floats) -> NDArray[np.bool_]:
+def are_finite(matrices: Numbers) -> NDArray[np.bool_]:
     """Which matrices are finite: `(seeds,)`."""
     flags: NDArray[np.bool_] = np.all(np.isfinite(matrices), axis=(-2, -1))
     return flags
 
 
-def norms(matrices: Floats) -> Floats:
+def norms(matrices: Numbers) -> Floats:
     """Frobenius norms `(seeds,)`, scaled first so that squares do not overflow."""
     with np.errstate(invalid="ignore", divide="ignore"):
         largest = np.abs(matrices).max(axis=(-2, -1))
         scale = np.where((largest > 0) & np.isfinite(largest), largest, 1.0)
         norms: Floats = scale * np.sqrt(
-            np.square(matrices / scale[:, None, None]).sum(axis=(-2, -1))
+            np.square(np.abs(matrices / scale[:, None, None])).sum(axis=(-2, -1))
         )
     return norms

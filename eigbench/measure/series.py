@@ -22,7 +22,7 @@ def measure_series(case: SeriesCase) -> Measurement:
     `sum_rounding_error` is what that sum loses to rounding against the exact partial sum.
     """
     ratio = Fraction(str(case.ratio))
-    dtype = getattr(torch, case.dtype)
+    dtype = getattr(torch, case.dtype).to_real()  # as eigenvalues are
     q = torch.tensor([float(ratio)], dtype=dtype)
     stored = Fraction(q.item())
     shares, roundings = [], []

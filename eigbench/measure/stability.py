@@ -27,7 +27,7 @@ from eigbench.measure.process import one_thread
 from eigbench.methods.base import SQUARE_ROOT, Eigenpairs, Method
 from eigbench.methods.functions import Truncated
 from eigbench.methods.registry import configured
-from eigbench.spectra import Floats
+from eigbench.spectra import Floats, Numbers, adjoint
 from eigbench.truncation import REASONS, algorithm_1
 
 LARGEST_DIFFERENCED = 8
@@ -103,7 +103,7 @@ def _metrics(
         "disturbed_change": norms(disturbed - G) / norms(G),
         "rounding_floor": given.rounding_floor,
     }
-    if case.dtype == "float64" and case.d <= LARGEST_DIFFERENCED:
+    if case.dtype in ("float64", "complex128") and case.d <= LARGEST_DIFFERENCED:
         own = own_derivative(method, problem, M)
         if own is not None:
             samples["own_gradient_error"] = norms(G - own) / norms(own)
@@ -158,7 +158,7 @@ def _forward_metrics(
     return {
         "forward_finite": finite,
         "forward_residual": norms(M64 @ V - V * values[:, None, :]) / norms(M64),
-        "orthogonality_error": norms(V.swapaxes(-1, -2) @ V - identity),
+        "orthogonality_error": norms(adjoint(V) @ V - identity),
         "eigenvalue_error": np.abs(values - truth).max(axis=-1) / np.abs(truth).max(axis=-1),
         "eigenvalues_below_epsilon": (values < epsilon).sum(axis=-1),
     }
@@ -173,16 +173,16 @@ def _function_finite(problem: Problem, derivative: Derivative) -> Any:
 
 
 def _condition_after(problem: Problem, derivative: Derivative) -> Floats:
-    """Condition number of `S M Sᵀ` for the computed whitening matrix S: 1 if it whitens."""
+    """Condition number of `S M Sᴴ` for the computed whitening matrix S: 1 if it whitens."""
     S = float64(derivative.value)
     usable = are_finite(S)
-    whitened = np.where(usable[:, None, None], S @ problem.matrices @ S.swapaxes(-1, -2), 0)
+    whitened = np.where(usable[:, None, None], S @ problem.matrices @ adjoint(S), 0)
     singular = np.linalg.svd(whitened, compute_uv=False)
     condition: Floats = np.where(usable, singular[:, 0] / singular[:, -1], np.nan)
     return condition
 
 
-def _gradient_metrics(G: Floats, problem: Problem) -> dict[str, Any]:
+def _gradient_metrics(G: Numbers, problem: Problem) -> dict[str, Any]:
     """Of the gradient, against the exact one."""
     exact = problem.gradient
     norm, exact_norm = norms(G), problem.gradient_norm
@@ -191,23 +191,23 @@ def _gradient_metrics(G: Floats, problem: Problem) -> dict[str, Any]:
         "gradient_norm": norm,
         "exact_gradient_norm": exact_norm,
         "gradient_error": norms(G - exact) / exact_norm,
-        "gradient_cosine": (G * exact).sum(axis=(-2, -1)) / (norm * exact_norm),
-        "gradient_asymmetry": norms(G - G.swapaxes(-1, -2)) / norm,
+        "gradient_cosine": (G * exact.conj()).sum(axis=(-2, -1)).real / (norm * exact_norm),
+        "gradient_asymmetry": norms(G - adjoint(G)) / norm,
     }
     # Of an exact tie the true basis and the method's are unrelated: it has no component.
     if exact.shape[-1] > 1 and problem.gaps.min() > 0:
         component, true_component = (_on_closing_pair(x, problem) for x in (G, exact))
-        metrics["closing_pair_ratio"] = component / true_component
+        metrics["closing_pair_ratio"] = (component / true_component).real
     return metrics
 
 
-def _on_closing_pair(G: Floats, problem: Problem) -> Floats:
-    """`vaᵀ G vb` for the closest pair of eigenvectors: `(seeds,)`."""
+def _on_closing_pair(G: Numbers, problem: Problem) -> Numbers:
+    """`vaᴴ G vb` for the closest pair of eigenvectors: `(seeds,)`."""
     closest = problem.gaps.argmin(axis=-1)
     seeds = np.arange(len(G))
     V = problem.truth.eigenvectors
     lower, upper = V[seeds, :, closest], V[seeds, :, closest + 1]
-    component: Floats = np.einsum("bi,bij,bj->b", lower, G, upper)
+    component: Numbers = np.einsum("bi,bij,bj->b", lower.conj(), G, upper)
     return component
 
 

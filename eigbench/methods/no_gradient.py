@@ -220,7 +220,7 @@ def phases_watched(V: Tensor) -> Tensor:
                 residual = _residual(diagonal, by_V.detach())
                 _judge_phases(float(residual.max()), residual.dtype)
 
-        V.register_hook(hook)
+        V.register_hook(hook)  # type: ignore[no-untyped-call]
     return V
 
 

@@ -34,7 +34,7 @@ def error(method: str, values: tuple[float, ...], name: str, dtype: torch.dtype)
     function = LOSSES[name].function(known.eigenvalues)
     if chosen.function_refusal(function) is not None:
         return None
-    M, W = torch.tensor(known.matrices()).to(dtype), weights(3)[None]
+    M, W = torch.tensor(known.matrices()).to(dtype), weights(3).numpy()[None]
     found = differentiate(chosen, M, function, torch.tensor(W).to(dtype)).gradient.double().numpy()
     rounding = torch.finfo(dtype).eps
     own = formula_gradients(chosen, M.double().numpy(), W, function, rounding)
@@ -47,7 +47,7 @@ def error(method: str, values: tuple[float, ...], name: str, dtype: torch.dtype)
 def test_a_formula_with_the_root_of_a_negative_eigenvalue_has_no_value(
     method: str, least: float
 ) -> None:
-    M, W = np.diag([least, 1.0, 2.0])[None], weights(3)[None]
+    M, W = np.diag([least, 1.0, 2.0])[None], weights(3).numpy()[None]
     own = formula_gradients(
         configured(method, **parameters(method)), M, W, InverseSquareRoot(), 1e-16
     )
@@ -112,7 +112,7 @@ def test_a_formula_that_divides_by_zero_gives_nan() -> None:
 )
 def test_the_truth_is_that_of_60_digits(function: SpectralFunction) -> None:
     """The exact gradient in float64, with the terms across the cut, against divided differences."""
-    known, W = sample(OPEN), weights(3)[None]
+    known, W = sample(OPEN), weights(3).numpy()[None]
     own = formula_gradients(configured("spectral"), known.matrices(), W, function, 0)
     assert own is not None
     assert exact_gradient(known, function, W) == pytest.approx(own, rel=1e-12, abs=1e-14)
@@ -120,7 +120,7 @@ def test_the_truth_is_that_of_60_digits(function: SpectralFunction) -> None:
 
 def test_eq_10_leaves_out_what_comes_through_the_eigenvalues() -> None:
     """The two formulas differ by V diag(∂L/∂λ) Vᵀ, written out here in float64."""
-    known, W = sample(OPEN), weights(3)[None]
+    known, W = sample(OPEN), weights(3).numpy()[None]
     whole, without = (
         formula_gradients(configured(name), known.matrices(), W, InverseSquareRoot(), 0)
         for name in ("hybrid", "hybrid-eq10")
