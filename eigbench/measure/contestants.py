@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from eigbench.algorithm_1 import EPSILON
 from eigbench.architectures import STEM_CHANNELS
+from eigbench.axes import COMPLEX
 from eigbench.errors import NotApplicable
 from eigbench.kinds.profile import ProfileCase
 from eigbench.measure.timing import Contestant
-from eigbench.methods.base import SQUARE_ROOT, Eigenpairs, Method, reconstruct
+from eigbench.methods.base import HERMITIAN, SQUARE_ROOT, Eigenpairs, reconstruct
 from eigbench.methods.functions import Whitening
 from eigbench.methods.registry import configured
 from eigbench.networks import build, slot_module
@@ -39,6 +40,8 @@ def make(case: ProfileCase) -> Contestant:
     """What is timed for a case; `NotApplicable` where the method does not take its dtype."""
     if case.layer == "zca" and case.d and STEM_CHANNELS % case.d:
         raise NotApplicable(f"d = {case.d} does not divide the layer's {STEM_CHANNELS} channels")
+    if case.dtype in COMPLEX and case.subject in ("layer", "step"):
+        raise NotApplicable("layers take real images")
     makers = {"operation": _operation, "whitening": _whitening, "layer": _layer, "step": _step}
     return makers[case.subject](case)
 
@@ -85,12 +88,19 @@ def _of_matrices(case: ProfileCase, forward: Decompose, operation: str = SQUARE_
     _require_taken(case, pool[0])
     shapes = (shape[:-1], shape) if operation == "eigenpairs" else (shape,)
     cotangents = tuple(_random(case, size, generator) for size in shapes)
+
+    def arriving(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Those of complex eigenvectors must depend on no phases: of |v|² they are weights of v."""
+        if operation != "eigenpairs" or not outputs[1].is_complex():
+            return cotangents
+        return cotangents[0].real, cotangents[1].real * outputs[1].detach()
+
     run = _compiled(forward) if case.compiled else forward
     return Contestant(
         prepare=_inputs(case, pool),
         passes={
             "forward": lambda inputs: (inputs, run(*inputs)),
-            "backward": lambda state: torch.autograd.grad(state[1], state[0], cotangents),
+            "backward": lambda state: torch.autograd.grad(state[1], state[0], arriving(state[1])),
         },
         labels={"operation": operation},
     )
@@ -102,8 +112,8 @@ def _require_taken(case: ProfileCase, M: Tensor) -> None:
         reason = configured(case.method, **case.parameters).refusal(M)
         if reason is not None:
             raise NotApplicable(reason)
-    elif M.dtype not in Method.dtypes:
-        raise NotApplicable(f"{LIBRARY} takes float32, float64, not {case.dtype}")
+    elif M.dtype not in HERMITIAN:
+        raise NotApplicable(f"{LIBRARY} takes float32, float64 and complex, not {case.dtype}")
 
 
 def _library_pairs(M: Tensor) -> Eigenpairs:
@@ -206,13 +216,16 @@ def _generator(case: ProfileCase) -> torch.Generator:
 def _covariances(case: ProfileCase, generator: torch.Generator) -> Tensor:
     """`(batch, d, d)`: sample covariances of 4d draws and ε, as a whitening layer has them."""
     assert case.d is not None  # noqa: S101  # an operation has a size
-    X = torch.randn(case.batch, case.d, 4 * case.d, generator=generator, device=case.device)
-    M = X @ X.mT / X.shape[-1] + EPSILON * torch.eye(case.d, device=case.device)
+    shape = (case.batch, case.d, 4 * case.d)
+    dtype = torch.complex64 if case.dtype in COMPLEX else torch.float32
+    X = torch.randn(shape, generator=generator, device=case.device, dtype=dtype)
+    M = X @ X.mH / X.shape[-1] + EPSILON * torch.eye(case.d, device=case.device)
     return M.to(getattr(torch, case.dtype))
 
 
 def _random(case: ProfileCase, shape: tuple[Any, ...], generator: torch.Generator) -> Tensor:
-    X = torch.randn(shape, generator=generator, device=case.device)
+    dtype = torch.complex64 if case.dtype in COMPLEX else torch.float32
+    X = torch.randn(shape, generator=generator, device=case.device, dtype=dtype)
     return _laid_out(case, X.to(getattr(torch, case.dtype)))
 
 
