@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from eigbench.algorithm_1 import ITERATIONS
-from eigbench.methods.base import HERMITIAN, Eigenpairs, Method, Parameter, Promise, require_count
+from eigbench.methods.base import (
+    HERMITIAN,
+    Eigenpairs,
+    Method,
+    Parameter,
+    Promise,
+    real_part,
+    require_count,
+)
 from eigbench.methods.calling import call, conventions
 from eigbench.methods.decomposition import decompose
 from eigbench.methods.hybrid import Hybrid

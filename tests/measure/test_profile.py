@@ -153,9 +153,9 @@ def test_layers_and_steps_beside_their_references(subject: str, layer: str) -> N
 def test_a_precision_that_nobody_takes_is_refused_with_the_reason() -> None:
     cases = contest_of(dtype="float16")
     profiler = measured(cases)
-    with pytest.raises(NotApplicable, match=r"torch\.linalg\.eigh takes float32, float64 and complex, not fl"):
+    with pytest.raises(NotApplicable, match=r"torch\.linalg\.eigh takes .* not fl"):
         profiler(cases[0])
-    with pytest.raises(NotApplicable, match="hybrid takes .*float64, not float16"):
+    with pytest.raises(NotApplicable, match=r"hybrid takes .*float64, not float16"):
         profiler(cases[1])
 
 
