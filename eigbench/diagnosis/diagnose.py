@@ -24,7 +24,8 @@ from eigbench.diagnosis.matrices import given_matrices
 from eigbench.diagnosis.page import number
 from eigbench.diagnosis.picture import spectra
 from eigbench.diagnosis.questions import TORCH, USES, YOURS
-from eigbench.diagnosis.spectrum import Spectrum, spectrum_of
+from eigbench.diagnosis.sees import gauge_residual
+from eigbench.diagnosis.spectrum import COMPLEX, Spectrum, spectrum_of
 from eigbench.diagnosis.trials import (
     PRECISIONS,
     Answer,
@@ -150,6 +151,7 @@ class Diagnosis:
             measured=[page.code(one.label) for one in self.facts],
             picture=picture,
             svd=any(one.svd for one in self.facts),
+            gauge=any(gauge_residual(one) is not None for one in self.facts),
         )
 
 
@@ -332,6 +334,10 @@ def _facts_table(shown: Sequence[Spectrum]) -> str:
     if not shown:
         return ""
     rows = [(name, *(cell(one) for one in shown)) for name, cell in _ROWS.items()]
+    residuals = [gauge_residual(one) for one in shown]
+    if any(one is not None for one in residuals):
+        cells = (NOTHING if one is None else number(one) for one in residuals)
+        rows.append(("gauge residual of the loss", *cells))
     # `table` keeps its cells in place, and takes headers as they are.
     headers = [page.code(one.label).replace("|", r"\|") for one in shown]
     return table(["", *headers], rows)
@@ -350,7 +356,8 @@ def _methods(measured: MatrixMeasurement) -> str:
                 refused.setdefault(attempts[0].reason, []).append(f"`{method}`")
             else:
                 rows.append((f"`{method}`", *map(_cell, attempts)))
-        tables.append(table([precision, *uses], rows))
+        named = COMPLEX[precision] if measured.spectrum.complex else precision
+        tables.append(table([named, *uses], rows))
     return page.render(
         "methods",
         label=measured.spectrum.label,

@@ -65,9 +65,9 @@ def own_question(spectrum: Spectrum, seen: LossView) -> Question:
         )
         return Question(YOURS, seen.indices, cures, torch=plain[0])
     exact = tuple(_by_clusters(spectrum, *cast) for cast in some)
-    smooth = tuple(_smoothed(spectrum, *cast) for cast in some if not spectrum.complex)
+    smooth = tuple(_smoothed(spectrum, *cast) for cast in some)
     few = len(_clusters_seen(spectrum)) <= FEW
-    cures = (*exact, *smooth) if few or spectrum.complex else (*smooth, *exact)
+    cures = (*exact, *smooth) if few else (*smooth, *exact)
     return Question(YOURS, seen.indices, cures, torch=plain[0])
 
 

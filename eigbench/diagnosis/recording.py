@@ -25,6 +25,8 @@ from eigbench.runs.record import number
 PSEUDO_INVERSE = "pseudo-inverse"
 """The name of the gradient by what `pinv` returns."""
 _BY_M = "M"
+VECTORS = frozenset({"eigenvectors", "left", "right"})
+"""The outputs that have signs, or phases."""
 MOST_PENDING = 64
 """The largest number of readings that may be under way, and keep their matrices."""
 
@@ -51,6 +53,8 @@ class CallRecord:
     """Of the loss's gradients by the outputs, by the names of these."""
     gradient_norm: float | None = None
     """Of the gradient by M that the call gave."""
+    gauge_residual: float | None = None
+    """How much the loss depends on phases of complex vectors: |Im A[i,i]|/‖A‖, `A = Vᴴ ∂L/∂V`."""
 
     def line(self) -> bytes:
         """As a line of JSON; NaN and infinities are words, as in a run's records."""
@@ -74,6 +78,7 @@ class Call:
         M: Tensor,
         record: CallRecord,
         then: Callable[[Call, dict[str, Tensor], Tensor], None],
+        arrived: Callable[[Call, dict[str, Tensor], Tensor], None],
     ) -> None:
         self.kind = kind
         self.record = record
@@ -82,7 +87,7 @@ class Call:
         # A copy: what the caller later writes into M must not change what is saved.
         self.matrix = M.detach().clone()
         self.outputs: dict[str, Tensor] = {}
-        self._then = then
+        self._then, self._arrived = then, arrived
         self._ranks: Tensor | None = None
         """Of a pseudo-inverse, one of each matrix of the batch."""
 
@@ -115,6 +120,8 @@ class Call:
         """Call `then` in each backward pass, with the gradients and their norms.
 
         The norms are one for each gradient, and last that of the gradient by M that `node` gave.
+        Of complex vectors `arrived` is called before, since torch may refuse to go on, with the
+        gradients and the gauge residual of each matrix.
         """
         inside = values_of(M)
         if inside is None or inside.shape != self.matrix.shape:
@@ -139,7 +146,36 @@ class Call:
                     del gradients[_BY_M]
                     self._then(self, gradients, norms)
 
+        def arriving(upstream: Sequence[Tensor | None]) -> None:
+            transformed = torch._C._are_functorch_transforms_active()
+            with Aside(), temporarily_clear_interpreter_stack() if transformed else nullcontext():
+                given = {
+                    name: values_of(one)
+                    for name, one in zip(names, upstream, strict=True)
+                    if one is not None
+                }
+                gradients = {name: one.detach() for name, one in given.items() if one is not None}
+                if len(gradients) == len(given) and (gradients.keys() & VECTORS):
+                    self._arrived(self, gradients, self._gauge_residuals(gradients))
+
+        if self.matrix.is_complex() and self.outputs.keys() & VECTORS and len(results) > 1:
+            node.register_prehook(arriving)
         node.register_hook(passed)
+
+    def _gauge_residuals(self, gradients: Mapping[str, Tensor]) -> Tensor:
+        """The largest |Im A[i,i]| by the norm of the gradients, of each matrix: `(batch,)`."""
+        phases, norms = [], []
+        for name in gradients.keys() & VECTORS:
+            V, by_V = self.outputs[name], gradients[name]
+            if name == "right":
+                V, by_V = V.mH, by_V.mH
+            k = min(self.matrix.shape[-2:])
+            phases.append((V.conj() * by_V).sum(-2).imag[..., :k])
+            norms.append(torch.linalg.vector_norm(by_V, dim=(-2, -1)))
+        largest = torch.stack(phases).sum(0).abs().amax(-1)
+        norm = torch.stack(norms).sum(0)
+        residuals: Tensor = largest / torch.where(norm == 0, 1, norm)
+        return residuals.reshape(-1)
 
     def save(self, path: Path, cause: str, gradients: Mapping[str, Tensor], index: int) -> None:
         """Write one matrix of the batch, by its index in the flattened batch."""

@@ -78,6 +78,32 @@ def view(spectrum: Spectrum) -> LossView | None:
         return _svd(spectrum, gradients) if spectrum.svd else _eigh(spectrum, gradients)
 
 
+def gauge_residual(spectrum: Spectrum) -> float | None:
+    """How much a loss depends on phases of vectors, and on bases inside ties; 0 if it may.
+
+    The largest |Im A[i,i]|, and |A[i,j] − conj A[j,i]| of tied i and j, divided by ‖A‖, with
+    `A = Vᴴ ∂L/∂V`, or of an svd `Uᴴ ∂L/∂U + Vᴴ ∂L/∂V`. None without gradients by vectors.
+    """
+    upstream = spectrum.matrix.upstream
+    named = upstream.gradients.keys() & {"eigenvectors", "left", "right"}
+    if not named or not upstream.finite:
+        return None
+    k, outputs = spectrum.size, spectrum.outputs
+    A: Numbers = np.zeros((k, k), dtype=np.complex128)
+    for name in named:
+        pair = (outputs[name], upstream.gradients[name])
+        V, by_V = (one.conj().T[:, :k] for one in pair) if name == "right" else (
+            one[:, :k] for one in pair
+        )  # fmt: skip
+        A += V.conj().T @ by_V
+    if spectrum.svd:
+        A = A[::-1, ::-1]  # ascending, as clusters are
+    inside = np.abs(np.where(_same(spectrum), A - A.conj().T, 0))
+    np.fill_diagonal(inside, np.abs(np.diagonal(A).imag))
+    norm = float(np.linalg.norm(A))
+    return float(inside.max()) / norm if norm > 0 else 0.0
+
+
 def turns(
     own: Sequence[Numbers], other: Sequence[Numbers], spectrum: Spectrum
 ) -> tuple[Numbers, ...]:

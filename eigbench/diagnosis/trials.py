@@ -22,7 +22,7 @@ from eigbench.diagnosis.own_loss import own_question
 from eigbench.diagnosis.page import first_line
 from eigbench.diagnosis.questions import YOURS, Cure, Question, questions_of
 from eigbench.diagnosis.sees import LossView, transported, turns, view
-from eigbench.diagnosis.spectrum import Spectrum, hermitian_part, wide
+from eigbench.diagnosis.spectrum import COMPLEX, Spectrum, hermitian_part, wide
 from eigbench.diagnosis.truth import (
     FLOAT64_DIGITS,
     Pairs,
@@ -40,7 +40,7 @@ from eigbench.measure.differentiate import differentiate
 from eigbench.methods.base import Method
 from eigbench.methods.registry import available, configured
 from eigbench.report.frame import RIGHT
-from eigbench.spectra import random_orthogonal
+from eigbench.spectra import phases, random_orthogonal
 
 COPIES = ((16, 24), (64, 16), (160, 6), (600, 2))
 """Up to this size, so many copies are measured; above, none."""
@@ -149,7 +149,7 @@ def measure(spectrum: Spectrum, *, every_method: bool) -> MatrixMeasurement:
     bench = _Bench(spectrum)
     answers = tuple(_answer(question, bench, seen) for question in questions)
     methods = {}
-    if every_method and not spectrum.svd and not spectrum.complex and spectrum.size <= EVERY_METHOD:
+    if every_method and not spectrum.svd and spectrum.size <= EVERY_METHOD:
         methods = _every_method(questions, bench)
     return MatrixMeasurement(
         spectrum, seen, answers, bench.digits, len(bench.matrices) - 1, methods
@@ -241,9 +241,14 @@ def copies(spectrum: Spectrum, dtype: torch.dtype) -> list[Numbers]:
         if i % 2:
             left = random_orthogonal(entries.shape[0], i)
             right = random_orthogonal(entries.shape[1], i + 1000) if spectrum.svd else left
-            one = left @ one @ right.T
-        noise = rng.uniform(-0.5, 0.5, entries.shape) * spectrum.unit * largest
-        one = one + noise
+            if spectrum.complex:
+                left = phases(len(left), i)[:, None] * left
+                right = phases(len(right), i + 1000)[:, None] * right if spectrum.svd else left
+            one = left @ one @ right.conj().T
+        noise: Numbers = rng.uniform(-0.5, 0.5, entries.shape)
+        if spectrum.complex:
+            noise = noise + 1j * rng.uniform(-0.5, 0.5, entries.shape)
+        one = one + noise * spectrum.unit * largest
         one = one if spectrum.svd else hermitian_part(one)
         copied.append(wide(torch.as_tensor(one).to(dtype)))
     # Near the largest number a copy may overflow.
@@ -408,7 +413,7 @@ def _every_method(
         method = configured(name)
         slow = _too_slow(method, bench.spectrum.size)
         for precision in PRECISIONS:
-            dtype = getattr(torch, precision)
+            dtype = getattr(torch, COMPLEX[precision] if bench.spectrum.complex else precision)
             for use, cure in targets.items():
                 attempt = Attempt(GradientOutcome.REFUSED, reason=slow)
                 if not slow:
@@ -444,7 +449,7 @@ def _method_attempt(method: Method, cure: Cure, bench: _Bench, dtype: torch.dtyp
     except Exception as error:  # noqa: BLE001
         reason = f"{type(error).__name__}: {first_line(error)}"
         return Attempt(GradientOutcome.RAISED, reason=reason)
-    return judge(gradient.detach().double().numpy(), bench.exact(cure, 0))
+    return judge(wide(gradient), bench.exact(cure, 0))
 
 
 def _too_slow(method: Method, n: int) -> str:

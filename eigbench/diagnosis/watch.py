@@ -27,6 +27,7 @@ from eigbench.diagnosis.diagnose import diagnose
 from eigbench.diagnosis.page import first_line, one_line
 from eigbench.diagnosis.recording import Call, CallRecord, Queue, Reading
 from eigbench.errors import InputError, in_one_line
+from eigbench.methods.no_gradient import PHASE_REFUSED
 from eigbench.report.numbers import NOTHING
 from eigbench.report.render import table
 from eigbench.runs.store import RECORDS, REPORT, write_whole
@@ -213,7 +214,7 @@ class CallObserver:
     def _noted(self, kind: Decomposition, name: str, M: Tensor) -> Call:
         where = (*self._where(), name, tuple(M.shape))
         record = CallRecord(*where, dtype_name(M), str(M.device))
-        call = Call(kind, M, record, self._passed)
+        call = Call(kind, M, record, self._passed, self._arrived)
         if not call.again:
             self.records.append(record)
             self._sums(call).calls += 1
@@ -238,6 +239,21 @@ class CallObserver:
             self._save(call, "its result was not finite", {})
         elif record.operation in VECTORS and (self._closest is None or share < self._closest[0]):
             self._closest = (share, call)
+
+    def _arrived(self, call: Call, gradients: dict[str, Tensor], residuals: Tensor) -> None:
+        with self._lock:
+            if self._open:
+                then = partial(self._read_residuals, call, gradients)
+                self._queue.push(Reading(residuals), then)
+
+    def _read_residuals(
+        self, call: Call, gradients: dict[str, Tensor], residuals: list[float]
+    ) -> None:
+        worst = max(residuals)
+        call.record.gauge_residual = worst
+        if worst > PHASE_REFUSED:
+            cause = f"the loss depends on the phases of its vectors (gauge residual {worst:.1e})"
+            self._save(call, cause, gradients, residuals.index(worst))
 
     def _passed(self, call: Call, gradients: dict[str, Tensor], norms: Tensor) -> None:
         with self._lock:

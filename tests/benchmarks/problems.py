@@ -29,20 +29,25 @@ def torch_svd(M: Tensor) -> tuple[Tensor, Tensor]:
     return S, U
 
 
-def covariances(count: int, n: int) -> Tensor:
+def covariances(count: int, n: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """`(count, n, n)`, or `(n, n)` for one: sample covariances, as a whitening layer has them."""
     generator = torch.Generator().manual_seed(n)
-    X = torch.randn(count, n, 4 * n, generator=generator)
-    M = X @ X.mT / X.shape[-1] + 1e-4 * torch.eye(n)
+    X = torch.randn(count, n, 4 * n, generator=generator, dtype=dtype)
+    M = X @ X.mH / X.shape[-1] + 1e-4 * torch.eye(n)
     return M if count > 1 else M[0]
 
 
 def forward_and_backward(decompose: Decomposition, M: Tensor) -> Call:
-    """One pass each way with fixed random cotangents, so that no loss is timed along."""
+    """One pass each way with fixed random cotangents, so that no loss is timed along.
+
+    By complex vectors that of a loss of |v|², which depends on no phases.
+    """
     generator = torch.Generator().manual_seed(1)
     leaf = M.clone().requires_grad_()
     by_values = torch.randn(M.shape[:-1], generator=generator)
     by_vectors = torch.randn(M.shape, generator=generator)
+    if M.is_complex():
+        by_vectors = by_vectors * decompose(M)[1]
 
     def call() -> tuple[Tensor, ...]:
         values, vectors = decompose(leaf)
@@ -54,7 +59,7 @@ def forward_and_backward(decompose: Decomposition, M: Tensor) -> Call:
 def function_forward_and_backward(function: Callable[[Tensor], Tensor], M: Tensor) -> Call:
     """The same of a function of M that is a matrix."""
     leaf = M.clone().requires_grad_()
-    W = torch.randn(M.shape, generator=torch.Generator().manual_seed(1))
+    W = torch.randn(M.shape, generator=torch.Generator().manual_seed(1), dtype=M.dtype)
     return lambda: torch.autograd.grad(function(leaf), leaf, W)
 
 

@@ -62,6 +62,13 @@ def test_single_matrix_beside_torch(bar: Bar, method: str, n: int, limit: float)
     bar(method_call(method, M), forward_and_backward(torch_eigh, M), limit, seconds=2.5)
 
 
+@one_thread
+@pytest.mark.parametrize("count", [1, 64])
+def test_complex_matrices_beside_torch(bar: Bar, count: int) -> None:
+    M = covariances(count, 64, torch.complex64)
+    bar(method_call("spectral", M), forward_and_backward(torch_eigh, M), 1.15, seconds=2.5)
+
+
 @two_threads
 @pytest.mark.parametrize("method", ["hybrid", "spectral"])
 @pytest.mark.parametrize(("count", "n", "limit"), [(64, 64, 0.75), (256, 16, 0.8)])
