@@ -15,16 +15,18 @@ from torch.autograd.forward_ad import unpack_dual
 
 from eigbench.algorithm_1 import ITERATIONS
 from eigbench.methods.base import (
+    HERMITIAN,
     Eigenpairs,
     Method,
     Parameter,
     Promise,
     one_batch,
+    real_part,
     require_count,
 )
 from eigbench.methods.calling import call, composing, conventions
 from eigbench.methods.hybrid import Hybrid
-from eigbench.methods.no_gradient import watched
+from eigbench.methods.no_gradient import phases_watched, watched
 from eigbench.phases import phase
 
 
@@ -42,6 +44,7 @@ class PowerIteration(Method):
     name: ClassVar[str] = "pi"
     summary: ClassVar[str] = "power iteration with deflation, forward and backward"
     source: ClassVar[str] = "Wang et al., NeurIPS 2019, Eq. 2 and 3"
+    dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
     promises: ClassVar[frozenset[Promise]] = frozenset({"scale"})
     converged: ClassVar[Mapping[str, Parameter]] = {"iterations": 120}
 
@@ -57,7 +60,7 @@ class PowerIteration(Method):
         with phase("decomposition"):
             eigenvalues, order = torch.sort(values, dim=-1, stable=True)
             eigenvectors = torch.take_along_dim(vectors, order[..., None, :], dim=-1)
-            return Eigenpairs(eigenvalues, eigenvectors)
+            return Eigenpairs(eigenvalues, phases_watched(eigenvectors))
 
     def found(self, M: Tensor) -> Eigenpairs:
         """The same in the order in which they are found: descending, if each has converged."""
@@ -108,15 +111,15 @@ def _found(
         else:
             path = image.new_empty(iterations + 1, *image.shape)
             path[0] = start
-            lengths = image.new_empty(iterations, len(image), 1, 1)
+            lengths = real_part(image).new_empty(iterations, len(image), 1, 1)
             for v, length in zip(path[1:].unbind(), lengths.unbind(), strict=True):
                 torch.linalg.vector_norm(image, dim=-2, keepdim=True, out=length)
                 torch.div(image, length, out=v)
                 image = times(v)
             keep.append(_Kept(deflated, path, lengths, image))
-        values.append((v.mT @ image)[..., 0, 0])
+        values.append(real_part(v.mH @ image)[..., 0, 0])
         vectors.append(v[..., 0])
-        deflated = deflated - image @ v.mT
+        deflated = deflated - image @ v.mH
     return Eigenpairs(torch.stack(values, -1), torch.stack(vectors, -1))
 
 
@@ -197,18 +200,22 @@ def _gradient(by_values: Tensor, by_vectors: Tensor, *tensors: Tensor) -> Tensor
     by_deflated = torch.zeros_like(kept[0].deflated)
     for place in reversed(range(len(kept))):
         deflated, path, lengths, image = kept[place]
-        times, v = _times(deflated.mT), path[-1]
+        times, v = _times(deflated.mH), path[-1]
         by_value = by_values[:, place, None, None]
         by_image = by_value * v - torch.bmm(by_deflated, v)
-        by_v = by_vectors[:, :, place, None] + by_value * image - torch.bmm(by_deflated.mT, image)
+        by_v = by_vectors[:, :, place, None] + by_value * image - torch.bmm(by_deflated.mH, image)
         by_images = [by_image]
         by_v = by_v + times(by_image)
         for v, length in zip(reversed(path[1:].unbind()), reversed(lengths.unbind()), strict=True):
-            across = torch.addcmul(by_v, v, torch.bmm(v.mT, by_v), value=-1)
+            along = torch.bmm(v.mH, by_v)
+            if along.is_complex():
+                along = along.real.to(v.dtype)
+            across = torch.addcmul(by_v, v, along, value=-1)
             by_images.append(across / length)
             by_v = times(by_images[-1])
         backwards = torch.cat(by_images, -1)
-        by_deflated = by_deflated + torch.bmm(backwards, path.flip(0)[..., 0].transpose(0, 1))
+        forwards = path.flip(0)[..., 0].transpose(0, 1).conj()
+        by_deflated = by_deflated + torch.bmm(backwards, forwards)
     return by_deflated
 
 
@@ -257,4 +264,4 @@ class PowerIterationReleased(PowerIteration):
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Approximate eigenpairs of symmetric `M` `(..., n, n)`, the first found last."""
         values, vectors = self.found(M)
-        return Eigenpairs(values.flip(-1), vectors.flip(-1))
+        return Eigenpairs(values.flip(-1), phases_watched(vectors.flip(-1)))
