@@ -1,9 +1,10 @@
-"""Sessions: tests, lint, types, docs, bench. Each installs what it needs on a fresh machine."""
+"""Sessions. Each installs what it needs on a fresh machine."""
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import nox
 
@@ -20,7 +21,7 @@ def _group(name: str) -> tuple[str, ...]:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    session.install("-e", ".[traces]", *_group("test"))
+    session.install("-e", ".[traces,cluster]", *_group("test"))
     session.run("pytest", "-n", "2", *session.posargs)
 
 
@@ -33,7 +34,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    session.install("-e", ".", "nox", *_group("test"), *_group("types"))
+    session.install("-e", ".[cluster]", "nox", *_group("test"), *_group("types"))
     session.run("mypy")
 
 
@@ -68,3 +69,43 @@ def bench(session: nox.Session) -> None:
     command = (python, "-m", "pytest", "tests/benchmarks", "-m", "speed", "--benchmark-enable")
     for _ in range(5 if "--accept-baseline" in session.posargs else 1):
         session.run(*command, *session.posargs, external=True)
+
+
+def _install_declared(
+    session: nox.Session, folder: Path, wheel: Path, resolution: str, *extras: str
+) -> None:
+    """The wheel, with versions resolved of the project: what a wheel needs is not direct to uv."""
+    chosen = [f"--extra={extra}" for extra in extras]
+    needs = ("--quiet", "--resolution", resolution, "--output-file", f"{folder}/needs.txt")
+    python = ("--python", str(folder))
+    session.run("uv", "pip", "compile", "pyproject.toml", *python, *needs, *chosen)
+    what = ("--requirement", f"{folder}/needs.txt", str(wheel))
+    session.run("uv", "pip", "install", *python, *what)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """What is published, in empty environments: the library alone, then the commands.
+
+    With the lowest versions that are declared, on the lowest Python, and with the newest, on the
+    Python that runs nox or on `-- PATH_OF_ANOTHER`. Each brings a torch of its own: gigabytes.
+    """
+    session.install("build", "uv")
+    dist = Path(session.create_tmp()).resolve()
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    (wheel,) = dist.glob("eigbench-*.whl")
+    lowest = PROJECT["project"]["requires-python"].removeprefix(">=")
+    newest = session.posargs[0] if session.posargs else sys.executable
+    for python, resolution in ((lowest, "lowest-direct"), (newest, "highest")):
+        folder = dist / resolution
+        session.run("uv", "venv", "--clear", "--python", python, str(folder))
+        binaries = folder / ("Scripts" if os.name == "nt" else "bin")
+        _install_declared(session, folder, wheel, resolution)
+        # It ends with a command, whose extra is missing: exit code 2.
+        alone = ("tests/library_alone.py", "--compile")
+        session.run(str(binaries / "python"), *alone, external=True, success_codes=[2])
+        _install_declared(session, folder, wheel, resolution, "report", "traces", "cluster")
+        measured = ("stability", "--d", "4", "--seeds", "2", "--method", "spectral")
+        run = (*measured, "--out", str(folder / "run"))
+        for words in (["methods"], ["check", "spectral"], run, ["report", str(folder / "run")]):
+            session.run(str(binaries / "eigbench"), *words, external=True)

@@ -46,7 +46,9 @@ def __getattr__(name: str) -> Any:
     # Late, because these import torch, which takes seconds, and the command line must not.
     # `methods` needs no torch and becomes an attribute by being imported.
     if name in _HOMES:
-        globals()[name] = getattr(import_module(_HOMES[name]), name)
+        errors = import_module("eigbench.errors")
+        with errors.needing_report():
+            globals()[name] = getattr(import_module(_HOMES[name]), name)
         return globals()[name]
     if name == "methods":
         return import_module("eigbench.methods")

@@ -27,6 +27,33 @@ class NotApplicable(Exception):
     """A case that this method, spectrum or loss cannot take: a skipped row, with this reason."""
 
 
+OF_REPORT = frozenset(
+    (
+        *("PIL", "distributed", "filelock", "jinja2", "markdown_it", "matplotlib", "mpmath"),
+        *("msgspec", "polars", "psutil", "rich", "safetensors", "scipy", "tabulate"),
+        *("threadpoolctl", "tomli_w", "torchvision", "typer"),
+    )
+)
+"""What the extra `report` brings, by the names that are imported."""
+
+
+class MissingExtra(ModuleNotFoundError):
+    """A package of an extra is not installed. The message is one line that says how to get it."""
+
+
+@contextmanager
+def needing_report() -> Iterator[None]:
+    """Inside, a package that only the extra `report` brings is a `MissingExtra` where it is not."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in OF_REPORT:
+            raise
+        line = f"{package} is not installed: this needs pip install 'eigbench[report]'"
+        raise MissingExtra(line, name=package) from error
+
+
 LONGEST_MESSAGE = 300
 """Characters of what an exception says that are shown and recorded."""
 

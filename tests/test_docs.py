@@ -27,6 +27,7 @@ from eigbench.report.render import table
 from eigbench.spectra import SPECTRA
 from tests import claims
 from tests.gallery import gallery
+from tests.methods.torch_tests import torch_tests
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -169,6 +170,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "check": _check,
     "draws": _draws,
     "gallery": gallery,
+    "torch-tests": torch_tests,
 }
 
 

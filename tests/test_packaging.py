@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from pathlib import Path
 import pytest
 
 import eigbench
+from eigbench.errors import OF_REPORT
+from tests.cli.commandline import ROOT, finish, start
 
-ROOT = Path(eigbench.__file__).parents[1]
 SUITES = {
     *(
         "stability.toml",
@@ -42,26 +44,22 @@ for name, path in shipped().items():
 """
 
 
-def _printed(program: str, package: Path, cwd: Path) -> list[str]:
-    """What a program prints that finds this package only there."""
-    done = subprocess.run(
-        [sys.executable, "-c", program],
+def _run(program: list[str], package: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A program that finds this package only there."""
+    return subprocess.run(
+        [sys.executable, *program],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(package)},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+
+
+def _printed(program: str, package: Path, cwd: Path) -> list[str]:
+    done = _run(["-c", program], package, cwd)
+    assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
-
-
-def _require_working(installed: Path, cwd: Path) -> None:
-    file, images, *suites = _printed(LIST_SUITES, installed, cwd)
-    assert Path(file).is_relative_to(installed)
-    assert images == "10"
-    assert {f"{line.split()[0]}.toml" for line in suites} == SUITES
-    for line in suites:
-        assert Path(line.split()[1]).is_relative_to(installed / "eigbench" / "suites")
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +90,13 @@ def test_the_wheel_holds_what_is_read_at_run_time(wheel: Path) -> None:
 def test_the_wheel_works_when_it_is_unpacked(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
-    _require_working(tmp_path / "installed", tmp_path)
+    installed = tmp_path / "installed"
+    file, images, *suites = _printed(LIST_SUITES, installed, tmp_path)
+    assert Path(file).is_relative_to(installed)
+    assert images == "10"
+    assert {f"{line.split()[0]}.toml" for line in suites} == SUITES
+    for line in suites:
+        assert Path(line.split()[1]).is_relative_to(installed / "eigbench" / "suites")
 
 
 def test_the_wheel_has_the_version_and_the_command(wheel: Path) -> None:
@@ -113,13 +117,31 @@ def test_a_citation_names_this_version_and_licence() -> None:
     assert "license: BSD-3-Clause" in lines
 
 
-def test_an_installed_package_finds_its_suites(tmp_path: Path) -> None:
-    """The layout of the wheel, put together by hand: this needs no build tool."""
-    installed = tmp_path / "installed"
-    unwanted = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "eigbench", installed / "eigbench", ignore=unwanted)
-    shutil.copytree(ROOT / "suites", installed / "eigbench" / "suites")
-    _require_working(installed, tmp_path)
+def test_the_library_needs_torch_and_numpy_alone() -> None:
+    """Here all else is missing; a command then says in one line what brings it."""
+    done = _run(["tests/library_alone.py"], ROOT, ROOT)
+    line = "is not installed: this needs pip install 'eigbench[report]'\n"
+    assert re.fullmatch(rf"\w+ {re.escape(line)}", done.stdout), done
+    assert done.stderr == f"eigbench: typer {line}"
+    assert done.returncode == 2
+
+
+def test_what_is_of_an_extra_is_known_to_be() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    imported = {"markdown-it-py": "markdown_it", "pillow": "PIL", "tomli-w": "tomli_w"}
+    named = [re.split("[<>=]", line)[0] for line in project["optional-dependencies"]["report"]]
+    assert {imported.get(name, name) for name in named} == OF_REPORT
+
+
+def test_a_shell_completes_commands_and_options(tmp_path: Path) -> None:
+    for words, expected in (
+        ("eigbench sta", "stability"),
+        ("eigbench stability --res", "--resume"),
+    ):
+        asked = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        variables = {"_EIGBENCH_COMPLETE": "complete_bash", **asked}
+        outcome = finish(start(cwd=tmp_path, environment=variables))
+        assert (outcome.code, outcome.out.split()) == (0, [expected]), outcome
 
 
 def test_the_project_says_what_goes_into_the_wheel() -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import sys
 
 from eigbench.cli.surroundings import interruption
+from eigbench.errors import EXIT_INPUT, MissingExtra, needing_report
 
 
 def main() -> None:
     """The `eigbench` command."""
     try:
         interruption.receive()
-        from eigbench.cli import app  # after that, since it takes a tenth of a second
+        with needing_report():
+            from eigbench.cli import app  # after that, since it takes a tenth of a second
 
-        app.main()
+            app.main()
+    except MissingExtra as error:
+        sys.stderr.write(f"eigbench: {error}\n")
+        sys.exit(EXIT_INPUT)
     except KeyboardInterrupt:
         sys.exit(interruption.exit_code)

@@ -193,6 +193,6 @@ def require_count(name: str, count: object) -> None:
 
 def require_positive(name: str, number: Any) -> None:
     """Refuse what is not a finite number above 0."""
-    real = isinstance(number, int | float) and not isinstance(number, bool)
+    real = isinstance(number, (int, float)) and not isinstance(number, bool)
     if not (real and 0 < number < math.inf):
         raise ValueError(f"{name} must be a number above 0, not {number!r}")

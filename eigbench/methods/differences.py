@@ -25,12 +25,12 @@ ROUNDINGS = 32
 """By so many roundings a quotient of lower differences and a mean may differ and be the same."""
 
 
-_ELEMENTARY = Identity | InverseSquareRoot | SquareRoot | Logarithm | Exponential | Smooth
+_ELEMENTARY = (Identity, InverseSquareRoot, SquareRoot, Logarithm, Exponential, Smooth)
 
 
 def is_known(function: SpectralFunction) -> bool:
     """Whether there are divided differences of every order."""
-    inner = function.function if isinstance(function, Truncated | OnRange) else function
+    inner = function.function if isinstance(function, (Truncated, OnRange)) else function
     return isinstance(inner, _ELEMENTARY) or isinstance(function, Projector)
 
 

@@ -234,7 +234,7 @@ class OnRange(SpectralFunction):
 
 def computed_in(function: SpectralFunction, epsilon: float) -> SpectralFunction:
     """The function of an M that was computed in a dtype with this `epsilon`, if it matters."""
-    if isinstance(function, Truncated | OnRange):
+    if isinstance(function, (Truncated, OnRange)):
         function = replace(function, function=computed_in(function.function, epsilon))
     if getattr(function, "epsilon", epsilon) is None:
         rounded: Any = function

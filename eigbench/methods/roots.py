@@ -34,7 +34,7 @@ class RootMethod(Method, abc.ABC):
 
     def function_refusal(self, function: SpectralFunction) -> str | None:
         """The reason for any function but the two roots."""
-        if isinstance(function, SquareRoot | InverseSquareRoot):
+        if isinstance(function, (SquareRoot, InverseSquareRoot)):
             return None
         return f"{self.name} computes M^(1/2) and M^(−1/2), and no other function of M"
 

@@ -48,10 +48,9 @@ def is_installed() -> bool:
     return importlib.util.find_spec("distributed") is not None
 
 
-def _require_installed(package: str) -> None:
+def _require_installed(package: str, extra: str) -> None:
     if importlib.util.find_spec(package) is None:
-        name = package.replace("_", "-")
-        raise InputError(f"{name} is not installed, which workers need; pip install {name}")
+        raise InputError(f"{package} is not installed: this needs pip install 'eigbench[{extra}]'")
 
 
 @contextmanager
@@ -61,7 +60,7 @@ def local_workers(count: int, threads: int | None, device: str) -> Iterator[Clie
     They come from one process that has imported torch, and are there as fast as a fork; one that
     dies is replaced. They ignore Ctrl-C, which a terminal sends them too: this process ends them.
     """
-    _require_installed("distributed")
+    _require_installed("distributed", "report")
     import dask
     from distributed import Client, Nanny, Scheduler, SpecCluster
 
@@ -174,13 +173,13 @@ def cluster_workers(cluster: str, count: int | None) -> Iterator[Client]:
 
     `InputError` if there is no such scheduler.
     """
-    _require_installed("distributed")
+    _require_installed("distributed", "report")
     from distributed import Client
 
     _silence()
     with ExitStack() as stack:
         if cluster in BATCH_SYSTEMS:
-            _require_installed("dask_jobqueue")
+            _require_installed("dask_jobqueue", "cluster")
             import dask_jobqueue
 
             try:
