@@ -18,20 +18,7 @@ import eigbench
 from eigbench.errors import OF_REPORT
 from tests.cli.commandline import ROOT, finish, start
 
-SUITES = {
-    *(
-        "stability.toml",
-        "singular.toml",
-        "profile.toml",
-        "gpu.toml",
-        "learning.toml",
-        "train-short.toml",
-        "train-stress.toml",
-    ),
-    *("paper-table1.toml", "paper-table2.toml", "paper-table3.toml", "paper-table4a.toml"),
-    "paper-table4b.toml",
-    *("paper-table4c.toml", "paper-table5.toml", "paper-figure2.toml", "paper-figure4.toml"),
-}
+SUITES = {path.name for path in (ROOT / "suites").glob("*.toml")}
 LIST_SUITES = """
 import eigbench
 from eigbench.data.mini import train_images
