@@ -39,8 +39,8 @@ LOSSES = (
 )  # fmt: skip
 FUNCTIONS = ("polar", "rotation", "shrink", "square-root", "low-rank")
 SITUATIONS = (
-    "separated", "tall", "wide", "reflection", "ill-conditioned", "tied pair", "all tied",
-    "identity", "one zero", "rank-deficient", "zero columns",
+    "separated", "tall", "wide", "reflection", "ill-conditioned", "tied-pair", "all-tied",
+    "identity", "one-zero", "rank-deficient", "zero-columns",
 )  # fmt: skip
 TRUNCATIONS = ("algorithm-1", "none", "released", "pi-released")
 

@@ -112,12 +112,12 @@ SITUATIONS: dict[str, Callable[[int], Tensor]] = {
     "wide": _spread,
     "reflection": _spread,
     "ill-conditioned": lambda d: torch.logspace(0, np.log10(SMALLEST), d, dtype=torch.float64),
-    "tied pair": lambda d: _spread(d).index_fill(0, torch.arange(min(d, 2)), 1.0),
-    "all tied": lambda d: torch.ones(d, dtype=torch.float64),
+    "tied-pair": lambda d: _spread(d).index_fill(0, torch.arange(min(d, 2)), 1.0),
+    "all-tied": lambda d: torch.ones(d, dtype=torch.float64),
     "identity": lambda d: torch.ones(d, dtype=torch.float64),
-    "one zero": lambda d: _with_zeros(d, 1),
+    "one-zero": lambda d: _with_zeros(d, 1),
     "rank-deficient": lambda d: _with_zeros(d, d - d // 2),
-    "zero columns": lambda d: _with_zeros(d, d - d // 2),
+    "zero-columns": lambda d: _with_zeros(d, d - d // 2),
 }
 """The singular values of each, descending."""
 
@@ -130,7 +130,7 @@ def matrices(situation: str, d: int, dtype: str, seeds: range) -> tuple[Tensor, 
     """
     kind: torch.dtype = getattr(torch, dtype)
     wide = torch.complex128 if kind.is_complex else torch.float64
-    shape = {"wide": (d, 2 * d), **dict.fromkeys(("tall", "zero columns"), (2 * d, d))}
+    shape = {"wide": (d, 2 * d), **dict.fromkeys(("tall", "zero-columns"), (2 * d, d))}
     m, n = shape.get(situation, (d, d))
     values = SITUATIONS[situation](d).to(wide)
     stacks: list[tuple[Tensor, Tensor]] = []
@@ -138,7 +138,7 @@ def matrices(situation: str, d: int, dtype: str, seeds: range) -> tuple[Tensor, 
         generator = torch.Generator().manual_seed(seed)
         draw = functools.partial(torch.randn, dtype=wide, generator=generator)
         U, W = (torch.linalg.qr(draw(k, d))[0] for k in (m, n))
-        if situation == "zero columns":
+        if situation == "zero-columns":
             W = torch.eye(d, dtype=wide)
         if not kind.is_complex and m == n:
             wanted = -1 if situation == "reflection" else 1

@@ -68,10 +68,10 @@ def larger_half(slope: Any, x: Any) -> Any:
 @pytest.mark.parametrize(
     ("situation", "dtype", "literally"),
     [
-        ("tied pair", "float32", {"polar": sign, "shrink": shrunk, "square-root": root}),
+        ("tied-pair", "float32", {"polar": sign, "shrink": shrunk, "square-root": root}),
         ("identity", "complex64", {"polar": sign, "shrink": shrunk, "square-root": root}),
         ("wide", "complex128", {"polar": sign, "low-rank": larger_half}),
-        ("zero columns", "float64", {"shrink": shrunk, "low-rank": larger_half}),
+        ("zero-columns", "float64", {"shrink": shrunk, "low-rank": larger_half}),
         ("reflection", "float64", {"rotation": turned}),
     ],
 )
@@ -94,11 +94,11 @@ def test_matrices_are_what_they_are_called(situation: str) -> None:
 def test_errors_are_seen_and_what_is_not_finite_is_a_row() -> None:
     for method, worst in (("spectral", 1e-5), ("clip", 1e-5)):
         assert (
-            max(measure_singular(case(method, "polar", "tied pair")).samples["gradient_error"])
+            max(measure_singular(case(method, "polar", "tied-pair")).samples["gradient_error"])
             < worst
         )
     assert (
-        min(measure_singular(case("hybrid", "polar", "all tied")).samples["gradient_error"]) > 0.1
+        min(measure_singular(case("hybrid", "polar", "all-tied")).samples["gradient_error"]) > 0.1
     )
     lost = measure_singular(case("svd", "polar", "identity")).samples
     assert lost["gradient_finite"] == [0.0] * 3
@@ -110,7 +110,7 @@ def test_errors_are_seen_and_what_is_not_finite_is_a_row() -> None:
     [
         ("svd", "rotation", "tall", {}, "real square"),
         ("svd", "rotation", "separated", {"dtype": "complex64"}, "real square"),
-        ("svd", "polar", "zero columns", {}, "no derivative there"),
+        ("svd", "polar", "zero-columns", {}, "no derivative there"),
         ("svd", "low-rank", "identity", {}, "no derivative there"),
         ("svd", "polar", "separated", {"d": 1}, "d = 2 or more"),
         ("svd", "polar", "separated", {"dtype": "bfloat16"}, "no half precision"),
@@ -126,7 +126,7 @@ def test_what_is_skipped(
 
 
 def test_the_command_and_its_report(cwd: Path) -> None:
-    chosen = ["--method", "all", "--situation", "wide", "identity", "zero columns", "--seeds", "2"]
+    chosen = ["--method", "all", "--situation", "wide", "identity", "zero-columns", "--seeds", "2"]
     done = call("singular", *chosen, "--dtype", "float32", "--out", "run", "--no-progress")
     assert done.code == 0, done
     by_status: dict[str, set[str]] = {"measured": set(), "skipped": set()}
@@ -143,7 +143,7 @@ def test_the_command_and_its_report(cwd: Path) -> None:
     assert found["identity (8)"]["`torch.linalg.svd`"] == "0 % (polar, NaN 100 %)"
     assert found["identity (8)"]["exact (`spectral`)"] == "100 %"
     assert found["wide (8)"]["`torch.linalg.svd`"] == "100 %"
-    assert found["zero columns (4)"]["`trunc`"] == "100 %"
+    assert found["zero-columns (4)"]["`trunc`"] == "100 %"
     polar = next(row for row in rows if row[0].startswith("polar: "))
     assert "`spectral`" in polar[2]
     assert "`svd`" not in polar[2]

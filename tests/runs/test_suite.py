@@ -333,7 +333,7 @@ ACCEPTED: dict[str, tuple[list[Any], list[Any]]] = {
     "spectrum": (["gap", "cifar-conv"], ["file", "Gap", 1]),
     "loss": (["whitening"], ["mse", None]),
     "function": (["polar", "low-rank"], ["U", None]),
-    "situation": (["identity", "zero columns"], ["Identity", 1, None]),
+    "situation": (["identity", "zero-columns"], ["Identity", 1, None]),
     "layout": (["contiguous", "channels_last"], ["NHWC", "channels-last", 1]),
     "model": (["resnet18", "resnet50"], ["resnet34", "", None]),
     "layer": (["bn", "zca", "pca", "none"], ["ZCA", "ln", None]),

@@ -59,7 +59,7 @@ def test_exact_at_any_gap(shape: tuple[int, int], spectrum: str, dtype: torch.dt
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
-@pytest.mark.parametrize("shape", [(4, 4), (2, 5, 3), (3, 5)])
+@pytest.mark.parametrize("shape", [(3, 3), (2, 4, 2), (2, 3)])
 def test_finite_differences_both_modes(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     M = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(0))
     M.requires_grad_()

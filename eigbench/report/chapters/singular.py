@@ -29,12 +29,12 @@ SITUATIONS = {
     "wide": "the same σ, d × 2d",
     "reflection": "the same σ, det M < 0",
     "ill-conditioned": "square, σ from 1 to 1e-5, evenly in the logarithm",
-    "tied pair": "square, the two largest σ are equal, but for the rounding of M",
-    "all tied": "square and orthonormal: all σ are 1, but for the rounding of M",
+    "tied-pair": "square, the two largest σ are equal, but for the rounding of M",
+    "all-tied": "square and orthonormal: all σ are 1, but for the rounding of M",
     "identity": "M = I",
-    "one zero": "square, one σ is 0, but for the rounding of M",
+    "one-zero": "square, one σ is 0, but for the rounding of M",
     "rank-deficient": "square, half of the σ are 0, but for the rounding of M",
-    "zero columns": "2d × d, half of the columns are exactly 0",
+    "zero-columns": "2d × d, half of the columns are exactly 0",
 }
 EXACT, TORCH = "spectral", "svd"
 TITLES = {EXACT: "exact (`spectral`)", TORCH: "`torch.linalg.svd`"}
