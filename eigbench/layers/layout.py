@@ -224,7 +224,12 @@ class Rows(Layout):
 
     def sums(self, images: Tensor) -> Tensor:
         """`Σ x` `(C,)`."""
-        return self._matrix(images).sum(0)
+        if not self.on_cpu:
+            return self._matrix(images).sum(0)
+        # On a CPU a product takes half of the time of a sum over rows.
+        rows = images.permute(0, 2, 3, 1).flatten(1, 2)
+        ones = images.new_ones(1, 1, self.positions).expand(len(rows), -1, -1)
+        return torch.bmm(ones, rows).sum((0, 1))
 
     def products(self, left: Tensor, right: Tensor) -> Tensor:
         """`Σ l rᵀ` `(G, d, d)` by group."""
@@ -238,26 +243,33 @@ class Rows(Layout):
         """`Σ map · x + constant`, in the dtype and memory format of `like`."""
         maps = [self._blocks(own) for own, _ in terms]
         every = [images for _, images in terms]
-        samples = self.samples(copying=True)
+        samples = self.samples(copying=any(images.copied for images in every))
         if self.direct(like) and (samples == self.count or not every[0].copied):
             (first,) = every[0].chunks(self.count)
             output = self._mapped(maps[0], first, constant)
             for blocks, images in zip(maps[1:], every[1:], strict=True):
                 outputs = torch.split(output, samples)
                 for out, part in zip(outputs, images.chunks(samples), strict=True):
-                    out.add_(self._mapped(blocks, part, None))
+                    self._add(out, blocks, part)
             # Strides of a single position say where torch goes on: they stay as they were.
             return output.as_strided(like.shape, like.stride())
+        samples = self.samples(copying=True)
         output = torch.empty_like(like)
         chunks = (images.chunks(samples) for images in every)
         for out, *parts in zip(torch.split(output, samples), *chunks, strict=True):
             found = self._mapped(maps[0], parts[0], constant)
             for blocks, part in zip(maps[1:], parts[1:], strict=True):
-                found += self._mapped(blocks, part, None)
+                self._add(found, blocks, part)
             out.copy_(found)
         return output
 
-    def _mapped(self, blocks: Tensor, images: Tensor, constant: Tensor | None) -> Tensor:
+    def _add(self, found: Tensor, blocks: Tensor, images: Tensor) -> None:
+        """Add `blocks · x` to `found`, which is laid out as images are, in one pass over it."""
+        columns = (self._matrix(x).split(self.width, 1) for x in (found, images))
+        for out, x, block in zip(*columns, blocks, strict=True):
+            out.addmm_(x, block.mT)
+
+    def _mapped(self, blocks: Tensor, images: Tensor, constant: Tensor) -> Tensor:
         """`blocks · x + constant` in new memory."""
         count, _, height, width = images.shape
         if self.on_cpu and self.dtype == torch.float32:
@@ -275,7 +287,7 @@ class Rows(Layout):
         else:
             found = torch.bmm(self._by_block(images), blocks.mT)
             found = found.transpose(0, 1).reshape(-1, self.channels)
-            found = found if constant is None else found.add_(constant)
+            found = found.add_(constant)
         return found.view(count, height, width, self.channels).permute(0, 3, 1, 2)
 
     def _width(self) -> int:
