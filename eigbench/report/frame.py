@@ -36,7 +36,8 @@ RIGHT = 0.01
 
 
 STEP_SERIES = ("loss", "gradient_norm", "layer_gradient_norm", "rank_kept", "mean_neighbour_ratio",
-               "neighbour_ratio_above_epsilon")  # fmt: skip
+               "neighbour_ratio_above_epsilon", "smallest_relative_gap", "condition_number",
+)  # fmt: skip
 """What reports use of the series that a training records by step."""
 STEP_COLUMNS = {"id": pl.String, "row": pl.Int64, **dict.fromkeys(STEP_SERIES, pl.Float64)}
 ONCE = ("test_error", "steps_planned", "epoch_steps")
@@ -162,9 +163,14 @@ class Frames:
 
     @cached_property
     def steps(self) -> pl.DataFrame:
-        """A row a trial and training step: `id`, `row` and `STEP_SERIES`; `trials` has the rest."""
+        """A row a trial and recorded step: `id`, `row` (the step, from 0) and `STEP_SERIES`.
+
+        `trials` has the rest.
+        """
         records = (record for _, record in self.records(TrainCase, "measured", "failed"))
-        return _with(STEP_COLUMNS, tidy(records, series=STEP_SERIES))
+        frame = _with(STEP_COLUMNS, tidy(records, series=(*STEP_SERIES, "step")))
+        step = metric(frame, "step").cast(pl.Int64)
+        return frame.with_columns(row=pl.coalesce(step, "row")).select(*STEP_COLUMNS)
 
 
 def _first(record: Record) -> Record:

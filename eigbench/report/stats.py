@@ -188,6 +188,18 @@ def hazard(failures: int, steps: int) -> Interval:
     return Interval(failures / steps, float(found.low), float(found.high))
 
 
+def outlasting(hazard: Interval, steps: int) -> Interval:
+    """The share of trials that outlasts so many steps, each of them with this hazard.
+
+    The ends of the interval trade places.
+    """
+    value, high, low = (
+        math.exp(steps * math.log1p(-end)) if end < 1 else 0.0
+        for end in (hazard.value, hazard.low, hazard.high)
+    )
+    return Interval(value, low, high)
+
+
 def mean_difference(one: Floats, other: Floats) -> Interval | None:
     """The mean of `one` less that of `other`, under Welch's t test of unequal variances.
 

@@ -88,6 +88,18 @@ def test_root_beside_the_published_one(bar: Bar, method: str, count: int, n: int
     bar(method_call(method, M, "square-root"), published, 1.0, seconds=2)
 
 
+@two_threads
+@pytest.mark.parametrize(("count", "n"), [(64, 64), (1, 1024)])
+def test_polar_express_beside_newton_schulz_that_is_as_right(bar: Bar, count: int, n: int) -> None:
+    """Both to 1 % up to condition 1e6: for that newton-schulz needs 25 steps and more."""
+    M = covariances(count, n).reshape(count, n, n)
+    plain = partial(
+        eigbench.matrix_function, function="inverse-square-root", method="newton-schulz", steps=25
+    )
+    first = method_call("polar-express", M)
+    bar(first, function_forward_and_backward(plain, M), 0.8, seconds=4)
+
+
 @one_thread
 @pytest.mark.parametrize("count", [1, 16])
 def test_hybrid_is_forty_times_faster_than_the_literal_loop(bar: Bar, count: int) -> None:

@@ -198,10 +198,14 @@ def test_data_has_a_name_that_no_machine_is_in(tmp_path: Any) -> None:
     assert data_name(str(tmp_path / "pictures" / "..")) == tmp_path.name
 
 
-@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
-def test_records_leave_out_the_memory_format_that_was_before_a_choice(memory_format: str) -> None:
-    training = changed(Training(epochs=1), {"memory_format": memory_format})
-    for case in _cases(_suite(training=training)):
-        text = msgspec.json.encode(case)
-        assert (b"memory_format" in text) == (memory_format == "channels_last")
-        assert msgspec.json.decode(text, type=TrainCase) == case
+@pytest.mark.parametrize(
+    ("setting", "value", "default"),
+    [("memory_format", "channels_last", "contiguous"), ("record_every", 25, 1)],
+)
+def test_records_leave_out_what_was_before_a_choice(setting: str, value: Any, default: Any) -> None:
+    for chosen in (value, default):
+        training = changed(Training(epochs=1), {setting: chosen})
+        for case in _cases(_suite(training=training)):
+            text = msgspec.json.encode(case)
+            assert (setting.encode() in text) == (chosen == value)
+            assert msgspec.json.decode(text, type=TrainCase) == case

@@ -7,6 +7,7 @@ import math
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
@@ -92,6 +93,34 @@ def test_steps_stop_a_training_early() -> None:
     samples, _ = _measure(small.case(steps=4))
     assert len(samples["loss"]) == 4
     assert samples["epoch_steps"] == [STEPS_AN_EPOCH, 4]
+
+
+def test_every_kth_step_is_recorded_and_the_last_ones_before_a_break(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The values are those of a whole record."""
+    monkeypatch.setattr(training, "BEFORE_A_FAILURE", 2)
+    for changes in ({}, {"layer": "bn", "learning_rate": 1e25, "momentum": 0.0}):
+        whole, _ = _measure(small.case(**changes))
+        thin, labels = _measure(small.case(**changes, record_every=4))
+        last = len(whole["loss"]) - 1
+        steps = [0, 4, 5] if labels["outcome"] == ["finished"] else [0, last - 1, last]
+        assert thin["step"] == steps
+        for name in ("loss", "gradient_norm", *BY_STEP_WITH_PAIRS):
+            expected = [whole[name][step] for step in steps] if whole[name] else []
+            assert repr(thin[name]) == repr(expected)  # NaN is not equal to itself
+        assert thin["epoch_steps"] == whole["epoch_steps"]
+    asked = [dict.fromkeys(names) for names, _ in small.case(record_every=4).counts({"loss": 3})]
+    assert any("step" in names for names in asked)
+
+
+def test_the_condition_number_is_the_largest_of_any_group() -> None:
+    """Against NumPy, of what the layer decomposed in the first step."""
+    case = small.case()
+    trial = Trial(case, small.image_sets())
+    trial.network(trial.next_batch()[0])
+    condition = max(np.linalg.cond(M) for M in trial.network.layer.latest.covariance.double())
+    assert _measure(case).samples["condition_number"][0] == pytest.approx(condition, rel=1e-5)
 
 
 def test_the_test_set_is_read_once_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,9 @@ ROOTS: dict[str, dict[str, Any]] = {
     "newton-schulz": {"steps": 12},
     "svd-newton": {"steps": 12},
     "mpa-lyapunov": {"sign_steps": 12},
+    "newton-db": {},
+    "cans": {},
+    "polar-express": {},
 }
 
 
@@ -207,7 +210,7 @@ def test_cholesky_whitens() -> None:
 
 @pytest.mark.parametrize("scale", [1e-24, 1e-12, 1e12, 1e24])
 @pytest.mark.parametrize("function", ["inverse-square-root", "square-root"])
-@pytest.mark.parametrize("method", ["newton-schulz", "svd-newton", "mpa-lyapunov", "mtp-lyapunov"])
+@pytest.mark.parametrize("method", [*ROOTS, "mtp-lyapunov"])
 def test_roots_do_not_overflow(method: str, function: str, scale: float) -> None:
     M = symmetric(torch.tensor([1.0, 1.5, 2.0]))
     found = root_gradient(M * scale, function, method).double()
@@ -217,7 +220,9 @@ def test_roots_do_not_overflow(method: str, function: str, scale: float) -> None
     assert relative(found * scale**-power, root_gradient(M, function, method)) < allowed
 
 
-@pytest.mark.parametrize("method", ["cholesky", "newton-schulz", "mpa-lyapunov", "mtp-lyapunov"])
+@pytest.mark.parametrize(
+    "method", ["cholesky", "newton-schulz", "coupled-newton", "cans", "mtp-lyapunov"]
+)
 def test_without_eigenpairs(method: str) -> None:
     M = torch.eye(3)
     with pytest.raises(ValueError, match=f"{method} computes no eigenpairs"):
@@ -248,6 +253,9 @@ def test_svd_newton_has_the_value_of_the_decomposition() -> None:
         ("newton-schulz", {"steps": 0}),
         ("svd-newton", {"steps": 0}),
         ("mpa-lyapunov", {"sign_steps": 0}),
+        ("coupled-newton", {"steps": 0}),
+        ("cans", {"condition": 0.0}),
+        ("polar-express", {"polish": 0}),
         ("implicit", {"atol": 0.0}),
         ("subspace", {"leading": 0}),
     ],

@@ -26,6 +26,7 @@ from eigbench.report.stats import (
     mean_difference,
     median,
     middle,
+    outlasting,
     paired,
     share,
     share_difference,
@@ -145,6 +146,13 @@ def test_the_hazard_with_failures_is_exact() -> None:
     assert scipy_stats.binom(100, found.low).sf(2) == pytest.approx(0.025)
     assert scipy_stats.binom(100, found.high).cdf(3) == pytest.approx(0.025)
     assert math.isnan(hazard(0, 0).value)
+
+
+def test_the_share_that_outlasts_a_hazard() -> None:
+    found = outlasting(Interval(0.001, 0.0, 1.0), 1000)
+    assert found.value == pytest.approx(0.999**1000)
+    assert (found.low, found.high) == (0.0, 1.0)
+    assert outlasting(hazard(1, 50), 0) == Interval(1.0, 1.0, 1.0)
 
 
 def test_survival_by_hand() -> None:

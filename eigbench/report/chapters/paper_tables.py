@@ -89,36 +89,63 @@ def tables(compare: str) -> list[Shape]:
 
 def placed(shape: Shape, cells: pl.DataFrame) -> dict[Key, Row]:
     """The cells that are as the paper's, by row and column; and the exact gradient beside them."""
-    rows, columns = ({*names} for names in zip(*shape.printed, strict=True))
     found: dict[Key, Row] = {}
     for cell in cells.iter_rows(named=True):
-        bare = cell["layer"] in WITHOUT  # a row or a column of its own, where the paper has it
-        free = (shape.rows, shape.columns, *(("layer", "method") if bare else ()))
-        row, column = cell[shape.rows], shape.columns and cell["layer" if bare else shape.columns]
-        known = row == EXACT or row.removesuffix(RELEASED) in rows
-        alike = cell["truncation"] in (None, cell["method"]) and all(
-            cell[axis] is None or cell[axis] in values
-            for axis, values in shape.values.items()
-            if axis not in free
-        )
-        if alike and known and (not bare or column in columns):
-            found.setdefault((row, column), cell)
+        own = {None, cell["method"]}
+        if not cell["method"].endswith(RELEASED):
+            own.add(USUAL["truncation"])
+        key = _key(shape, cell) if cell["truncation"] in own else None
+        if key is not None:
+            found.setdefault(key, cell)
     return found
 
 
-def rates(compare: str, cells: pl.DataFrame) -> list[Row]:
-    """The cells of which the paper prints a success rate (`printed`, in %) and trials started.
+def _key(shape: Shape, cell: Row) -> Key | None:
+    """Row and column of a cell that is as the paper's, but for its truncation; None if it is not.
 
-    `place` is the cell in words. What lived here for fewer steps than the paper's trials says
-    little of a rate that it prints: trials are compared with it by nothing but whether they failed.
+    Of a method of the paper, or the exact gradient.
+    """
+    rows, columns = ({*names} for names in zip(*shape.printed, strict=True))
+    bare = cell["layer"] in WITHOUT  # a row or a column of its own, where the paper has it
+    free = (shape.rows, shape.columns, *(("layer", "method") if bare else ()))
+    row, column = cell[shape.rows], shape.columns and cell["layer" if bare else shape.columns]
+    known = row == EXACT or row.removesuffix(RELEASED) in rows
+    alike = all(
+        cell[axis] is None or cell[axis] in values
+        for axis, values in shape.values.items()
+        if axis not in free
+    )
+    return (row, column) if alike and known and (not bare or column in columns) else None
+
+
+@dataclass(frozen=True)
+class Rated:
+    """A cell of which the paper prints a success rate, and trials started."""
+
+    cell: Row
+    row: str
+    column: tuple[str, Any] | None
+    """The axis of the table's columns, and the cell's value."""
+    success: float
+    """As the paper prints it, in %."""
+    trials: int
+    """So many the paper ran."""
+
+
+def rates(compare: str, cells: pl.DataFrame) -> list[Rated]:
+    """The cells of which the paper prints a success rate: `placed`, and those without truncation.
+
+    The truncation of its baselines is not printed.
     """
     found = []
     for shape in tables(compare):
-        for (row, column), cell in placed(shape, cells).items():
-            success = shape.at(row, column).success
-            if success is not None and cell["started"]:
-                at = word(shape.columns, column) if shape.columns else ""
-                found.append({**cell, "printed": success, "place": f"{row} ({at})" if at else row})
+        without = {_key(shape, cell): cell for cell in cells.filter(truncation="none").to_dicts()}
+        for some in (placed(shape, cells), without):
+            for key, cell in some.items():
+                success = shape.at(*key).success if key else None
+                if key and success is not None and cell["started"]:
+                    column = (shape.columns, key[1]) if shape.columns else None
+                    found.append(Rated(cell, key[0], column, success, shape.trials))
     return found
 
 

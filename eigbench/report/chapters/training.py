@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from eigbench.kinds.train import TrainCase
+from eigbench.kinds.train import BEFORE_A_FAILURE, TrainCase
 from eigbench.report import numbers, paper, stats
-from eigbench.report.chapters import paper_tables, training_figures, trials
+from eigbench.report.chapters import paper_tables, survival, training_figures, trials
 from eigbench.report.chapters.trials import EXACT, REFERENCE, pairs, places
 from eigbench.report.frame import Frames, values_of
 from eigbench.report.numbers import NOTHING, count, scientific, span
@@ -34,8 +34,8 @@ def part(frames: Frames) -> Part | None:
     if every.is_empty():
         return None
     cells, contestants = trials.cells_of(every), trials.cells_of(every, by=["contestant"])
-    rates = paper_tables.rates(frames.run.suite.compare, cells)
-    sentences = _sentences(every, cells, contestants, rates)
+    judged = survival.judged(frames.run.suite.compare, cells)
+    sentences = _sentences(every, cells, contestants, judged)
     head = render(
         "training",
         picture=training_figures.survival_map(frames, cells),
@@ -51,6 +51,7 @@ def part(frames: Frames) -> Part | None:
     )
     chapters = [
         *paper_tables.chapters(frames, cells),
+        survival.chapter(judged),
         _lost(frames, every),
         Chapter("Training loss", render("training-loss", **loss)) if loss else None,
         _gradient(frames, steps, cells, contestants),
@@ -89,7 +90,10 @@ def _finished(one: Row, counted: Callable[[int, int], str] = "{} of {}".format) 
 
 
 def _sentences(
-    every: pl.DataFrame, cells: pl.DataFrame, contestants: pl.DataFrame, rates: Sequence[Row]
+    every: pl.DataFrame,
+    cells: pl.DataFrame,
+    contestants: pl.DataFrame,
+    judged: Sequence[survival.Judged],
 ) -> list[str]:
     """What the numbers say: who lost trials, who differs, what cannot be said; Markdown."""
     begun, methods = (one.filter(pl.col("started") > 0) for one in (cells, contestants))
@@ -99,7 +103,8 @@ def _sentences(
     guesses = begun["guesses"].explode().drop_nulls()
     clean = methods.filter("decomposes", diverged=0, exceptions=0)
     unfailing = max(values_of(clean, "total_steps"), default=0)
-    quiet = [one["total_steps"] for one in rates if not one["diverged"] + one["exceptions"]]
+    open_cells = [one.cell for one in judged if one.verdict == "open"]
+    quiet = [one["total_steps"] for one in open_cells if not one["diverged"] + one["exceptions"]]
     seeds = every["seed"].n_unique()
     beaten, hopeless = _extremes(begun)
     columns = ("finished", "started", "finished_right", "started_right")
@@ -115,10 +120,10 @@ def _sentences(
         and both["started"].equals(both["started_right"]),
         beaten=beaten,
         hopeless=hopeless,
-        failing=[one for one in rates if one["diverged"]],
+        verdicts=survival.by_verdict(judged) if judged else None,
+        judgements=len(judged),
+        open=len(open_cells),
         quiet=quiet,
-        printed=len(rates),
-        unseen_in_cell=_unseen(max(quiet, default=0)),
         steps=paper.STEPS,
         unseen=_unseen(unfailing),
         seeds=seeds,
@@ -181,6 +186,8 @@ def _lost(frames: Frames, every: pl.DataFrame) -> Chapter | None:
         "training-lost",
         ends=table(["cell", "ended", "cause", "random seeds", "in step"], ends),
         link=training_figures.kaplan_meier(frames, every),
+        way=survival.way(frames, every),
+        window=BEFORE_A_FAILURE,
     )
     return Chapter(f"Trials that did not finish ({len(lost)})", body)
 

@@ -55,25 +55,30 @@ def survival_map(frames: Frames, cells: pl.DataFrame) -> str:
 
 
 def kaplan_meier(frames: Frames, trials: pl.DataFrame) -> str:
-    """The share of trials that goes on, by step, for methods that lost some; "" without any."""
+    """The share of trials that goes on, by step, of the cells that lost some; "" without any."""
     lost = pl.col("outcome") == "diverged"
-    seen = trials.filter(pl.col("begun") > 0)
-    losing = [own for _, own in seen.filter(lost.any().over("contestant")).group_by(
-        "contestant", maintain_order=True)]  # fmt: skip
-    if not losing:
+    losing = trials.filter(pl.col("begun") > 0, lost.any().over("cell"))
+    if losing.is_empty():
         return ""
-    picture, axes = panels(-(-len(losing) // MOST_LINES), 4.6, 3.2, same=True)
-    for number, own in enumerate(losing):
-        panel, name = axes[number // MOST_LINES], own["contestant"][0]
-        curve = stats.survival(own["begun"].to_list(), own.select(lost).to_series().to_list())
-        x = [0.0, *curve.steps]
-        share, low, high = (
-            100 * np.array([1.0, *end]) for end in (curve.share, curve.low, curve.high)
-        )
-        look = {**line(name), "label": f"{name} ({len(own)} trials)"}
-        panel.step(x, share, where="post", **look)
-        panel.fill_between(x, low, high, step="post", alpha=0.1, linewidth=0, color=look["color"])
+    cells = losing.group_by("condition", "contestant", maintain_order=True).agg("begun", lost=lost)
+    shown = [(str(condition), own[start : start + MOST_LINES].to_dicts())
+             for (condition,), own in cells.group_by("condition", maintain_order=True)
+             for start in range(0, len(own), MOST_LINES)]  # fmt: skip
+    picture, axes = panels(len(shown), 3.3, 2.5, columns=4, same=True)
+    for panel, (title, rows) in zip(axes, shown, strict=True):
+        for cell in rows:
+            curve = stats.survival(cell["begun"], cell["lost"])
+            x = [0.0, *curve.steps]
+            share, low, high = (
+                100 * np.array([1.0, *end]) for end in (curve.share, curve.low, curve.high)
+            )
+            look = {**line(cell["contestant"]), "label": cell["contestant"]}
+            panel.step(x, share, where="post", **look)
+            panel.fill_between(x, low, high, step="post", alpha=0.1, linewidth=0,
+                               color=look["color"])  # fmt: skip
+        panel.set_title(title, fontsize=8.5)
         panel.set(xlabel="step", ylabel="trials that go on, %", ylim=(-3, 103))
+        panel.label_outer()
     legend_below(picture, axes)
     return save(picture, frames.folder, "survival-by-step")
 
@@ -86,7 +91,8 @@ def curves(frames: Frames, steps: pl.DataFrame, cells: pl.DataFrame, name: str) 
     is_loss = name == "loss"
     length = frames.trials["epoch_steps"].max()
     paper = IN_EPOCHS.get(frames.run.suite.compare) if length else None
-    window = max(1, round(steps["row"].n_unique() / SMOOTHING))
+    longest = max(steps["id"].value_counts()["count"], default=0)
+    window = max(1, round(longest / SMOOTHING))
     frame = steps.select(
         "id", x=(pl.col("row") + 1) / (length if paper else 1),
         y=pl.col(name).rolling_median(window, min_samples=1).over("id"),

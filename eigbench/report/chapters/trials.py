@@ -50,14 +50,17 @@ def steps_of(frames: Frames) -> pl.DataFrame:
     """`frames.steps` with nulls for what is not finite, and spikes.
 
     `recorded` says whether the step has a loss, finite or not. `layer_ratio` and `net_ratio` are a
-    gradient's norm over the median of the steps before it; null where it is not judged.
+    gradient's norm over the median of the steps before it; null where it is not judged, as in
+    trials of which not every step is recorded.
     """
     frame = frames.steps.with_columns(
         pl.col("loss").is_not_null().alias("recorded"), *map(_finite, STEP_SERIES)
     )
+    every = pl.col("row").max().over("id") < pl.len().over("id")
     for name, norm in (("layer_ratio", "layer_gradient_norm"), ("net_ratio", "gradient_norm")):
         before = pl.col(norm).rolling_median(WINDOW, min_samples=LEAST).shift(1).over("id")
-        frame = frame.with_columns((pl.col(norm) / before).fill_nan(0.0).alias(name))
+        ratio = pl.when(every).then((pl.col(norm) / before).fill_nan(0.0))
+        frame = frame.with_columns(ratio.alias(name))
     return frame
 
 
@@ -75,7 +78,7 @@ def trials_of(frames: Frames, steps: pl.DataFrame) -> pl.DataFrame:
     recorded = pl.col("recorded")
     tail = (LAST * recorded.sum()).round().cast(pl.Int64).clip(1)
     summed = steps.group_by("id").agg(
-        recorded=recorded.sum(),
+        recorded=pl.col("row").filter(recorded).max() + 1,
         final_loss=pl.col("loss").filter(recorded).tail(tail).mean(),
         rank_kept=pl.col("rank_kept").mean(),
         ratio=pl.col("mean_neighbour_ratio").mean(),
@@ -86,7 +89,7 @@ def trials_of(frames: Frames, steps: pl.DataFrame) -> pl.DataFrame:
     if "id" not in frame.columns:
         return pl.DataFrame()
     failed, broke = pl.col("status") == "failed", pl.col("cause").str.extract(r"at step (\d+)")
-    begun = pl.max_horizontal(pl.col("recorded").cast(pl.Int64), broke.cast(pl.Int64) + 1)
+    begun = pl.max_horizontal(pl.col("recorded").fill_null(0), broke.cast(pl.Int64) + 1)
     frame = frame.join(summed, on="id", how="left", maintain_order="left").with_columns(
         outcome=pl.when("missing").then(pl.lit("not measured"))
         .when(failed).then(pl.lit("exception"))
