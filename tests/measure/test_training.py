@@ -119,7 +119,8 @@ def test_the_condition_number_is_the_largest_of_any_group() -> None:
     case = small.case()
     trial = Trial(case, small.image_sets())
     trial.network(trial.next_batch()[0])
-    condition = max(np.linalg.cond(M) for M in trial.network.layer.latest.covariance.double())
+    latest: Any = trial.network.layer.latest
+    condition = max(np.linalg.cond(M) for M in latest.covariance.double())
     assert _measure(case).samples["condition_number"][0] == pytest.approx(condition, rel=1e-5)
 
 
