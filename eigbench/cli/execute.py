@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,15 @@ from eigbench.kinds import Case
 from eigbench.kinds.train import TrainCase
 from eigbench.runs import attachments, store
 from eigbench.runs.environment import share_of_others, used
-from eigbench.runs.executors import SMALL_MEMORY, Run, connected, executor, memory, part_of
+from eigbench.runs.executors import (
+    SMALL_MEMORY,
+    Run,
+    coming,
+    connected,
+    executor,
+    memory,
+    part_of,
+)
 from eigbench.runs.place import Job, Place
 from eigbench.runs.record import Record
 from eigbench.runs.runner import run
@@ -84,11 +92,15 @@ def _measure(suite: Suite, folder: Path, options: RunOptions) -> int | None:
         observer(record)
 
     checkpoints = attachments.Checkpoints(folder)
-    place = Place(job, every, watch, checkpoints)
     before = used()
     shown = not (options.quiet or options.no_progress)
+    # Of a run that goes on few may be missing.
+    anew = [] if options.resume else plan
     with (
+        coming(anew, means, suite.device) as soon,
         connected(means) as client,
+        # Imports torch, meanwhile.
+        nullcontext(Place(job, every, watch, checkpoints)) as place,
         store.open_run(folder, suite, place.session(plan[0]), resume=options.resume) as writer,
     ):
         for case_id in writer.done:
@@ -101,7 +113,7 @@ def _measure(suite: Suite, folder: Path, options: RunOptions) -> int | None:
         done = sum(case.id in writer.done for case in plan)
         with progress(len(plan), done, show=shown) as observer:
             try:
-                run(plan, executor(this, means, client), writer, recorded)
+                run(plan, executor(this, means, client, soon), writer, recorded)
             except KeyboardInterrupt:
                 return sum(case.id not in writer.done for case in plan)
             finally:

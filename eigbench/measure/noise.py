@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from eigbench.measure.process import torch_threads, without_old_objects
+from eigbench.measure.process import forget_old_objects, torch_threads
 from eigbench.measure.timing import Contestant, Outcome, clock_for, interleave
 
 BATCH, SIZE = 8, 32
@@ -76,7 +76,8 @@ def measure(seconds: float, now: Callable[[], float] = time.monotonic) -> Noise:
     kernel = _kernel(torch.device("cpu"))
     began, stolen = now(), _stolen()
     switched = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-    with torch_threads(1), without_old_objects():
+    forget_old_objects()
+    with torch_threads(1):
         kernel()
         alone = _calls(kernel, seconds * SHARE)
         with _another(kernel):

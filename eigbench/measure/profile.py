@@ -17,9 +17,9 @@ from eigbench.measure.anatomy import anatomy, matmul_flops_per_second
 from eigbench.measure.contestants import make
 from eigbench.measure.measurement import Measurement
 from eigbench.measure.process import (
+    forget_old_objects,
     give_back_freed_memory,
     keep_freed_memory,
-    without_old_objects,
 )
 from eigbench.measure.timing import Clock, Contestant, Outcome, Times, clock_for, interleave
 from eigbench.measure.trace import record_file
@@ -62,8 +62,9 @@ class Profiler:
         device = torch.device(cases[0].device)
         keep_freed_memory()
         give_back_freed_memory()
+        forget_old_objects()
         clock = clock_for(device)
-        with _compiled_anew(), _cudnn_chooses_once(), without_old_objects():
+        with _compiled_anew(), _cudnn_chooses_once():
             by_id = {case.id: case for case in cases}
             contestants, outcomes = interleave(
                 {name: partial(self._build, case) for name, case in by_id.items()},

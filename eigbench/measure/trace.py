@@ -217,7 +217,7 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 THE_MACHINES = ("host_name", "traceName")
 """What a file says of the machine where it was made, and of a temporary file there."""
 
-TRACED_RUNS, TRACED_SECONDS = 5, 0.25
+TRACED_RUNS, TRACED_SECONDS = 3, 0.25
 """Fewer runs once they have taken so long: a pause of milliseconds is a small part of that."""
 TRACED_STEPS = 3
 """So many runs are in a file to open: the first has the caches as the profiler leaves them."""

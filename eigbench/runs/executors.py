@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import TYPE_CHECKING
 
 from eigbench.kinds import KINDS, Case
@@ -18,6 +18,8 @@ from eigbench.runs.runner import Batch, Executor
 
 if TYPE_CHECKING:
     from distributed import Client
+
+    from eigbench.runs.workers import Coming
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +66,12 @@ def connected(means: Means) -> Iterator[Client | None]:
             yield client
 
 
-def executor(run: Run, means: Means, client: Client | None) -> Executor:
-    """The executor that a user asked for; `client` is what is `connected`."""
+def executor(run: Run, means: Means, client: Client | None, soon: Coming | None = None) -> Executor:
+    """The executor that a user asked for; `client` is what is `connected`, `soon` are `coming`."""
     if client is not None:
         return lambda missing: run.in_workers(client, *_by_time(missing))
     if means.workers is None:
-        return partial(_as_worth_it, run)
+        return partial(_as_worth_it, run, soon)
     if means.workers == 0:
         return partial(here, run.place, run.check)
     return partial(_in_local_workers, run, means.workers)
@@ -90,28 +92,61 @@ def _by_time(missing: Sequence[Case]) -> tuple[list[Case], list[Case]]:
     return [case for case in missing if not KINDS[case.kind].timed], timed
 
 
+CASES_WORTH_WORKERS = 500
+"""Before so many of these, workers start with the command: they import torch while this process
+does."""
 SECONDS_BEFORE_WORKERS, SECONDS_WORTH_WORKERS = 2.0, 8.0
-"""Workers take about 2 s to start (import of torch, 1.2 s; a fork and a connection, 0.4 s)."""
+"""Later they take about 2 s (import of torch, 1.2 s; a fork and a connection, 0.4 s)."""
 
 
-def _as_worth_it(run: Run, missing: Sequence[Case]) -> Generator[Batch]:
+@contextmanager
+def coming(plan: Sequence[Case], means: Means, device: str) -> Iterator[Coming | None]:
+    """The workers that such a plan is going to have anyway; to be asked for before torch is.
+
+    `device` is the suite's.
+    """
+    count = _cores(device)
+    many = len([*takewhile(_is_small, plan)]) >= CASES_WORTH_WORKERS
+    by_themselves = means == Means(threads=means.threads) and workers.is_installed()
+    if not (many and by_themselves and count > 1):
+        yield None
+        return
+    found = workers.Coming(count, means.threads, device)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def _cores(device: str) -> int:
+    """How many workers are worth it."""
+    return physical_cores() if device == "cpu" else 1
+
+
+def _as_worth_it(run: Run, soon: Coming | None, missing: Sequence[Case]) -> Generator[Batch]:
     """In this process; where many cases about accuracy are left, in a worker for each core.
 
+    Those of the first part of such cases in workers that are coming, if any are.
     What is timed, and trainings, which use all cores, are measured in this process.
     """
-    count = physical_cores() if run.job.suite.device == "cpu" else 1
+    count = _cores(run.job.suite.device)
     if count > 1 and not workers.is_installed():
         run.say("distributed is not installed: all cases are measured one after the other")
         count = 1
-    for is_spread, part in groupby(missing, key=lambda case: count > 1 and _is_spread(case)):
+    for is_small, part in groupby(missing, key=lambda case: count > 1 and _is_small(case)):
         own = [*part]
+        if is_small and soon is not None:
+            with soon.used() as client:
+                yield from run.in_workers(client, own)
+            soon = None
+            continue
         started, done = time.monotonic(), 0
         for batch in here(run.place, run.check, own):
             yield batch
             done += 1
             taken = time.monotonic() - started
             left = taken / done * (len(own) - done)
-            if is_spread and taken > SECONDS_BEFORE_WORKERS and left > SECONDS_WORTH_WORKERS:
+            if is_small and taken > SECONDS_BEFORE_WORKERS and left > SECONDS_WORTH_WORKERS:
                 break
         if done < len(own):
             run.say(f"{len(own) - done} cases take more than {left:.0f} s: {count} workers start")
@@ -123,7 +158,8 @@ def part_of(plan: Sequence[Case], part: int, parts: int) -> list[Case]:
     return [case for group in groups(plan)[part - 1 :: parts] for case in group]
 
 
-def _is_spread(case: Case) -> bool:
+def _is_small(case: Case) -> bool:
+    """Whether each core may have one of them."""
     kind = KINDS[case.kind]
     return not kind.timed and not kind.has_trials and memory(case) <= SMALL_MEMORY
 

@@ -14,12 +14,13 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from eigbench._version import __version__
 from eigbench.errors import InputError, RunStopped, in_one_line
-from eigbench.kinds import Case
+from eigbench.kinds import KINDS, Case
 from eigbench.runs.environment import Session, physical_cores
 from eigbench.runs.place import Job, measure
 from eigbench.runs.record import SCHEMA, Record
@@ -60,13 +61,46 @@ def local_workers(count: int, threads: int | None, device: str) -> Iterator[Clie
     They come from one process that has imported torch, and are there as fast as a fork; one that
     dies is replaced. They ignore Ctrl-C, which a terminal sends them too: this process ends them.
     """
-    _require_installed("distributed", "report")
+    with Coming(count, threads, device).used() as client:
+        yield client
+
+
+class Coming:
+    """Local workers that start while this process does something else, as importing torch."""
+
+    def __init__(self, count: int, threads: int | None, device: str) -> None:
+        _require_installed("distributed", "report")
+        _start_forkserver(_threads(count, threads))
+        self._stack = ExitStack()
+        self._thread = ThreadPoolExecutor(1)
+        self._closed = False
+        workers = _local_client(count, threads, device)
+        self._client = self._thread.submit(self._stack.enter_context, workers)
+
+    @contextmanager
+    def used(self) -> Iterator[Client]:
+        """Their client, as soon as it is connected; none of them is left when this ends."""
+        try:
+            yield self._client.result()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End them, if that was not done."""
+        if not self._closed:
+            self._closed = True
+            # In the same thread, since Dask has variables of a thread's context.
+            self._thread.submit(self._stack.close).result()
+            self._thread.shutdown()
+
+
+@contextmanager
+def _local_client(count: int, threads: int | None, device: str) -> Iterator[Client]:
     import dask
     from distributed import Client, Nanny, Scheduler, SpecCluster
 
     graphics = _graphics_cards(count, device)
-    own = str(threads or max(1, physical_cores() // count))
-    environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), own)
+    environment = _threads(count, threads)
     _silence()
     with ExitStack() as stack:
         stack.enter_context(
@@ -77,7 +111,6 @@ def local_workers(count: int, threads: int | None, device: str) -> Iterator[Clie
                 }
             )
         )
-        _start_forkserver(environment)
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="eigbench-"))
         options = {
             "host": "127.0.0.1",
@@ -135,13 +168,18 @@ def _graphics_cards(count: int, device: str) -> list[dict[str, str]]:
     return [{"CUDA_VISIBLE_DEVICES": card} for card in shown.split(",")[:count]]
 
 
+def _threads(count: int, threads: int | None) -> dict[str, str]:
+    """The variables by which each of so many workers has so many threads, or its share of them."""
+    own = str(threads or max(1, physical_cores() // count))
+    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), own)
+
+
 def _start_forkserver(environment: dict[str, str]) -> None:
     """Start the process that workers are forked from, unless it runs already."""
-    from multiprocessing import forkserver  # late, as all that the command line starts without
+    # Late, as all that the command line starts without; by Dask it would take half a second.
+    from multiprocessing import forkserver, get_context
 
-    from distributed.utils import get_mp_context
-
-    get_mp_context().set_forkserver_preload(["distributed", "eigbench.measure.stability"])
+    get_context("forkserver").set_forkserver_preload(["distributed", "eigbench.measure.stability"])
     before = {name: os.environ.get(name) for name in environment}
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(environment)
@@ -231,19 +269,20 @@ class Workers:
         `RunStopped` if the scheduler is lost, or a worker cannot measure at all.
         """
         waiting = deque(list(group) for group in groups)
+        suspects: deque[list[Case]] = deque()
         try:
-            while waiting or self._flying:
+            while waiting or suspects or self._flying:
                 self._check()
                 self._look()
                 # One each, so that only the case that a worker died of is suspected of it.
                 room = len(self._alone if timed else self._known or ())
-                while waiting and len(self._flying) < room:
-                    group = waiting.popleft()
+                while (waiting or suspects) and len(self._flying) < room:
+                    group = suspects.popleft() if suspects else _share(waiting, room)
                     self._flying[self._submitted(group, timed=timed)] = group
                 for future in self._finished():
                     group = self._flying.pop(future)
                     batch, left = self._outcome(future, group, timed=timed)
-                    waiting.extendleft(reversed(left))
+                    (suspects if len(left) > 1 else waiting).extendleft(reversed(left))
                     if batch is not None:
                         yield batch
         finally:
@@ -338,6 +377,25 @@ class Workers:
             if reason:
                 found[address] = f"worker {address} is refused: {reason}"
         return found
+
+
+SHARES = 8
+"""A worker is given this part of what would be its own, and in the end one group at a time."""
+
+
+def _share(waiting: deque[list[Case]], workers: int) -> list[Case]:
+    """The next group, and of what takes milliseconds so many more that a worker asks seldom."""
+    count = len(waiting) // (SHARES * workers)
+    share = waiting.popleft()
+    while count > 1 and not _is_long(share[-1]) and not _is_long(waiting[0][0]):
+        share = [*share, *waiting.popleft()]
+        count -= 1
+    return share
+
+
+def _is_long(case: Case) -> bool:
+    kind = KINDS[case.kind]
+    return kind.timed or kind.has_trials
 
 
 async def _offer_resource(chosen: set[str], dask_worker: Any) -> None:

@@ -161,6 +161,17 @@ def test_workers_start_by_themselves_where_it_is_worth_it(
     by = {record["session"] for record in _records(suites / "many")}
     assert {_sessions(suites / "many")[number]["worker"] for number in by} >= {"", "local-0"}
     assert _results(suites / "few") == _results(suites / "many") == alone
+    # Of many cases all are measured by workers, which start with the command.
+    monkeypatch.setattr(executors, "CASES_WORTH_WORKERS", 1)
+    outcome = call("run", "plain.toml", "--out", "at-once")
+    assert (outcome.code, "workers start" in outcome.err) == (0, False)
+    by = {
+        record["session"]
+        for record in _records(suites / "at-once")
+        if record["case"]["kind"] != "profile"
+    }
+    assert "" not in {_sessions(suites / "at-once")[number]["worker"] for number in by}
+    assert _results(suites / "at-once") == alone
     monkeypatch.setattr(workers, "is_installed", lambda: False)
     outcome = call("run", "plain.toml", "--out", "without")
     assert outcome.code == 0
