@@ -50,8 +50,12 @@ class CifarResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(B, classes)` of normalised images `(B, 3, 32, 32)`."""
+        return self.after_stem(self.stem(images))
+
+    def after_stem(self, features: Tensor) -> Tensor:
+        """Logits of what the first convolution gives, `(B, 64, 32, 32)`: the slot and the rest."""
         # Not in place: whatever is in the slot may keep its output for the backward pass.
-        features = self.stages(relu(self.layer(self.stem(images))))
+        features = self.stages(relu(self.layer(features)))
         logits: Tensor = self.head(avg_pool2d(features, 4).flatten(1))
         return logits
 

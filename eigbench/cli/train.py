@@ -30,6 +30,16 @@ Deterministic = Annotated[
 ]
 
 
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile",
+        help="Compile the training step by torch.compile.",
+        rich_help_panel="Data and recipe",
+    ),
+]
+
+
 RECIPE = one_of("recipe", "--recipe", RECIPES, "Preset, which the later options override")
 WHAT = Panel(
     "What is compared",
@@ -55,6 +65,7 @@ def train(
     settings: dict[str, Any],
     *,
     deterministic: Deterministic = False,
+    compile_: Compile = False,
     seeds: Seeds = None,
     options: RunOptions,
 ) -> None:
@@ -64,7 +75,7 @@ def train(
     package. The paper's own tables are suites too: `eigbench run paper-table2 --preset short`.
     """
     recipe = settings.pop("recipe", None)
-    settings["deterministic"] = deterministic or None
+    settings |= {"deterministic": deterministic or None, "compiled": compile_ or None}
     suite = options.applied(load(find("train-short")), seeds)
     suite = _with_settings(_with_cells(suite, axes), recipe, settings)
     execute(suite, options)

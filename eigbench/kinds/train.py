@@ -46,6 +46,8 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     record_every: Count = 1
     """Steps from one that is recorded to the next, so that records of long trials stay small."""
+    compiled: bool = False
+    """Whether torch.compile makes the training step of what follows the first convolution."""
 
     def __post_init__(self) -> None:
         if self.nesterov and not self.momentum:
@@ -143,6 +145,8 @@ class TrainCase(
     record_every: int = 1
     """Every so many steps one is in the series, and `step` (from 0) says which; and the first, the
     last, and the last `BEFORE_A_FAILURE` of a trial that broke. Records leave out the default."""
+    compiled: bool = False
+    """Likewise."""
 
     def __post_init__(self) -> None:
         # What is left out is the very object that is the default, which a string is not that was

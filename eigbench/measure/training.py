@@ -43,6 +43,10 @@ class Checkpoints(Protocol):
         ...
 
 
+class CompilerError(Exception):
+    """torch.compile does not work here, or not for this network."""
+
+
 class _Diverged(Exception):
     """The training cannot go on. The message says what broke and at which step."""
 
@@ -132,7 +136,7 @@ def _step(trial: Trial) -> None:
     began = moment(trial.device)
     try:
         with trial.autocast():
-            scores = trial.network(images)
+            scores = trial.scores(images)
         loss = trial.criterion(scores.to(trial.dtype), labels)
         trial.optimiser.zero_grad()
         loss.backward()
@@ -142,11 +146,23 @@ def _step(trial: Trial) -> None:
         # A step that broke before, and was not read yet, is what made this one fail.
         _read(trial)
         if not isinstance(error, LinAlgError):
+            if trial.case.compiled:
+                _raise_if_compiler(error)
             raise
         reason = in_one_line(error).partition(": ")[2]
         what = f"decomposition did not converge: {reason}"
         raise _Diverged(_cause(trial, what, trial.step)) from error
     trial.probe.keep(loss, trial.gradient_norm(), began, moment(trial.device))
+
+
+def _raise_if_compiler(error: Exception) -> None:
+    """`CompilerError` if it is torch.compile that failed."""
+    from torch._dynamo.exc import TorchDynamoException  # late: takes a second
+
+    if isinstance(error, TorchDynamoException):
+        # The first line of the outer one says no more than that there is an inner one.
+        why = in_one_line(getattr(error, "inner_exception", error))
+        raise CompilerError(f"torch.compile failed; train without --compile ({why})") from error
 
 
 def _read(trial: Trial) -> None:

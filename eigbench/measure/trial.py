@@ -89,6 +89,10 @@ class Trial:
         if case.memory_format == "channels_last":
             self.network.to(memory_format=torch.channels_last)
         self.probe = Probe(self.network, self.device, case.epsilon)
+        # Not what evaluates: its batches have other sizes, each of which would be compiled too. The
+        # probe's hooks are on the first convolution, which stays as it is.
+        after_stem = self.network.after_stem
+        self._after_stem = torch.compile(after_stem) if case.compiled else after_stem
         self.optimiser, self.scheduler = make_optimiser(case, self.network, self.steps)
         self.criterion = nn.CrossEntropyLoss(label_smoothing=case.label_smoothing)
         self.history = History()
@@ -113,6 +117,11 @@ class Trial:
         if self.case.memory_format == "channels_last":
             return normal.contiguous(memory_format=torch.channels_last)
         return normal
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Logits of a batch of training, compiled if the case asks for it."""
+        scores: Tensor = self._after_stem(self.network.stem(images))
+        return scores
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Half precision where the case asks for it; the weights stay in float32."""

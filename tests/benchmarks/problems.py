@@ -9,8 +9,11 @@ import torch
 from torch import Tensor, nn
 
 import eigbench
+from eigbench.measure import training
+from eigbench.measure.trial import ImageSets, Trial
 from eigbench.methods import get
 from eigbench.networks import build
+from tests.measure import small
 
 Decomposition = Callable[[Tensor], tuple[Tensor, Tensor]]
 Call = Callable[[], Any]
@@ -157,3 +160,27 @@ def training_step(
         return torch.autograd.grad(nn.functional.cross_entropy(network(X), labels), parameters)
 
     return call
+
+
+def trial_step(memory_format: str, *, bare: bool = False) -> Call:
+    """A step of a trial of narrow ResNet18, 64 images, d = 16; or no more than makes it one."""
+    case = small.case(
+        d=16, width=16, batch=64, epochs=10**6, deterministic=False, memory_format=memory_format
+    )
+    trial = Trial(case, ImageSets(small.images(256), small.images(16)))
+
+    def step() -> None:
+        training._step(trial)
+        trial.step += 1
+        training._read(trial)
+
+    def bare_step() -> None:
+        pixels, labels = trial.next_batch()
+        loss = trial.criterion(trial.network(pixels), labels)
+        trial.optimiser.zero_grad()
+        loss.backward()
+        trial.optimiser.step()
+        trial.scheduler.step()
+        trial.step += 1
+
+    return bare_step if bare else step

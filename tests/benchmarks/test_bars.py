@@ -27,6 +27,7 @@ from tests.benchmarks.problems import (
     torch_eigh,
     torch_svd,
     training_step,
+    trial_step,
 )
 
 pytestmark = pytest.mark.speed
@@ -181,3 +182,11 @@ def test_step_beside_one_with_batch_normalisation(
         training_step(one, 8, memory_format=memory_format) for one in (layer, nn.BatchNorm2d(64))
     )
     bar(first, second, 1.05, seconds=10)
+
+
+@two_threads
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_step_of_a_trial_beside_a_bare_loop(bar: Bar, memory_format: str) -> None:
+    """With all that is recorded of it, beside the same network, optimiser and augmentation."""
+    ours, bare = trial_step(memory_format), trial_step(memory_format, bare=True)
+    bar(ours, bare, 1.08, seconds=10)

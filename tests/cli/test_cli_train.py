@@ -59,20 +59,23 @@ def test_train_writes_records_and_a_report(cwd: Path, pictures: Path) -> None:
     assert str(pictures.parent) not in text.split("## How to repeat it")[0]
 
 
-def test_every_option_reaches_its_case(cwd: Path, pictures: Path) -> None:
+def test_every_option_reaches_its_case(
+    cwd: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function: function)  # it takes a minute
     outcome = call(
         *("train", "--quiet", "--data", str(pictures), "--out", "run", "--layer", "zca", "pca"),
         *("--method", "spectral", "--d", "8", "--components", "5", "--eps", "1e-3"),
         *("--truncation", "none", "--width", "2", "--epochs", "3", "--steps", "1", "--batch", "4"),
         *("--recipe", "paper", "--lr", "0.05", "--precision", "float64", "--seeds", "1"),
-        *("--train-images", "30", "--deterministic", "--device", "cpu"),
+        *("--train-images", "30", "--deterministic", "--compile", "--device", "cpu"),
     )
     assert outcome.code == 0, outcome
     zca, pca = (record["case"] for record in _records(cwd / "run"))
     shared = {
         "method": "spectral", "epsilon": 1e-3, "width": 2, "epochs": 3, "steps": 1, "batch": 4,
         "schedule": "steps", "learning_rate": 0.05, "precision": "float64", "train_images": 30,
-        "deterministic": True, "device": "cpu", "model": "resnet18", "seed": 0,
+        "deterministic": True, "compiled": True, "device": "cpu", "model": "resnet18", "seed": 0,
     }  # fmt: skip
     for case in (zca, pca):
         assert {name: case[name] for name in shared} == shared

@@ -292,7 +292,7 @@ seeds = 1
 model = ["resnet18"]
 layer = ["zca"]
 method = ["mortal"]
-d = [4]
+d = [4, 8]
 epsilon = [1e-4]
 iterations = [3]
 [training]
@@ -339,7 +339,7 @@ def test_a_training_goes_on_in_another_worker(cwd: Path, monkeypatch: pytest.Mon
     words = ("run", "t.toml", "--plugin", "mortal.py", "--threads-per-worker", "1", "-q")
     assert call(*words, "--workers", "0", "--out", "alone").code == 0
     (cwd / "calls").touch()
-    assert call(*words, "--workers", "1", "--out", "run").code == 0
+    assert call(*words, "--workers", "2", "--out", "run").code == 0
     assert (cwd / "dead").exists()
     steps = 0
     found = {record["id"]: record for record in _records(cwd / "run")}

@@ -200,7 +200,11 @@ def test_data_has_a_name_that_no_machine_is_in(tmp_path: Any) -> None:
 
 @pytest.mark.parametrize(
     ("setting", "value", "default"),
-    [("memory_format", "channels_last", "contiguous"), ("record_every", 25, 1)],
+    [
+        ("memory_format", "channels_last", "contiguous"),
+        ("record_every", 25, 1),
+        ("compiled", True, False),
+    ],
 )
 def test_records_leave_out_what_was_before_a_choice(setting: str, value: Any, default: Any) -> None:
     for chosen in (value, default):

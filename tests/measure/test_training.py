@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
+from eigbench.architectures import BLOCKS
 from eigbench.errors import InputError, RunStopped
 from eigbench.kinds.train import BY_STEP, BY_STEP_WITH_PAIRS, TrainCase, Training
 from eigbench.measure import training
@@ -19,6 +20,7 @@ from eigbench.measure.measurement import Measurement
 from eigbench.measure.training import measure_training
 from eigbench.measure.trial import Trial, image_sets, make_optimiser
 from eigbench.methods.svd import Svd
+from eigbench.runs.runner import attempt
 from tests.measure import small
 
 # 30 images, of which each class keeps back one or two; batches of 8.
@@ -104,7 +106,7 @@ def test_every_kth_step_is_recorded_and_the_last_ones_before_a_break(
         whole, _ = _measure(small.case(**changes))
         thin, labels = _measure(small.case(**changes, record_every=4))
         last = len(whole["loss"]) - 1
-        steps = [0, 4, 5] if labels["outcome"] == ["finished"] else [0, last - 1, last]
+        steps = [0, 4, 5] if labels["outcome"] == ["finished"] else sorted({0, last - 1, last})
         assert thin["step"] == steps
         for name in ("loss", "gradient_norm", *BY_STEP_WITH_PAIRS):
             expected = [whole[name][step] for step in steps] if whole[name] else []
@@ -311,6 +313,35 @@ def test_channels_last_is_the_same_training(layer: str) -> None:
         assert tensor.is_contiguous(memory_format=torch.channels_last)
     expected = _measure(small.case(layer=layer, precision="float64")).samples["loss"]
     assert _measure(case).samples["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+# torch's compiler reads the attribute itself.
+ignores_grad = pytest.mark.filterwarnings("ignore:The .grad attribute")
+
+
+@ignores_grad
+def test_a_compiled_step_is_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graph and its derivative as a compiler gets them; making programs of them takes long."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    monkeypatch.setitem(BLOCKS, "resnet18", (1, 1, 1, 1))
+    whole, _ = _measure(small.case(precision="float64", steps=2))
+    samples, labels = _measure(small.case(precision="float64", steps=2, compiled=True))
+    assert labels["outcome"] == ["finished"]
+    for name in ("loss", "gradient_norm", "layer_gradient_norm", *BY_STEP_WITH_PAIRS):
+        assert samples[name] == pytest.approx(whole[name], rel=1e-9), name
+
+
+@ignores_grad
+def test_a_compiler_that_fails_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_graph: Any, _inputs: Any) -> Any:
+        raise OSError("no C++ compiler\nand a page of advice")
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=missing))
+    record = attempt(small.case(layer="bn", compiled=True), _measure)
+    assert record.status == "failed"
+    assert record.reason is not None
+    assert record.reason.startswith("CompilerError: torch.compile failed; train without --compile")
+    assert "no C++ compiler" in record.reason
 
 
 def test_determinism_is_given_back() -> None:
