@@ -187,9 +187,12 @@ def without_phases(A: Tensor, *gradients: Tensor) -> Tensor:
 
 def _residual(diagonal: Tensor, *gradients: Tensor) -> Tensor:
     """`(...)`: the largest |Im A[i,i]|, divided by the norm of the gradients."""
-    norm: Any = sum(torch.linalg.vector_norm(one, dim=(-2, -1)) for one in gradients)
+    # Of their real and imaginary parts, since magnitudes of complex numbers take long.
+    parts = [torch.view_as_real(one.resolve_conj()) for one in gradients]
+    norm: Any = sum(torch.linalg.vector_norm(one, dim=(-3, -2, -1)) for one in parts)
     largest: Tensor = torch.linalg.vector_norm(diagonal.imag, math.inf, dim=-1)
-    return largest / torch.where(norm > 0, norm, 1)
+    # A gradient of zero depends on nothing.
+    return largest / norm.clamp(min=torch.finfo(largest.dtype).tiny)
 
 
 def _judge_phases(worst: float, dtype: torch.dtype) -> None:
@@ -216,7 +219,7 @@ def phases_watched(V: Tensor) -> Tensor:
 
         def hook(by_V: Tensor) -> None:
             if unseen:
-                diagonal = (unseen.pop().conj() * by_V.detach()).sum(-2)
+                diagonal = torch.linalg.vecdot(unseen.pop(), by_V.detach(), dim=-2)
                 residual = _residual(diagonal, by_V.detach())
                 _judge_phases(float(residual.max()), residual.dtype)
 

@@ -115,8 +115,9 @@ class Spectral(Method):
         with phase("decomposition"):
             eigenvalues, V = decompose(M.detach())
         with phase("coefficients"):
-            # A copy, since a compiler takes no tensor twice, and f may return what it was given.
-            values = function.values(eigenvalues).clone()
+            values = function.values(eigenvalues)
+            if torch.compiler.is_compiling():
+                values = values.clone()  # it takes no tensor twice, and f may return its argument
             F = function.divided_differences(eigenvalues)
         constant, cut = apart(function, eigenvalues)
         composed: Tensor = call(_MATRIX_FUNCTION, M, values, V, F, eigenvalues, cut, constant)
