@@ -93,7 +93,7 @@ def test_best_approximation_of_lower_rank_at_ties_within() -> None:
 
 
 SECOND: list[tuple[SpectralFunction | str, tuple[int, int], list[float]]] = [
-    (SINE, (3, 3), [0.9, 0.9, 0.4]),
+    (SINE, (3, 2), [0.9, 0.9]),
     (SINE, (2, 2), [0.8, 0.8]),
     ("square-root", (4, 2), [1.3, 1.3]),
     ("logarithm", (3, 3), [1.3, 0.6, 0.6]),
