@@ -22,7 +22,8 @@ def _group(name: str) -> tuple[str, ...]:
 @nox.session
 def tests(session: nox.Session) -> None:
     session.install("-e", ".[traces,cluster]", *_group("test"))
-    session.run("pytest", "-n", "2", *session.posargs)
+    # Neighbours in one process: what a module prepares is prepared once.
+    session.run("pytest", "-n", "2", "--dist", "worksteal", *session.posargs)
 
 
 @nox.session
@@ -32,18 +33,20 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
-@nox.session
-def types(session: nox.Session) -> None:
-    session.install("-e", ".[cluster]", "nox", *_group("test"), *_group("types"))
-    session.run("mypy")
-
-
 def _python_of_tests(session: nox.Session) -> str:
     """The Python of `tests`, made here if it is not there: torch is not installed twice."""
     folder = session.cache_dir.parent
     nox_again = ("-m", "nox", "--envdir", str(folder), "-s", "tests", "--install-only")
     session.run(sys.executable, *nox_again, external=True)
     return str(folder / "tests" / ("Scripts" if os.name == "nt" else "bin") / "python")
+
+
+@nox.session(venv_backend="none")
+def types(session: nox.Session) -> None:
+    python = _python_of_tests(session)
+    packages = ("nox", *_group("types"))
+    session.run(python, "-m", "pip", "install", "--quiet", *packages, external=True)
+    session.run(python, "-m", "mypy", external=True)
 
 
 @nox.session(venv_backend="none")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -27,3 +28,15 @@ def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made and not drawn, nor in copies of the process: that takes most of the time."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # late: few tests need it
+
+    def stand_in(_canvas: FigureCanvasAgg, picture: BinaryIO, **_options: Any) -> None:
+        picture.write(b"\x89PNG")
+
+    monkeypatch.setattr(FigureCanvasAgg, "print_png", stand_in)
+    monkeypatch.setattr("eigbench.report.copies.MOST", 0)

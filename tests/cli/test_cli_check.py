@@ -162,8 +162,8 @@ def test_a_suite_names_it(plugin: str, cwd: Path) -> None:
 
 def test_a_method_that_fails_is_a_row(cwd: Path) -> None:
     (cwd / "broken.py").write_text(BROKEN)
-    words = ["stability", "--plugin", "broken.py", "--method", "eigh", "broken", *NARROW]
-    outcome = call(*words, "--out", "run", "-q")
+    (cwd / "small.toml").write_text(SMALL.replace('"hybrid"', '"broken"'))
+    outcome = call("run", "small.toml", "--plugin", "broken.py", "--out", "run", "-q")
     assert (outcome.code, outcome.err) == (0, "")
     assert _methods_of(cwd / "run") == {"eigh"}
 
@@ -171,8 +171,8 @@ def test_a_method_that_fails_is_a_row(cwd: Path) -> None:
 def test_a_run_is_read_without_the_file(
     plugin: str, cwd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ["stability", "--plugin", plugin, "--method", "eigh", "mine", *NARROW]
-    assert call(*words, "--out", "run", "-q").code == 0
+    (cwd / "small.toml").write_text(SMALL.replace('"hybrid"', '"mine"'))
+    assert call("run", "small.toml", "--plugin", plugin, "--out", "run", "-q").code == 0
     report = (cwd / "run" / "report.md").read_bytes()
     monkeypatch.setattr(registry, "_registered", {})
     (cwd / plugin).unlink()

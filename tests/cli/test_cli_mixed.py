@@ -6,6 +6,8 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from eigbench.kinds.profile import ProfileCase
 from eigbench.kinds.stability import StabilityCase
 from eigbench.kinds.train import TrainCase
@@ -67,35 +69,41 @@ seeds = 1
 """
 
 
-def test_one_run_of_all_kinds_with_one_report(cwd: Path) -> None:
-    Path("mixed.toml").write_text(MIXED)
-    outcome = call("run", "mixed.toml", "--out", "run", "--device", "cpu", "--no-progress")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a run of it."""
+    cwd = tmp_path_factory.mktemp("mixed")
+    (cwd / "mixed.toml").write_text(MIXED)
+    words = ("--device", "cpu", "--no-progress", "--out", str(cwd / "run"))
+    outcome = call("run", str(cwd / "mixed.toml"), *words)
     assert outcome.code == 0, outcome
-    run = read_run(Path("run"))
+    return cwd / "run"
+
+
+def test_one_run_of_all_kinds_with_one_report(folder: Path) -> None:
+    run = read_run(folder)
     kinds = Counter(type(record.case) for record in run.records)
     assert kinds == {ProfileCase: 2, StabilityCase: 1, TrainCase: 3}
     assert {record.status for record in run.records} == {"measured"}
-    report = Path("run/report.md").read_text()
+    report = (folder / "report.md").read_text()
     for heading in ("# Time and memory", "# Stability and accuracy", "# Trainings", "Table 2",
                     "Table 5", "Every cell"):  # fmt: skip
         assert heading in report, heading
 
 
-def test_pictures_and_traces_are_in_one_file_each(cwd: Path) -> None:
-    Path("mixed.toml").write_text(MIXED)
-    assert call("run", "mixed.toml", "--out", "run", "--device", "cpu", "-q").code == 0
-    files = sorted(path.name for path in Path("run").iterdir() if path.name != ".lock")
+def test_pictures_and_traces_are_in_one_file_each(folder: Path) -> None:
+    files = sorted(path.name for path in folder.iterdir() if path.name != ".lock")
     assert files == [
         *("environment.json", "figures.zip", "records.jsonl", "report.html", "report.md"),
         *("suite.toml", "traces.zip"),
     ]
-    with zipfile.ZipFile("run/traces.zip") as archive:
+    with zipfile.ZipFile(folder / "traces.zip") as archive:
         assert len(archive.namelist()) == 2
     # Its pictures come back with the report.
-    before = Path("run/report.md").read_bytes()
-    assert call("report", "run").code == 0
-    assert Path("run/report.md").read_bytes() == before
-    assert list(Path("run/figures").glob("*.png"))
+    before = (folder / "report.md").read_bytes()
+    assert call("report", str(folder)).code == 0
+    assert (folder / "report.md").read_bytes() == before
+    assert list((folder / "figures").glob("*.png"))
 
 
 def test_the_suite_for_a_gpu_covers_what_it_says() -> None:

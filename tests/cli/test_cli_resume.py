@@ -18,7 +18,7 @@ from filelock import FileLock
 from eigbench.cli import surroundings
 from tests.cli.commandline import ROOT, SMALL, call, call_apart, contents, finish, start
 
-CASES = 60
+CASES = 30
 LONG = (
     SMALL.replace('"eigh", "hybrid"', '"hybrid-loop"')
     .replace("iterations = [3]", "iterations = [100]")

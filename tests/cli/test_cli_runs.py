@@ -32,29 +32,36 @@ def _records(folder: Path) -> list[dict[str, Any]]:
 # What is said
 
 
-def test_lines_of_progress_where_there_is_no_terminal(small: Path) -> None:
-    outcome = call_apart("run", "small.toml", "--out", "run", cwd=small)
+def test_a_run_in_a_process_of_its_own(small: Path) -> None:
+    """Its progress is lines where there is no terminal, and it remembers its command."""
+    words = ["run", "small.toml", "--out", "a run"]
+    outcome = call_apart(*words, cwd=small)
     assert outcome.code == 0
     assert "2/2 cases, 2 measured" in outcome.err
     assert "\x1b" not in outcome.err
     assert "\r" not in outcome.err
     assert len(outcome.out.splitlines()) > 1  # the verdict
-    assert outcome.out.splitlines()[-1] == "run/report.md"
+    assert outcome.out.splitlines()[-1] == "a run/report.md"
+    environment = json.loads((small / "a run" / "environment.json").read_text())
+    assert environment["schema"] == 1
+    (session,) = environment["sessions"]
+    assert session["command"] == shlex.join(["eigbench", *words])
+    assert session["device"] == "cpu"
 
 
 def test_no_progress(small: Path) -> None:
-    outcome = call_apart("run", "small.toml", "--out", "run", "--no-progress", cwd=small)
+    outcome = call("run", "small.toml", "--out", "run", "--no-progress")
     assert (outcome.code, outcome.err) == (0, "")
     assert len(outcome.out.splitlines()) > 1
 
 
 def test_quiet_says_where_the_report_is_and_no_more(small: Path) -> None:
-    outcome = call_apart("run", "small.toml", "--out", "run", "--quiet", cwd=small)
-    assert (outcome.code, outcome.out, outcome.err) == (0, "run/report.md\n", "")
-    assert (small / "run" / "report.md").is_file()
-    for flag in ("--quiet", "-q"):
-        again = call("report", "run", flag)
-        assert (again.code, again.out, again.err) == (0, "run/report.md\n", "")
+    for words in (["run", "small.toml", "--out"], ["report"]):
+        for flag in ("--quiet", "-q"):
+            outcome = call(*words, f"run{flag}", flag)
+            assert (outcome.code, outcome.out) == (0, f"run{flag}/report.md\n")
+            assert outcome.err == ""
+            assert (small / f"run{flag}" / "report.md").is_file()
 
 
 def test_stability_writes_a_dated_run(cwd: Path) -> None:
@@ -85,21 +92,6 @@ def test_seeds_and_device_replace_the_suite_ones(small: Path) -> None:
         assert {len(values) for values in record["samples"].values()} == {3}
 
 
-def test_env_prints_what_a_run_would_record(cwd: Path) -> None:
-    outcome = call("env", "--device", "cpu")
-    assert (outcome.code, outcome.err) == (0, "")
-    assert json.loads(outcome.out)["device"] == "cpu"
-    assert list(cwd.iterdir()) == []
-
-
-def test_methods_lists_every_method(cwd: Path) -> None:
-    outcome = call("methods")
-    assert (outcome.code, outcome.err) == (0, "")
-    # A name that is broken over lines is there too.
-    rows = [line.split("│") for line in outcome.out.splitlines() if line.startswith("│")]
-    assert "".join(row[1].strip() for row in rows) == "".join(registry.available())
-
-
 # What is kept
 
 
@@ -115,16 +107,6 @@ def test_a_record_holds_a_raw_value_for_each_seed(small: Path) -> None:
         for values in [*record["samples"].values(), *record["labels"].values()]:
             assert len(values) == 2
     assert len({record["id"] for record in records}) == 2
-
-
-def test_the_environment_of_a_run(small: Path) -> None:
-    words = ["run", "small.toml", "--out", "a run", "--quiet"]
-    assert call_apart(*words, cwd=small).code == 0
-    environment = json.loads((small / "a run" / "environment.json").read_text())
-    assert environment["schema"] == 1
-    (session,) = environment["sessions"]
-    assert session["command"] == shlex.join(["eigbench", *words])
-    assert session["device"] == "cpu"
 
 
 # Methods that fail, and cases that do not apply

@@ -79,7 +79,7 @@ def test_hidden_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_terminal_gets_a_bar_with_time_left(cwd: Path) -> None:
-    dimensions = "d = [" + ", ".join(str(d) for d in range(4, 34)) + "]"
+    dimensions = "d = [" + ", ".join(str(d) for d in range(4, 19)) + "]"
     text = SMALL.replace("d = [4]", dimensions).replace('"hybrid"', '"hybrid-loop"')
     (cwd / "small.toml").write_text(text)
     ours, theirs = pty.openpty()
@@ -97,8 +97,8 @@ def test_a_terminal_gets_a_bar_with_time_left(cwd: Path) -> None:
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue().decode())
     assert process.returncode == 0, shown
     assert "━" in shown
-    assert re.search(r"\b0/60\b", shown)
-    assert re.search(r"\d+/60 +\d+:\d\d +left +\S+", shown)
+    assert re.search(r"\b0/30\b", shown)
+    assert re.search(r"\d+/30 +\d+:\d\d +left +\S+", shown)
     assert "cases," not in shown  # no plain lines beside the bar
     assert out.endswith("run/report.md\n")
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cli.commandline import NARROW, ROOT, Outcome, finish, start
+from eigbench.methods import registry
+from tests.cli.commandline import ROOT, SMALL, call
 
 EXAMPLE = ROOT / "docs" / "example-method"
 
@@ -35,38 +36,46 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def call(installed: Path, cwd: Path, *words: str) -> Outcome:
-    """A command line in a process that finds the package beside eigbench."""
-    path = os.pathsep.join([str(ROOT), str(installed)])
-    return finish(start(*words, cwd=cwd, environment={"PYTHONPATH": path}))
+@pytest.fixture
+def beside(installed: Path, cwd: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory in which this process finds the package beside eigbench."""
+    monkeypatch.syspath_prepend(installed)
+    monkeypatch.setattr(registry, "_loaded", dict(registry._loaded))
+    registry._entries.cache_clear()
+    yield cwd
+    monkeypatch.undo()
+    registry._entries.cache_clear()
+    sys.modules.pop("eigbench_soft_gap", None)
 
 
-def test_its_method_is_listed_and_holds_the_contract(installed: Path, tmp_path: Path) -> None:
-    listed = call(installed, tmp_path, "methods")
+def test_its_method_is_listed_and_holds_the_contract(beside: Path) -> None:
+    listed = call("methods")
     assert listed.code == 0, listed
     assert "soft-gap" in listed.out
     assert "eta=0.001" in listed.out
-    checked = call(installed, tmp_path, "check", "soft-gap")
+    checked = call("check", "soft-gap")
     assert checked.code == 0, checked
     assert checked.out.splitlines()[-1].startswith("soft-gap holds all")
 
 
-def test_its_method_is_measured(installed: Path, tmp_path: Path) -> None:
-    words = ("stability", "--method", "eigh", "soft-gap", *NARROW, "--out", "run", "-q")
-    measured = call(installed, tmp_path, *words)
+@pytest.mark.usefixtures("undrawn")
+def test_its_method_is_measured(beside: Path) -> None:
+    (beside / "small.toml").write_text(SMALL.replace('"hybrid"', '"soft-gap"'))
+    measured = call("run", "small.toml", "--out", "run", "-q")
     assert measured.code == 0, measured
-    lines = (tmp_path / "run" / "records.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (beside / "run" / "records.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
     own = [record for record in records if record["case"].get("method") == "soft-gap"]
     assert {record["status"] for record in own} == {"measured"}
 
 
-def test_a_file_of_the_same_name_is_refused_beside_it(installed: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("beside")
+def test_a_file_of_the_same_name_is_refused_beside_it() -> None:
     file = EXAMPLE / "src" / "eigbench_soft_gap" / "__init__.py"
-    outcome = call(installed, tmp_path, "check", "soft-gap", "--plugin", str(file))
-    assert "'soft-gap' is a method of an installed package; rename yours" in outcome.complaint
+    complaint = call("check", "soft-gap", "--plugin", str(file)).complaint
+    assert "'soft-gap' is a method of an installed package; rename yours" in complaint
 
 
-def test_without_it_there_is_no_such_method(tmp_path: Path) -> None:
-    outcome = finish(start("check", "soft-gap", cwd=tmp_path))
-    assert outcome.complaint.startswith("eigbench: unknown method 'soft-gap'; available are eigh")
+def test_without_it_there_is_no_such_method() -> None:
+    complaint = call("check", "soft-gap").complaint
+    assert complaint.startswith("eigbench: unknown method 'soft-gap'; available are eigh")

@@ -42,7 +42,7 @@ def registered() -> Iterator[None]:
 
 
 @pytest.fixture
-def run(cwd: Path) -> Path:
+def run(cwd: Path, undrawn: None) -> Path:
     (cwd / "added.toml").write_text(SUITE, encoding="utf-8")
     done = call("run", "added.toml", "--out", "run", "--no-progress")
     assert done.code == 0, done
