@@ -132,8 +132,12 @@ class Diagnosis:
         return page.to_html(self._answer(link), folded, "Every method")
 
     def _png(self) -> bytes:
-        buffer = io.BytesIO()
-        self.plot().savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # late, as the figure is
+
+        buffer, figure = io.BytesIO(), self.plot()
+        figure.set_dpi(110)
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.print_png(buffer, metadata={"Software": None})
         return buffer.getvalue()
 
     def _answer(self, picture: str) -> str:
