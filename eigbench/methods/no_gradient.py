@@ -217,8 +217,8 @@ def phases_watched(V: Tensor) -> Tensor:
     if V.is_complex() and V.numel() and V.requires_grad and not composing():
         unseen = [V.detach()]
 
-        def hook(by_V: Tensor) -> None:
-            if unseen:
+        def hook(by_V: Tensor | None) -> None:  # None where the loss is of the eigenvalues alone
+            if unseen and by_V is not None:
                 diagonal = torch.linalg.vecdot(unseen.pop(), by_V.detach(), dim=-2)
                 residual = _residual(diagonal, by_V.detach())
                 _judge_phases(float(residual.max()), residual.dtype)
