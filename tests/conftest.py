@@ -35,10 +35,10 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
     That takes most of the time.
     """
-    from eigbench.report import plots  # late: few tests need it
+    from eigbench.runs.store import write_whole  # late: few tests need it
 
     def stand_in(_figure: object, path: Path) -> None:
-        plots.write_whole(path, b"\x89PNG")
+        write_whole(path, b"\x89PNG")
 
-    monkeypatch.setattr(plots, "_draw", stand_in)
+    monkeypatch.setattr("eigbench.report.plots._draw", stand_in)
     monkeypatch.setattr("eigbench.report.copies.MOST", 0)

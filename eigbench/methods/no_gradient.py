@@ -192,7 +192,8 @@ def _residual(diagonal: Tensor, *gradients: Tensor) -> Tensor:
     norm: Any = sum(torch.linalg.vector_norm(one, dim=(-3, -2, -1)) for one in parts)
     largest: Tensor = torch.linalg.vector_norm(diagonal.imag, math.inf, dim=-1)
     # A gradient of zero depends on nothing.
-    return largest / norm.clamp(min=torch.finfo(largest.dtype).tiny)
+    residual: Tensor = largest / norm.clamp(min=torch.finfo(largest.dtype).tiny)
+    return residual
 
 
 def _judge_phases(worst: float, dtype: torch.dtype) -> None:
