@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,11 +31,14 @@ def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are made and not drawn, nor in copies of the process: that takes most of the time."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # late: few tests need it
+    """Figures of reports are made and not drawn, nor in copies of the process.
 
-    def stand_in(_canvas: FigureCanvasAgg, picture: BinaryIO, **_options: Any) -> None:
-        picture.write(b"\x89PNG")
+    That takes most of the time.
+    """
+    from eigbench.runs.store import write_whole  # late: few tests need it
 
-    monkeypatch.setattr(FigureCanvasAgg, "print_png", stand_in)
+    def stand_in(_figure: object, path: Path) -> None:
+        write_whole(path, b"\x89PNG")
+
+    monkeypatch.setattr("eigbench.report.plots._draw", stand_in)
     monkeypatch.setattr("eigbench.report.copies.MOST", 0)

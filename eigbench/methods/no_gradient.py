@@ -192,7 +192,8 @@ def _residual(diagonal: Tensor, *gradients: Tensor) -> Tensor:
     norm: Any = sum(torch.linalg.vector_norm(one, dim=(-3, -2, -1)) for one in parts)
     largest: Tensor = torch.linalg.vector_norm(diagonal.imag, math.inf, dim=-1)
     # A gradient of zero depends on nothing.
-    return largest / norm.clamp(min=torch.finfo(largest.dtype).tiny)
+    residual: Tensor = largest / norm.clamp(min=torch.finfo(largest.dtype).tiny)
+    return residual
 
 
 def _judge_phases(worst: float, dtype: torch.dtype) -> None:
@@ -217,8 +218,8 @@ def phases_watched(V: Tensor) -> Tensor:
     if V.is_complex() and V.numel() and V.requires_grad and not composing():
         unseen = [V.detach()]
 
-        def hook(by_V: Tensor) -> None:
-            if unseen:
+        def hook(by_V: Tensor | None) -> None:  # None where the loss is of the eigenvalues alone
+            if unseen and by_V is not None:
                 diagonal = torch.linalg.vecdot(unseen.pop(), by_V.detach(), dim=-2)
                 residual = _residual(diagonal, by_V.detach())
                 _judge_phases(float(residual.max()), residual.dtype)

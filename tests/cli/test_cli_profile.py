@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_half_precision_is_a_skipped_row_with_the_reason(cwd: Path) -> None:
     records = read_run(Path("run")).records
     assert {record.status for record in records} == {"skipped"}
     text = Path("run/report.md").read_text("utf-8")
-    assert "the method takes float32, float64, not float16" in text
+    assert re.search(r"the method takes [\w, ]*float64, not float16", text)
 
 
 @pytest.mark.parametrize(

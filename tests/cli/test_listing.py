@@ -12,7 +12,7 @@ from tests.cli.commandline import call
 
 
 def test_methods_lists_each_with_parameters_and_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "240")
     outcome = call("methods")
     assert outcome.code == 0
     for name in available():

@@ -345,3 +345,10 @@ def test_a_truncated_root_by_hand_is_the_short_way() -> None:
     for function in (Truncated(SquareRoot(), kept), OnRange(SquareRoot(), 2)):
         root = eigbench.matrix_function(M, function)
         torch.testing.assert_close(root, torch.diag(torch.tensor([0.0, 1.0, 2.0])))
+
+
+@pytest.mark.parametrize("method", ["eigh", "svd", "hybrid"])
+def test_a_loss_of_complex_eigenvalues_alone(method: str) -> None:
+    M = hermitian(torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)).requires_grad_()
+    (G,) = torch.autograd.grad(eigbench.eigh(M, method=method).eigenvalues.sum(), M)
+    torch.testing.assert_close(G, torch.eye(3, dtype=G.dtype))  # of the trace

@@ -112,13 +112,19 @@ def _outcome(check: Callable[[], object]) -> str:
 def _checks(name: str, make: Callable[..., Operator], exact: Operator) -> dict[str, Any]:
     """By row of the table, what is to be done with a method."""
     single, double = (_samples(name, dtype) for dtype in (torch.float32, torch.float64))
+    twice = _samples(name, torch.complex128)
     # Of torch's samples for svd each shape once and each loss once: all would take minutes.
-    filled = [one for one in double if one.input.numel() and one.input.dim() == 2][::5]
+    filled, complexes = (
+        [one for one in some if one.input.numel() and one.input.dim() == 2][::5]
+        for some in (double, twice)
+    )
     M = torch.diag(torch.arange(1.0, 5)).expand(3, 4, 4) + torch.ones(4, 4)
     whole: dict[str, Callable[[Operator], None]] = {
         "values of torch's samples, float32": lambda f: _values(f, exact, single),
         "values, float64": lambda f: _values(f, exact, double),
+        "values, complex128": lambda f: _values(f, exact, twice),
         "`gradcheck` of its losses": lambda f: _checked(gradcheck, f, filled),
+        "`gradcheck`, complex128": lambda f: _checked(gradcheck, f, complexes[-1:]),
         "`gradgradcheck`": lambda f: _checked(gradgradcheck, f, filled[-1:]),
     }
     short: dict[str, Callable[[Operator], None]] = {
