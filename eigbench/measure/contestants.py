@@ -20,7 +20,6 @@ from eigbench.measure.timing import Contestant
 from eigbench.methods.base import HERMITIAN, SQUARE_ROOT, Eigenpairs, reconstruct
 from eigbench.methods.functions import Whitening
 from eigbench.methods.registry import configured
-from eigbench.networks import build, slot_module
 
 IMAGE = 32
 """Rows and columns: of CIFAR's images, and of what the layer after the first convolution sees."""
@@ -152,6 +151,8 @@ def _layer(case: ProfileCase) -> Contestant:
 
 def _step(case: ProfileCase) -> Contestant:
     """Forward, backward and update of ResNet18 for `(batch, 3, 32, 32)`, as in a training."""
+    from eigbench.networks import build  # late: torchvision takes a second
+
     torch.manual_seed(case.seed)
     network = build("resnet18", CLASSES, _module(case)).to(case.device)
     network = network.to(memory_format=_memory_format(case))
@@ -186,6 +187,8 @@ def _step(case: ProfileCase) -> Contestant:
 
 def _module(case: ProfileCase) -> nn.Module:
     """The layer that a case is about, as its defaults are."""
+    from eigbench.networks import slot_module  # late, as above
+
     if case.method in ("bn", "none"):
         return slot_module(case.method)
     size: dict[str, Any] = {"energy": case.energy}

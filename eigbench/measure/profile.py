@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 
 import torch
@@ -64,7 +64,8 @@ class Profiler:
         give_back_freed_memory()
         forget_old_objects()
         clock = clock_for(device)
-        with _compiled_anew(), _cudnn_chooses_once():
+        compiled = any(case.compiled for case in cases)
+        with _compiled_anew() if compiled else nullcontext(), _cudnn_chooses_once():
             by_id = {case.id: case for case in cases}
             contestants, outcomes = interleave(
                 {name: partial(self._build, case) for name, case in by_id.items()},

@@ -6,7 +6,6 @@ import gzip
 import json
 import os
 import tempfile
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import torch
+from torch.autograd.profiler import profile as one_cycle
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 from eigbench.measure.timing import Contestant
@@ -244,13 +244,14 @@ def _seconds(trace: Trace) -> float:
 
 def _record_once(contestant: Contestant, device: torch.device) -> Trace:
     inputs = contestant.prepare()
-    with warnings.catch_warnings():
-        # Some versions of torch warn that a profiler forgets the events of cycles before the last.
-        # Here is one cycle; to have all kept, by `acc_events`, takes three quarters of the time.
-        warnings.filterwarnings("ignore", "Profiler clears events")
-        with profile(activities=_activities(device), profile_memory=True) as profiler, recording():
-            _passes(contestant, inputs)
-            _wait(device)
+    # Not `torch.profiler.profile` around it, which imports the compiler, for over a second.
+    device_type = None if device.type == "cpu" else device.type
+    with (
+        one_cycle(use_device=device_type, profile_memory=True, use_kineto=True) as profiler,
+        recording(),
+    ):
+        _passes(contestant, inputs)
+        _wait(device)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(path))

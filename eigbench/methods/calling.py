@@ -103,6 +103,12 @@ def call(ways: Conventions, *inputs: Any) -> Any:
     return (ways.transformed if _transforms_active() else ways.eager).apply(*inputs)
 
 
+def constant_when_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `torch.compiler.assume_constant_result`, which imports the compiler, for over a second."""
+    setattr(function, "_dynamo_marked_constant", True)  # noqa: B010
+    return function
+
+
 def composing() -> bool:
     """Whether `torch.compile` is tracing or a transform of `torch.func` is active."""
     return torch.compiler.is_compiling() or bool(_transforms_active())

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eigbench.methods.calling import constant_when_compiled
+
 LARGEST_OF_TORCH = 32
 """Up to this size torch's own call is the batched one."""
 LARGEST = {torch.float32: 384, torch.float64: 176}
@@ -64,7 +66,7 @@ REAL = {torch.float32: 0, torch.float64: 1}
 NAMES = ("libcusolver.so.12", "libcusolver.so.11")
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_when_compiled
 def _has_solver() -> bool:
     return _solver() is not None
 

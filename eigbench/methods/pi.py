@@ -24,7 +24,12 @@ from eigbench.methods.base import (
     real_part,
     require_count,
 )
-from eigbench.methods.calling import call, composing, conventions
+from eigbench.methods.calling import (
+    call,
+    composing,
+    constant_when_compiled,
+    conventions,
+)
 from eigbench.methods.hybrid import Hybrid
 from eigbench.methods.no_gradient import phases_watched, watched
 from eigbench.phases import phase
@@ -232,7 +237,7 @@ def _sent(X: Tensor, device: torch.device) -> Tensor:
     return X.to(device, non_blocking=True)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_when_compiled
 def _unit_vectors(n: int, seed: int) -> list[list[float]]:
     """`(n, n)`, in columns; drawn outside torch, so that every device, vmap and compile agree."""
     starts = np.random.default_rng(seed).standard_normal((n, n))

@@ -179,7 +179,8 @@ def _start_forkserver(environment: dict[str, str]) -> None:
     # Late, as all that the command line starts without; by Dask it would take half a second.
     from multiprocessing import forkserver, get_context
 
-    get_context("forkserver").set_forkserver_preload(["distributed", "eigbench.measure.stability"])
+    modules = ["distributed", "eigbench.measure.stability", "eigbench.runs.place"]
+    get_context("forkserver").set_forkserver_preload(modules)
     before = {name: os.environ.get(name) for name in environment}
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(environment)
