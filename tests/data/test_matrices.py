@@ -236,7 +236,9 @@ def test_complex_numbers_are_hermitian(tmp_path: Path, ending: str) -> None:
     loaded = load_matrices(_write(tmp_path / f"mine.{ending}", M))
     assert loaded.by_size[2].dtype == np.complex128
     assert np.array_equal(loaded.by_size[2], M[None])
-    message = _refusal(_write(tmp_path / f"other.{ending}", M + 1j * np.eye(2)))
+    message = _refusal(
+        _write(tmp_path / f"other.{ending}", (M + 1j * np.eye(2)).astype(np.complex64))
+    )
     assert "not Hermitian" in message
 
 
