@@ -21,9 +21,9 @@ from eigbench.cli.check import verdict
 from eigbench.contract import findings
 from eigbench.losses import LOSSES
 from eigbench.methods import get, plugins, registry
-from eigbench.methods.base import Promise
+from eigbench.methods.base import HERMITIAN, Promise
 from eigbench.report import numbers, situations
-from eigbench.report.render import table
+from eigbench.report.render import both, table
 from eigbench.spectra import SPECTRA
 from tests import claims
 from tests.gallery import gallery
@@ -120,6 +120,17 @@ def _methods() -> str:
     return table(["method", "what it does", "promises", "truncation", "parameters", "source"], rows)
 
 
+def _complex() -> str:
+    """Which methods take complex matrices, by their declarations."""
+    without = {
+        f"`{name}` ({get(name).real_only})"
+        for name in registry.built_in()
+        if not get(name).dtypes >= HERMITIAN
+    }
+    whose = f"all methods but {both(sorted(without))}" if without else "every method"
+    return f"Complex Hermitian matrices (complex64, complex128) are taken by {whose}."
+
+
 def _check() -> str:
     """What `eigbench check` says at the end of the example method."""
     (name,) = plugins.load(EXAMPLE / "src/eigbench_soft_gap/__init__.py")
@@ -166,6 +177,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "singular": _singular,
     "rotations": _rotations,
     "methods": _methods,
+    "complex": _complex,
     "situations": _situations,
     "check": _check,
     "draws": _draws,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from eigbench.axes import AXES
+from eigbench.axes import AXES, COMPLEX
 from eigbench.cli.axis_options import Panel, options_of
 from eigbench.cli.execute import execute
 from eigbench.cli.options import RunOptions, Seeds, say
@@ -47,11 +47,14 @@ def stability(
             if name in axes:
                 raise InputError(f"--{name} does not go with --matrices: the file decides it")
         limit = None if seeds is None else suite.seeds
-        suite = _with_matrices(suite, matrices, limit, quiet=options.quiet)
+        dtypes = axes.get("dtype", [])
+        suite = _with_matrices(suite, matrices, limit, dtypes, quiet=options.quiet)
     execute(suite, options)
 
 
-def _with_matrices(suite: Suite, file: Path, limit: int | None, *, quiet: bool) -> Suite:
+def _with_matrices(
+    suite: Suite, file: Path, limit: int | None, dtypes: list[Any], *, quiet: bool
+) -> Suite:
     """The suite with the user's matrices in place of its spectra."""
     from eigbench.data.matrices import load_matrices  # late: NumPy
 
@@ -60,6 +63,9 @@ def _with_matrices(suite: Suite, file: Path, limit: int | None, *, quiet: bool) 
         raise InputError(
             f"--matrices: {str(file)!r} is not a name that a suite can hold; rename it"
         )
+    complex_ = any(stack.dtype.kind == "c" for stack in loaded.by_size.values())
+    if complex_ and not {*dtypes} & {*COMPLEX}:
+        raise InputError(f"--matrices: {file} is complex; add --dtype {' or '.join(COMPLEX)}")
     for note in () if quiet else loaded.notes:
         say(note)
     counts = {str(n): len(stack) for n, stack in loaded.by_size.items()}

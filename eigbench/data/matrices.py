@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from eigbench.errors import InputError, printable
 
-Floats = NDArray[np.float64]
+Numbers = NDArray[Any]
+"""Of float64 or complex128."""
 
 SYMMETRY_TOLERANCE = 1e-4
 """Relative asymmetry up to which a matrix counts as symmetric but for rounding: about √d float32
@@ -34,9 +35,9 @@ LONGEST_NAME = 100
 
 @dataclass(frozen=True, eq=False)
 class LoadedMatrices:
-    """Matrices by size, `(count, n, n)` float64, and what was done to them."""
+    """Matrices by size, `(count, n, n)` float64 or complex128, and what was done to them."""
 
-    by_size: Mapping[int, Floats]
+    by_size: Mapping[int, Numbers]
     sha256: str
     notes: tuple[str, ...]
 
@@ -55,12 +56,12 @@ class NamedArray:
 def load_matrices(path: Path) -> LoadedMatrices:
     """Read `.npy`, `.npz`, `.pt` (weights only) or `.safetensors`: one matrix or stacks of them.
 
-    Every array must be `(..., n, n)`, real, finite and symmetric within rounding. `InputError`
-    says which is not. Nothing in the file is executed: no pickles, weights only.
+    Every array must be `(..., n, n)`, finite, and symmetric or Hermitian within rounding.
+    `InputError` says which is not. Nothing in the file is executed: no pickles, weights only.
     """
     named, sha256 = read_arrays(path)
     notes: list[str] = []
-    stacks: dict[int, list[Floats]] = {}
+    stacks: dict[int, list[Numbers]] = {}
     for array in named:
         matrices = _checked(array, notes)
         stacks.setdefault(matrices.shape[-1], []).append(matrices)
@@ -136,31 +137,35 @@ def _name(path: Path, key: str) -> str:
     return f"{path}[{printable(key, LONGEST_NAME)}]" if key else str(path)
 
 
-def _checked(given: NamedArray, notes: list[str]) -> Floats:
-    """The matrices of one array as `(count, n, n)` float64, exactly symmetric."""
+def _checked(given: NamedArray, notes: list[str]) -> Numbers:
+    """The matrices of one array as `(count, n, n)`, exactly Hermitian."""
     name, array = given.name, given.values
     if array.ndim < 2 or array.shape[-1] != array.shape[-2] or array.size == 0:
         raise InputError(f"{name} has shape {array.shape}; matrices must be square: (..., n, n)")
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"{name} is of type {given.dtype}; matrices must hold real numbers")
+    kind = array.dtype.kind
+    if kind not in "fiubc":
+        raise InputError(f"{name} is of type {given.dtype}; matrices must hold numbers")
+    wide = np.complex128 if kind == "c" else np.float64
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
-        matrices = array.astype(np.float64).reshape(-1, *array.shape[-2:])
+        matrices: Numbers = array.astype(wide).reshape(-1, *array.shape[-2:])
     if not np.isfinite(matrices).all():
         count = int((~np.isfinite(matrices)).sum())
         raise InputError(f"{name} holds {count} values that are NaN or infinite")
-    transposed = matrices.swapaxes(-1, -2)
+    transposed = matrices.conj().swapaxes(-1, -2)
     largest = np.abs(matrices).max(axis=(-2, -1))
     # Halves, so that neither a difference nor a sum overflows.
     difference = np.abs(matrices / 2 - transposed / 2).max(axis=(-2, -1))
     asymmetry = difference / np.where(largest / 2 > 0, largest / 2, 1)
     worst = int(asymmetry.argmax())
     if asymmetry[worst] > SYMMETRY_TOLERANCE:
+        what = "Hermitian" if kind == "c" else "symmetric"
         raise InputError(
-            f"{name}, matrix {worst}, is not symmetric: entries differ from their mirror image by "
+            f"{name}, matrix {worst}, is not {what}: entries differ from their mirror image by "
             f"{asymmetry[worst]:.1e} of the largest; up to {SYMMETRY_TOLERANCE:.0e} is rounding"
         )
     if asymmetry[worst] > 0:
-        notes.append(f"{name}: symmetrised, (M + Mᵀ)/2; asymmetry was {asymmetry[worst]:.1e}")
+        part = "Mᴴ" if kind == "c" else "Mᵀ"
+        notes.append(f"{name}: symmetrised, (M + {part})/2; asymmetry was {asymmetry[worst]:.1e}")
     # Where the two agree they are left alone: halving would round the smallest numbers.
     return np.where(matrices == transposed, matrices, matrices / 2 + transposed / 2)
 

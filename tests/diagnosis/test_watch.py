@@ -77,6 +77,20 @@ def diagnosed() -> None:
     """The report has the diagnosis of what was kept."""
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-4])
+def test_a_loss_of_phases_is_kept_with_its_gauge_residual(cwd: Path, scale: float) -> None:
+    """torch raises for a gradient that is large enough, and answers in silence for another."""
+    phases = torch.tensor([1, 1j, -1, 0.6 + 0.8j], dtype=torch.complex64)
+    M = (phases[:, None] * matrix(1, 2, 3, 4).detach() * phases.conj()).requires_grad_()
+    with suppress(RuntimeError), eigbench.watch() as watched:
+        backward(scale * torch.linalg.eigh(M)[1].real.sum())
+    (record,) = records(watched)
+    assert record["gauge_residual"] > 0.01
+    (found, *_) = eigbench.diagnose(watched.folder / FAILURE).findings
+    assert found.kind == "no_derivative"
+    assert "phase of vector" in found.text
+
+
 @pytest.mark.usefixtures("diagnosed")
 def test_a_nan_at_step_3_becomes_a_file_that_diagnose_reads(
     cwd: Path, caplog: pytest.LogCaptureFixture

@@ -96,6 +96,39 @@ def test_the_analytic_rule_is_exact_at_an_open_gap(method: str) -> None:
     assert max(samples(method, gap=1e-3)["gradient_error"]) < 1e-10
 
 
+@pytest.mark.parametrize(
+    ("method", "loss"),
+    [
+        ("cholesky", "whitening"),
+        *itertools.product(["eigh", "svd", "spectral"], ["whitening", "eigenvector"]),
+    ],
+)
+def test_complex_matrices_have_their_exact_gradient(method: str, loss: str) -> None:
+    """Beside the truth, and beside differences of its own value along all n² directions."""
+    found = samples(method, dtype="complex128", loss=loss, d=5, seeds=2)
+    assert max(found["gradient_error"] + found["own_gradient_error"]) < 1e-8
+    assert max(found["gradient_asymmetry"]) < 1e-12
+    rounded = samples(method, dtype="complex64", loss=loss, d=5, seeds=2)
+    assert 1e-9 < max(rounded["gradient_error"]) < 1e-3
+
+
+def test_complex_matrices_have_the_eigenvalues_and_magnitudes_of_real_ones() -> None:
+    real, turned = (
+        problem_of(case(dtype=dtype), {}, configured("eigh")) for dtype in ("float64", "complex128")
+    )
+    assert np.array_equal(real.truth.eigenvalues, turned.truth.eigenvalues)
+    assert np.allclose(np.abs(real.matrices), np.abs(turned.matrices), atol=1e-15)
+    assert np.array_equal(turned.matrices, turned.matrices.conj().swapaxes(-1, -2))
+    assert np.abs(turned.matrices.imag).max() > 0.01
+
+
+def test_the_users_complex_matrices_need_a_complex_dtype() -> None:
+    own = {2: np.array([[[2, 1j], [-1j, 3]]])}
+    given = case("eigh", spectrum="file", d=2, gap=None, seeds=1, dtype="float64")
+    with pytest.raises(NotApplicable, match="the matrices are complex: choose complex64"):
+        measure_stability(given, own)
+
+
 def test_a_converged_series_is_the_analytic_rule() -> None:
     found = samples(gap=0.15, parameters={"iterations": 400})
     # 0.85^400 is 1e-28.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from eigbench.axes import COMPLEX
 from eigbench.report import situations
 from eigbench.report.frame import POINT, RIGHT, Frames, metric, values_of
 from eigbench.report.judgement import judged
@@ -110,7 +111,8 @@ def _definitions(frame: pl.DataFrame) -> Chapter:
         ])  # fmt: skip
     headers = ["situation", "what it is", "spectra (matrices, all precisions)", "d",
                "smallest relative gap"]  # fmt: skip
-    text = render("accuracy-definitions", table=table(headers, body), usual=situations.EPSILON)
+    text = render("accuracy-definitions", table=table(headers, body), usual=situations.EPSILON,
+                  hermitian=not {*values_of(frame, "dtype")}.isdisjoint(COMPLEX))  # fmt: skip
     return Chapter("How to read this report", text)
 
 
