@@ -125,23 +125,28 @@ def solve_lyapunov(R: Tensor, right: Tensor, schedule: Sequence[Step]) -> Tensor
     squared = torch.bmm(B, B)
     norm = frobenius_norm(squared)
     B, C, squared = B / norm.sqrt(), C / norm.sqrt(), squared / norm
-    identity = identity_like(B)
-    for number, (a, b, c) in enumerate(schedule, 1):
+    for number, step in enumerate(schedule, 1):
+        (a, b, c), last = step, number == len(schedule)
         if number > 1:
             squared = torch.bmm(B, B)
-        # S² = [[B², BC − CB], [0, B²]], and the same once more.
-        T = torch.add(a * identity, squared, alpha=b)
         once = torch.bmm(B, C)
-        once = once - once.mH
-        corner = b * once
-        if c != 0:
+        # B and C are Hermitian, and stay so: half of C is enough.
+        if c == 0:
+            half = torch.baddbmm(C, B, once, beta=a / 2, alpha=b)
+            half = torch.baddbmm(half, once, B, alpha=-b / 2)
+            grown = B if last else torch.baddbmm(B, B, squared, beta=a, alpha=b)
+        else:
+            # S² = [[B², BC − CB], [0, B²]], and the same once more.
+            T = torch.add(a * identity_like(B), squared, alpha=b)
             T = torch.baddbmm(T, squared, squared, alpha=c)
-            twice = torch.bmm(squared, once)
-            corner = corner + c * (twice - twice.mH)
-        C = symmetric_part(torch.baddbmm(torch.bmm(C, T), B, corner))
-        if number < len(schedule):
-            # What rounding adds that is not Hermitian would grow from step to step.
-            B = symmetric_part(torch.bmm(B, T))
+            corner = once - once.mH
+            twice = torch.bmm(squared, corner)
+            corner = torch.add(b * corner, twice - twice.mH, alpha=c)
+            half = torch.baddbmm(torch.bmm(C, T), B, corner, beta=0.5, alpha=0.5)
+            grown = B if last else torch.bmm(B, T)
+        C = half + half.mH
+        # What rounding adds that is not Hermitian would grow in all but plain steps.
+        B = grown if step == NEWTON_SCHULZ else symmetric_part(grown)
     return (C / 2).reshape(right.shape)
 
 
