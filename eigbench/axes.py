@@ -31,7 +31,9 @@ LAYOUTS = ("contiguous", "channels_last")
 # tests/test_axes.py fails if one is missing here.
 SPECTRA = (
     "gap", "cluster", "geometric", "rank-deficient", "laplacian", "identity",
-    "cifar-patches", "cifar-conv",
+    "cifar-patches", "cifar-conv", "lapack-zero", "lapack-even-diagonal",
+    "lapack-geometric-diagonal", "lapack-clustered-diagonal", "lapack-even", "lapack-geometric",
+    "lapack-clustered", "lapack-random", "lapack-banded",
 )  # fmt: skip
 LOSSES = (
     "whitening", "whitening-truncated", "square-root", "logarithm", "subspace", "reconstruction",

@@ -10,6 +10,7 @@ a unitary basis, and the eigenvalues, ties, zeros and magnitudes that the family
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -181,6 +182,86 @@ def _identity(d: int, _gap_unused: float, _seed: int) -> tuple[Floats, Floats]:
     return np.ones(d), np.eye(d)
 
 
+ULP = 2.0**-23
+"""The unit in the last place of float32: by so much the eigenvalues of LAPACK's families differ."""
+
+
+def _lapack(
+    magnitudes: Callable[[int], Floats], finish: Callable[[Floats, int], Floats]
+) -> Callable[[int, float, int], tuple[Floats, Floats]]:
+    """Eigenvalues of random signs, and the vectors that `finish` makes of them and of a seed."""
+
+    def build(d: int, _gap_unused: float, seed: int) -> tuple[Floats, Floats]:
+        signs = np.random.default_rng([seed, d, 4]).choice([-1.0, 1.0], d)
+        values = signs * magnitudes(d)
+        return values, finish(values, seed)
+
+    return build
+
+
+def _lapack_even(d: int) -> Floats:
+    return np.linspace(1, ULP, d)
+
+
+def _lapack_geometric(d: int) -> Floats:
+    return np.geomspace(1, ULP, d)
+
+
+def _lapack_clustered(d: int) -> Floats:
+    return np.where(np.arange(d) == 0, 1.0, ULP)
+
+
+def _along_axes(values: Floats, _seed: int) -> Floats:
+    return np.eye(len(values))
+
+
+def _dense(values: Floats, seed: int) -> Floats:
+    return random_orthogonal(len(values), seed)
+
+
+def _banded(values: Floats, seed: int) -> Floats:
+    """Of a matrix of a random half bandwidth: a dense one, reduced column by column."""
+    d = len(values)
+    band = int(np.random.default_rng([seed, d, 5]).integers(d))
+    if band == 0:
+        return np.eye(d)
+    V = _dense(values, seed)
+    for column in range(d - band - 1):
+        first = column + band
+        x = (V[first:] * values) @ V[column]
+        x[0] += math.copysign(float(np.linalg.norm(x)), x[0])
+        length = x @ x
+        if length > 0:  # Householder's reflection, of rows of M and so of V
+            V[first:] -= np.outer(2 / length * x, x @ V[first:])
+    return V
+
+
+def _lapack_random(d: int, _gap_unused: float, seed: int) -> tuple[Floats, Floats]:
+    """Entries between −1 and 1."""
+    drawn = np.triu(np.random.default_rng([seed, d, 6]).uniform(-1, 1, (d, d)))
+    values, vectors = np.linalg.eigh(drawn + np.triu(drawn, 1).T)
+    return values, vectors
+
+
+def _zero(d: int, _gap_unused: float, _seed: int) -> tuple[Floats, Floats]:
+    return np.zeros(d), np.eye(d)
+
+
+# The types of matrices of LAPACK's DDRVST. What it multiplies by the root of the overflow or the
+# underflow threshold is here the same family with another `scale`; type 2 is `identity`.
+_LAPACK = {
+    "lapack-zero": _zero,  # type 1
+    "lapack-even-diagonal": _lapack(_lapack_even, _along_axes),  # 3
+    "lapack-geometric-diagonal": _lapack(_lapack_geometric, _along_axes),  # 4, 6, 7
+    "lapack-clustered-diagonal": _lapack(_lapack_clustered, _along_axes),  # 5
+    "lapack-even": _lapack(_lapack_even, _dense),  # 8, 11, 12
+    "lapack-geometric": _lapack(_lapack_geometric, _dense),  # 9
+    "lapack-clustered": _lapack(_lapack_clustered, _dense),  # 10
+    "lapack-random": _lapack_random,  # 13, 14, 15
+    "lapack-banded": _lapack(_lapack_even, _banded),  # 16, 17, 18
+}
+
+
 def _covariance_of(
     extract: Callable[[int], Floats],
 ) -> Callable[[int, float, int], tuple[Floats, Floats]]:
@@ -212,5 +293,6 @@ SPECTRA = {
         Spectrum("identity", uses_gap=False, build=_identity),
         Spectrum("cifar-patches", uses_gap=False, build=_covariance_of(features.image_patches)),
         Spectrum("cifar-conv", uses_gap=False, build=_covariance_of(features.first_convolution)),
+        *(Spectrum(name, uses_gap=False, build=build) for name, build in _LAPACK.items()),
     )
 }

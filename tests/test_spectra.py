@@ -22,8 +22,12 @@ from eigbench.spectra import (
 
 SYNTHETIC = ("gap", "cluster", "geometric", "rank-deficient", "identity")
 REAL = ("cifar-patches", "cifar-conv")
+LAPACK = (
+    *("lapack-zero", "lapack-even-diagonal", "lapack-geometric-diagonal", "lapack-even"),
+    *("lapack-clustered-diagonal", "lapack-geometric", "lapack-clustered", "lapack-banded"),
+)
 
-names = st.sampled_from(SYNTHETIC)
+names = st.sampled_from((*SYNTHETIC, *LAPACK))
 sizes = st.sampled_from([2, 3, 4, 5, 8, 16, 33])
 gaps = st.one_of(st.sampled_from([0.0, 1e-15, 1e-6, 0.5]), st.floats(0, 0.9))
 firsts = st.integers(0, 1000)
@@ -41,7 +45,7 @@ def test_eigenpairs_are_those_of_the_matrices(name: str, d: int, gap: float, fir
     assert np.array_equal(M, M.swapaxes(-1, -2))
     assert (np.diff(drawn.eigenvalues) >= 0).all()
     # Backward stability: LAPACK's eigenvalues and the product V diag(λ) Vᵀ are each off by a small
-    # multiple of d·eps·‖M‖, and every ‖M‖ is 1 here.
+    # multiple of d·eps·‖M‖, and every ‖M‖ is 1 here, or 0.
     rounding = 4 * d * np.finfo(np.float64).eps
     assert np.abs(np.linalg.eigvalsh(M) - drawn.eigenvalues).max() <= rounding
     V = drawn.eigenvectors
@@ -59,7 +63,7 @@ def test_a_seed_s_matrix_does_not_depend_on_the_others(
     assert np.array_equal(alone.eigenvectors[0], among.eigenvectors[1])
 
 
-@pytest.mark.parametrize("name", ["gap", "cluster", "geometric", "rank-deficient"])
+@pytest.mark.parametrize("name", ["gap", "cluster", "geometric", "rank-deficient", "lapack-random"])
 def test_seeds_differ(name: str) -> None:
     one, other = sample(name, 6, 0.1).matrices()
     assert np.abs(one - other).max() > 0.01
@@ -217,3 +221,28 @@ def test_a_graph_with_two_nodes_apart_has_the_eigenvalue_0_thrice(d: int) -> Non
 def test_a_graph_with_two_nodes_apart_needs_four() -> None:
     with pytest.raises(NotApplicable, match="d = 4 or more"):
         SPECTRA["laplacian"].build(3, 0.0, 0)
+
+
+def test_those_of_lapack_have_both_signs_and_their_magnitudes() -> None:
+    for name, second in (("even", 2 / 3), ("geometric", 2 ** (-23 / 3)), ("clustered", 2.0**-23)):
+        values = sample(f"lapack-{name}", 4, None, range(20)).eigenvalues
+        assert (values < 0).any()
+        assert (values > 0).any()
+        magnitudes = np.sort(np.abs(values))
+        assert np.abs(magnitudes[:, [0, -1]] - [2.0**-23, 1]).max() < 1e-15
+        assert np.abs(magnitudes[:, -2] - second).max() < 1e-7
+
+
+def test_banded_ones_are_of_many_bandwidths() -> None:
+    M = sample("lapack-banded", 12, None, range(20)).matrices()
+    rows, columns = np.indices((12, 12))
+    band = np.where(np.abs(M) > 1e-14, np.abs(rows - columns), 0).max(axis=(-2, -1))
+    assert len(set(band.tolist())) > 6
+    # Nothing is lost on the way, and no entry of the band is empty.
+    for one, width in zip(M, band, strict=True):
+        assert (np.abs(np.diagonal(one, width)) > 1e-9).all()
+
+
+def test_random_ones_have_entries_between_minus_1_and_1() -> None:
+    M = sample("lapack-random", 30, None).matrices()
+    assert 0.9 < np.abs(M).max() <= 1 + 1e-14

@@ -8,129 +8,24 @@ need not have a formula: one without is not compared.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from itertools import combinations_with_replacement
+from dataclasses import fields, replace
 from typing import Any
 
 import mpmath
 import numpy as np
 from mpmath import mp, mpc, mpf
 
+from eigbench.contract.problem import Problem, central_differences, eigenpairs, problem_of
 from eigbench.contract.root_formulas import ROOT_FORMULAS
 from eigbench.methods.base import Method
-from eigbench.methods.functions import (
-    Identity,
-    InverseSquareRoot,
-    Projector,
-    SpectralFunction,
-    SquareRoot,
-    Truncated,
-    Whitening,
-)
+from eigbench.methods.functions import SpectralFunction
 from eigbench.spectra import Numbers
 
 DIGITS = 60
-STEP = mpf(10) ** -20
-"""Of central differences: they err by about its square, and rounding by 10⁻⁶⁰ over it."""
 
 
 class NoDerivative(ArithmeticError):
     """The rule itself says that there is none."""
-
-
-Scalar = Callable[[Any], Any]
-_INVERSE_ROOT: tuple[Scalar, Scalar] = (
-    lambda x: 1 / mp.sqrt(x),
-    lambda x: -1 / (2 * x * mp.sqrt(x)),
-)
-_SCALARS: dict[type[SpectralFunction], tuple[Scalar, Scalar]] = {
-    InverseSquareRoot: _INVERSE_ROOT,
-    Whitening: _INVERSE_ROOT,
-    SquareRoot: (mp.sqrt, lambda x: 1 / (2 * mp.sqrt(x))),
-    Identity: (lambda x: x, lambda _: mpf(1)),
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """`⟨W, f(M)⟩`, M with its eigenpairs, ascending; `epsilon` is of the precision of M."""
-
-    M: mpmath.matrix
-    W: mpmath.matrix
-    inverse: bool
-    """Whether f is the inverse square root."""
-    eigenvalues: list[Any]
-    V: mpmath.matrix
-    function: Callable[[int, Any], tuple[Any, Any]] = field(repr=False)
-    """f and f′ at the place of an eigenvalue in the order, and a value."""
-    epsilon: Any
-    hermitian: bool = False
-    """Whether M is complex."""
-
-    @property
-    def n(self) -> int:
-        """The size of M."""
-        return int(self.M.rows)
-
-    @property
-    def weights(self) -> mpmath.matrix:
-        """`VᴴWV`."""
-        return self.V.H * self.W * self.V
-
-    def rotated(self, core: mpmath.matrix) -> mpmath.matrix:
-        """`V core Vᴴ`."""
-        return self.V * core * self.V.H
-
-
-def problem_of(
-    M: Numbers, W: Numbers, function: SpectralFunction, seed: int, epsilon: float
-) -> Problem | None:
-    """The problem of one seed in the digits that are set; None for a function not known here."""
-    if isinstance(function, Projector):
-        chosen = [mpf(float(one)) for one in function.chosen[seed]]
-
-        def at(place: int, x: Any) -> tuple[Any, Any]:
-            return chosen[place], 0 * x
-    else:
-        kept = function.kept[seed] if isinstance(function, Truncated) else np.ones(len(M))
-        inner = function.function if isinstance(function, Truncated) else function
-        if type(inner) not in _SCALARS:
-            return None
-        value, slope = _SCALARS[type(inner)]
-
-        def at(place: int, x: Any) -> tuple[Any, Any]:
-            return (value(x), slope(x)) if kept[place] else (0 * x, 0 * x)
-
-    exact = mp.matrix(M.tolist())
-    eigenvalues, V = (mp.eighe if np.iscomplexobj(M) else mp.eigsy)(exact)
-    order = sorted(range(len(eigenvalues)), key=lambda i: eigenvalues[i])
-    basis = mp.matrix([[V[row, i] for i in order] for row in range(exact.rows)])
-    values = [eigenvalues[i] for i in order]
-    inverse = isinstance(function, InverseSquareRoot)
-    return Problem(
-        exact, mp.matrix(W.tolist()), inverse, values, basis, at, mpf(epsilon), np.iscomplexobj(M)
-    )
-
-
-def central_differences(
-    problem: Problem, function: Callable[[mpmath.matrix], mpmath.matrix]
-) -> mpmath.matrix:
-    """`∂Re⟨W, function(M)⟩/∂M`, entry by entry; of complex M the imaginary part too."""
-    n = problem.n
-    G = mp.matrix(n, n)
-    for i, j in combinations_with_replacement(range(n), 2):
-        for unit in (1, mpc(0, 1)) if problem.hermitian and i < j else (1,):
-            E = mp.matrix(n, n)
-            E[i, j] += unit * STEP / 2
-            E[j, i] += mp.conj(unit) * STEP / 2
-            rise = _inner(problem.W, function(problem.M + E) - function(problem.M - E))
-            G[i, j] += unit * rise / (2 * STEP)
-        G[j, i] = mp.conj(G[i, j])
-    return G
-
-
-def _inner(A: mpmath.matrix, B: mpmath.matrix) -> Any:
-    return sum(mp.re(mp.conj(A[i, j]) * B[i, j]) for i in range(A.rows) for j in range(A.cols))
 
 
 Parameters = Mapping[str, Any]
@@ -259,6 +154,74 @@ def _implicit(problem: Problem, parameters: Parameters, a: int, b: int) -> tuple
 
     # The system of the vector b gives A[a, b], that of a gives A[b, a].
     return seen_from(b), seen_from(a)
+
+
+def _mask(problem: Problem, parameters: Parameters, a: int, b: int) -> Any:
+    gap = _gap(problem, a, b)
+    return 1 / gap if gap > _closed(problem, parameters) else mpf(0)
+
+
+def _closed(problem: Problem, parameters: Parameters) -> Any:
+    tolerance = parameters["tolerance"] or problem.epsilon ** mpf("0.75")
+    return tolerance * max(abs(x) for x in problem.eigenvalues)
+
+
+def _incoming(problem: Problem) -> tuple[mpmath.matrix, mpmath.matrix]:
+    """`Vᴴ ∂L/∂V`, and `∂L/∂λ` on a diagonal."""
+    at = [problem.function(i, x) for i, x in enumerate(problem.eigenvalues)]
+    B, values, slopes = problem.weights, *zip(*at, strict=True)
+    by_values = mp.diag([B[i, i] * slope for i, slope in enumerate(slopes)])
+    return 2 * B * mp.diag(list(values)), by_values
+
+
+def _gauge_part(
+    problem: Problem, parameters: Parameters
+) -> tuple[mpmath.matrix, mpmath.matrix, list[list[int]]]:
+    """What of `_incoming` depends on the basis inside clusters, and the cluster of each pair."""
+    n, closed = problem.n, _closed(problem, parameters)
+    starts = [i for i in range(n) if i == 0 or _gap(problem, i - 1, i) > closed]
+    own = [[j for j in range(n) if all((i < s) == (j < s) for s in starts)] for i in range(n)]
+    A, G = _incoming(problem)
+    turned, spread = mp.matrix(n, n), mp.matrix(n, n)
+    for i in range(n):
+        spread[i, i] = G[i, i] - sum(G[j, j] for j in own[i]) / len(own[i])
+        for j in own[i]:
+            turned[i, j] = (A[i, j] - mp.conj(A[j, i])) / 2
+    return turned, spread, own
+
+
+def _gauge_projected(problem: Problem, parameters: Parameters) -> mpmath.matrix:
+    A, G = _incoming(problem)
+    turned, spread, own = _gauge_part(problem, parameters)
+    core, A = G - spread, A - turned
+    for i in range(problem.n):
+        for j in range(problem.n):
+            if j not in own[i]:
+                core[i, j] = (A[i, j] - mp.conj(A[j, i])) / (2 * _gap(problem, i, j))
+    return problem.rotated(core)
+
+
+def _mask_checked(problem: Problem, parameters: Parameters) -> mpmath.matrix:
+    given = {"tolerance": parameters["tolerance"] or 100 * problem.epsilon}
+    largest = max(abs(x) for x in problem.eigenvalues)
+
+    def size(A: mpmath.matrix, G: mpmath.matrix) -> Any:
+        return max(abs(x) for x in [*A, *(largest * G)])
+
+    turned, spread, _ = _gauge_part(problem, given)
+    allowed = parameters["gauge_tolerance"] or mp.sqrt(problem.epsilon)
+    if size(turned, spread) > allowed * size(*_incoming(problem)):
+        raise NoDerivative
+    return _rule(_mask)(problem, given)
+
+
+def _jitter(problem: Problem, parameters: Parameters) -> mpmath.matrix:
+    """The analytic rule of another matrix."""
+    noise = np.random.default_rng(parameters["seed"]).random(problem.n)
+    largest = max(abs(x) for x in problem.M)
+    M = problem.M + parameters["delta"] * largest * mp.diag(noise.tolist())
+    values, V = eigenpairs(M, hermitian=problem.hermitian)
+    return _rule(_analytic)(replace(problem, M=M, eigenvalues=values, V=V), parameters)
 
 
 def _topn(problem: Problem, parameters: Parameters) -> mpmath.matrix:
@@ -392,6 +355,10 @@ FORMULAS: dict[str, Formula] = {
     "trunc": _rule(_trunc),
     "lorentzian": _rule(_lorentzian),
     "lorentzian-relative": _rule(_lorentzian),
+    "mask": _rule(_mask),
+    "mask-checked": _mask_checked,
+    "gauge-projected": _gauge_projected,
+    "jitter": _jitter,
     "implicit": _rule(_implicit),
     "subspace": _rule(_subspace),
     "topn": _topn,

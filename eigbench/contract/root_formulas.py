@@ -13,7 +13,8 @@ import mpmath
 from mpmath import mp, mpf
 
 if TYPE_CHECKING:
-    from eigbench.contract.formulas import Formula, Problem
+    from eigbench.contract.formulas import Formula
+    from eigbench.contract.problem import Problem
 
 Parameters = Mapping[str, Any]
 Step = tuple[Any, ...]

@@ -108,6 +108,8 @@ def _metrics(
         if own is not None:
             samples["own_gradient_error"] = norms(G - own) / norms(own)
     labels: dict[str, list[str]] = {}
+    if case.spectrum.startswith("lapack-") and first.pairs is not None:
+        samples |= _gates(M, first.pairs)
     if isinstance(problem.function, Truncated):
         samples["pairs_kept"] = problem.function.kept.sum(axis=-1)
     if case.loss == "whitening":
@@ -161,6 +163,25 @@ def _forward_metrics(
         "orthogonality_error": norms(adjoint(V) @ V - identity),
         "eigenvalue_error": np.abs(values - truth).max(axis=-1) / np.abs(truth).max(axis=-1),
         "eigenvalues_below_epsilon": (values < epsilon).sum(axis=-1),
+    }
+
+
+def _gates(M: Tensor, pairs: Eigenpairs) -> dict[str, Any]:
+    """Residual and orthogonality error as a contest measures them: in n·ε of M's dtype, ‖·‖₁.
+
+    gpu-mode/reference-kernels, `problems/linalg/eigh_py`; in float64, relative to ‖M‖₁.
+    """
+    values, V, M64 = (float64(x) for x in (*pairs, M))
+    unit = M.shape[-1] * torch.finfo(M.dtype).eps
+
+    def size(X: Floats) -> Floats:
+        norm: Floats = np.abs(X).sum(axis=-2).max(axis=-1)
+        return norm
+
+    return {
+        "gate_residual": size(M64 @ V - V * values[:, None, :])
+        / (unit * np.maximum(size(M64), 1e-30)),
+        "gate_orthogonality": size(V.swapaxes(-1, -2) @ V - np.eye(M.shape[-1])) / unit,
     }
 
 

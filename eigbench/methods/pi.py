@@ -226,10 +226,10 @@ def _starts(M: Tensor, seed: int | None) -> Tensor:
     if seed is None:
         return torch.nn.functional.normalize(torch.randn_like(M), dim=-2)
     columns = _unit_vectors(M.shape[-1], seed)
-    return _sent(torch.tensor(columns, dtype=M.dtype, device="cpu"), M.device)
+    return sent(torch.tensor(columns, dtype=M.dtype, device="cpu"), M.device)
 
 
-def _sent(X: Tensor, device: torch.device) -> Tensor:
+def sent(X: Tensor, device: torch.device) -> Tensor:
     """`X`, which is the host's, on a device, without waiting until that has nothing else to do."""
     # Only from pinned memory does a copy not wait. Compilers know no such memory.
     if device.type == "cuda" and not composing():

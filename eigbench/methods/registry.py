@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 ENTRY_POINT_GROUP = "eigbench.methods"
 
-# In the order in which tables list them: the analytic pair, the rival, the paper's method, its
-# reference, and as its Eq. 10 has it; what is exact for functions alone, and the two baselines as
-# they were released; then the rules that followed, the broadened ones, those for roots alone, and
-# those for a part of the pairs.
+# In the order in which tables list them, and pictures give colours: the analytic pair, the rival,
+# the paper's method, its reference, and as its Eq. 10 has it; what is exact for functions alone,
+# and the two baselines as they were released; then the rules that followed, the broadened ones,
+# those for roots alone, those for a part of the pairs, and those that leave pairs out or move them.
 _BUILT_IN = {
     "eigh": "eigbench.methods.eigh:Eigh",
     "svd": "eigbench.methods.svd:Svd",
@@ -50,6 +50,10 @@ _BUILT_IN = {
     "cholesky": "eigbench.methods.cholesky:Cholesky",
     "implicit": "eigbench.methods.implicit:Implicit",
     "subspace": "eigbench.methods.subspace:Subspace",
+    "mask": "eigbench.methods.mask:Mask",
+    "mask-checked": "eigbench.methods.mask:MaskChecked",
+    "gauge-projected": "eigbench.methods.mask:GaugeProjected",
+    "jitter": "eigbench.methods.jitter:Jitter",
 }
 
 

@@ -80,10 +80,12 @@ class Grid(Axes, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A way to shorten a suite for a machine: fewer trials, and a changed recipe."""
+    """A way to shorten a suite for a machine: fewer trials, smaller matrices, a changed recipe."""
 
     about: str = ""
     seeds: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    largest_d: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Larger sizes are left out, and a grid with no other."""
     training: dict[str, Any] = {}
 
 
@@ -254,17 +256,28 @@ def _overridden(suite: Suite, grid: Grid, options: Mapping[str, list[Any]]) -> G
 
 def at_scale(suite: Suite, name: str) -> Suite:
     """The suite at one of its scales; what the others would be is left out."""
-    if name not in suite.scales or suite.training is None:
+    if name not in suite.scales:
         known = ", ".join(suite.scales) or "none"
         raise InputError(f"suite {suite.name!r} has no preset {name!r}; it has: {known}")
     scale = suite.scales[name]
+    if scale.training and suite.training is None:
+        raise InputError(f"the preset {name!r} changes a [training], and the suite has none")
     return msgspec.structs.replace(
         suite,
         seeds=scale.seeds or suite.seeds,
-        training=changed(suite.training, scale.training),
+        training=suite.training and changed(suite.training, scale.training),
+        grids=[own for grid in suite.grids if (own := _at_most(grid, scale.largest_d))],
         scale=name,
         scales={},
     )
+
+
+def _at_most(grid: Grid, largest: int | None) -> Grid | None:
+    """The grid without larger matrices; None if nothing is left."""
+    if largest is None or grid.d is None:
+        return grid
+    sizes = [d for d in grid.d if d <= largest]
+    return msgspec.structs.replace(grid, d=sizes) if sizes else None
 
 
 def to_toml(suite: Suite) -> str:

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -380,3 +381,29 @@ def test_eq_10_is_the_hybrid_where_the_loss_does_not_depend_on_the_eigenvalues()
     root = [samples(name) for name in ("hybrid", "hybrid-eq10")]
     for whole, without in zip(*(each["gradient_error"] for each in root), strict=True):
         assert without > 2 * whole
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.8446743e19, 1.0842022e-19])
+@pytest.mark.parametrize("spectrum", ["lapack-even", "lapack-zero"])
+def test_gates_are_those_of_the_contest(spectrum: str, scale: float) -> None:
+    """Written out for one matrix, in torch."""
+    own: dict[str, Any] = {
+        "gap": None,
+        "loss": "reconstruction",
+        "dtype": "float32",
+        "scale": scale,
+        "seeds": 1,
+    }
+    found = samples("eigh", spectrum=spectrum, **own)
+    M = torch.tensor(
+        problem_of(case("eigh", spectrum=spectrum, **own), {}, configured("eigh")).matrices[0]
+    ).float()
+    values, V = (x.double() for x in torch.linalg.eigh(M))
+    one = partial(torch.linalg.matrix_norm, ord=1)
+    unit, norm = 8 * 2.0**-23, max(float(one(M.double())), 1e-30)
+    residual = float(one(M.double() @ V - V * values)) / norm / unit
+    assert found["gate_residual"] == pytest.approx([residual])
+    orthogonality = float(one(V.mT @ V - torch.eye(8, dtype=torch.float64))) / unit
+    assert found["gate_orthogonality"] == pytest.approx([orthogonality])
+    assert residual < 10
+    assert orthogonality < 10

@@ -125,7 +125,7 @@ def test_one_triangle_is_read(method: str, uplo: str) -> None:
     M = keep(S) + 7 * (1 - keep(torch.ones(4, 4, dtype=S.dtype)))  # the rest is anything
     exact = torch.linalg.eigh(S)[0]
     assert relative(torch.linalg.eigh(M, uplo.upper())[0], exact) < 1e-14
-    if method not in ("pi", "pi-released", "topn"):  # whose own eigenvalues are others
+    if method not in ("pi", "pi-released", "topn", "jitter"):  # whose own eigenvalues are others
         assert relative(eigbench.eigh(M, uplo, method=method)[0], exact) < 1e-14
     gradients = []
     for matrix, triangle in ((M, uplo), (S, None)):

@@ -27,6 +27,10 @@ CONVERGED: dict[str, dict[str, Any]] = {
     "pade": {},
     "trunc": {},
     "topn": {"leading": 5},
+    "mask": {},
+    "mask-checked": {},
+    "gauge-projected": {},
+    "jitter": {"delta": 1e-13},
     "implicit": {},
 }
 ROOTS: dict[str, dict[str, Any]] = {
@@ -144,7 +148,10 @@ def _leading_part(M: Tensor, method: str, **parameters: Any) -> Tensor:
     return (weights(M) * part).sum()
 
 
-@pytest.mark.parametrize("method", ["clip", "trunc", "lorentzian", "lorentzian-relative", "taylor"])
+@pytest.mark.parametrize(
+    "method",
+    ["clip", "trunc", "lorentzian", "lorentzian-relative", "taylor", "mask", "gauge-projected"],
+)
 def test_at_a_tie_the_gradient_is_finite(method: str) -> None:
     for M in (torch.eye(4), torch.zeros(4, 4), torch.diag(torch.tensor([1.0, 1, 2, 2]))):
         assert gradient(eigh(method), M).isfinite().all()
@@ -250,6 +257,9 @@ def test_svd_newton_has_the_value_of_the_decomposition() -> None:
         ("trunc", {"largest": float("inf")}),
         ("topn", {"leading": True}),
         ("lorentzian", {"eta": -1.0}),
+        ("mask", {"tolerance": 0.0}),
+        ("mask-checked", {"gauge_tolerance": -1.0}),
+        ("jitter", {"delta": 0.0}),
         ("newton-schulz", {"steps": 0}),
         ("svd-newton", {"steps": 0}),
         ("mpa-lyapunov", {"sign_steps": 0}),

@@ -234,3 +234,16 @@ def test_a_run_without_a_measured_gradient_says_so(tmp_path: Path) -> None:
     found = part(tmp_path, [skipped])
     assert "**No gradient was measured.** 1 case skipped" in found.head
     assert "1 × RuntimeError: no" in found.head
+
+
+def test_a_gate_that_is_not_passed_is_seen(tmp_path: Path) -> None:
+    passing = {"gate_residual": [1.0, 199.0], "gate_orthogonality": [0.0, 1.0]}
+    failing = {"gate_residual": [1.0, 1.0], "gate_orthogonality": [101.0, float("nan")]}
+    records = [
+        stability(method=method, spectrum="lapack-even", gap=None, samples=samples)
+        for method, samples in (("eigh", passing), ("pi", failing))
+    ]
+    found = properties.chapters(frames_of(records, tmp_path), frames_of(records).usual)
+    (chapter_of,) = (one for one in found if one is not None and "gates" in one.title)
+    rows = [line for line in chapter_of.body.splitlines() if line.startswith(("| eigh", "| pi"))]
+    assert [row.split("|")[-2].strip() for row in rows] == ["yes", "**no**"]

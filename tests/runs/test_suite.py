@@ -14,13 +14,16 @@ from hypothesis import strategies as st
 from eigbench.axes import AXES, LARGEST_D
 from eigbench.errors import InputError
 from eigbench.kinds.base import Matrices, Parameters
+from eigbench.kinds.profile import ProfileCase
 from eigbench.kinds.series import SeriesCase
 from eigbench.kinds.stability import StabilityCase
 from eigbench.methods.registry import available
 from eigbench.runs.suite import (
     Axes,
     Grid,
+    Scale,
     Suite,
+    at_scale,
     cases,
     check,
     find,
@@ -53,6 +56,7 @@ SHIPPED = (
         "paper-table1",
         "train-short",
         "train-stress",
+        "eigh-contest",
     ),
     *PAPER_TRAININGS,
 )
@@ -70,6 +74,22 @@ def test_a_shipped_suite_loads_and_repeats_nothing(name: str) -> None:
     assert planned
     assert len(set(map(repr, planned))) == len(planned) == len({case.id for case in planned})
     assert find(f"{name}.toml") == find(name) == shipped()[name]
+
+
+@pytest.mark.parametrize(("preset", "largest"), [("contest", 2048), ("short", 352)])
+def test_the_contest_has_its_sizes_up_to_those_of_the_preset(preset: str, largest: int) -> None:
+    suite = at_scale(load(find("eigh-contest")), preset)
+    timed = {(case.batch, case.d) for case in cases(suite) if isinstance(case, ProfileCase)}
+    published = {(20, 32), (40, 176), (40, 352), (640, 512), (60, 1024), (8, 2048)}
+    assert timed == {(batch, d) for batch, d in published if d <= largest}
+    judged = {case.d for case in _stability(suite)}
+    assert judged == {d for d in (32, 176, 512, 1024) if d <= largest}
+
+
+def test_a_preset_changes_a_training_only_if_there_is_one() -> None:
+    suite = Suite(name="made", kind="stability", scales={"short": Scale(training={"epochs": 1})})
+    with pytest.raises(InputError, match="changes a \\[training\\], and the suite has none"):
+        at_scale(suite, "short")
 
 
 def test_the_stability_suite_varies_every_axis() -> None:
@@ -90,7 +110,8 @@ def test_the_stability_suite_varies_every_axis() -> None:
         assert len(values) >= 2, name
     assert taken["d"] == {2, 4, 8, 16, 32, 64}
     assert taken["method"] == set(available()) & set(taken["method"])
-    assert taken["spectrum"] == set(AXES["spectrum"].accepts().split(", "))
+    spectra = AXES["spectrum"].accepts().split(", ")  # those of LAPACK are `eigh-contest`'s
+    assert taken["spectrum"] == {name for name in spectra if not name.startswith("lapack-")}
     assert taken["loss"] == set(AXES["loss"].accepts().split(", "))
 
 

@@ -11,7 +11,7 @@ from eigbench.kinds.stability import StabilityCase
 from eigbench.report import situations
 from eigbench.report.frame import POINT, RIGHT, Frames, metric, values_of
 from eigbench.report.names import setting, words
-from eigbench.report.numbers import scientific
+from eigbench.report.numbers import axis_value, scientific
 from eigbench.report.plots import SMALL_SET, legend_below, panels, save, style
 from eigbench.report.render import Chapter, figure, pivot, render, table
 
@@ -35,9 +35,36 @@ def chapters(frames: Frames, frame: pl.DataFrame) -> list[Chapter | None]:
         _crossing(frames),
         _invariances(frames.invariances),
         _conditions(frame),
+        _gates(frames.usual),
         _literal_loop(frames.usual),
         _refused(frames),
     ]
+
+
+GATES = {"gate_residual": 200, "gate_orthogonality": 100}
+"""What the contest allows, in n·ε."""
+
+
+def _gates(frame: pl.DataFrame) -> Chapter | None:
+    """The worst by method, and by family, beside what is allowed."""
+    own = frame.filter(metric(frame, "gate_residual").is_not_null())
+    if own.is_empty():
+        return None
+    worst = [pl.col(name).fill_nan(math.inf).max() for name in GATES]
+
+    def by(*keys: str) -> str:
+        found = own.group_by(keys, maintain_order=True).agg(pl.len().alias("n"), *worst)
+        body = [
+            [*(axis_value(row[key]) for key in keys), str(row["n"])]
+            + [scientific(row[name]) for name in GATES]
+            + ["yes" if all(row[name] <= GATES[name] for name in GATES) else "**no**"]
+            for row in found.to_dicts()
+        ]
+        return table([*keys, "n", "residual", "orthogonality", "passes"], body)
+
+    text = render("properties-gates", gates=GATES, by_method=by("method"),
+                  by_family=by("spectrum", "scale", "d"))  # fmt: skip
+    return Chapter("The gates of a public contest", text)
 
 
 def _bias(frame: pl.DataFrame) -> Chapter | None:
