@@ -265,7 +265,7 @@ class Rows(Layout):
 
     def _add(self, found: Tensor, blocks: Tensor, images: Tensor) -> None:
         """Add `blocks · x` to `found`, which is laid out as images are, in one pass over it."""
-        columns = (self._matrix(x).split(self.width, 1) for x in (found, images))
+        columns = (torch.split(self._matrix(x), self.width, 1) for x in (found, images))
         for out, x, block in zip(*columns, blocks, strict=True):
             out.addmm_(x, block.mT)
 

@@ -54,7 +54,7 @@ def forward_and_backward(decompose: Decomposition, M: Tensor) -> Call:
 def function_forward_and_backward(function: Callable[[Tensor], Tensor], M: Tensor) -> Call:
     """The same of a function of M that is a matrix."""
     leaf = M.clone().requires_grad_()
-    W = torch.randn(M.shape, generator=torch.Generator().manual_seed(1))
+    W = torch.randn(M.shape, dtype=M.dtype, generator=torch.Generator().manual_seed(1))
     return lambda: torch.autograd.grad(function(leaf), leaf, W)
 
 
