@@ -6,10 +6,11 @@ In float32, forward and backward; ratios, never seconds. `nox -s bench` runs thi
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import eigbench
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
@@ -35,6 +36,11 @@ one_thread = pytest.mark.usefixtures("one_thread")
 two_threads = pytest.mark.usefixtures("two_threads")
 
 
+def missed(*values: object, reason: str) -> Any:
+    """A bar that is not reached, and what bounds it. Its ratio is measured and recorded."""
+    return pytest.param(*values, marks=pytest.mark.xfail(reason=reason, raises=AssertionError))
+
+
 @one_thread
 @pytest.mark.parametrize(
     ("reference", "count", "n", "limit"),
@@ -53,10 +59,11 @@ def test_hybrid_beside_torch(
 @pytest.mark.parametrize(
     ("method", "n", "limit"),
     # One 64×64 takes a third of a millisecond, of which calling from Python is a visible part:
-    # `hybrid` calls 36 operators and torch 18, each of 2 to 4 µs. At 256×256 `spectral` is bound by
-    # five products of matrices, for a function and back, where torch.linalg.eigh has three: 0.15.
+    # `hybrid` calls 36 operators and torch 18, each of 2 to 4 µs.
     [("eigh", 64, 1.1), ("eigh", 256, 1.1), ("hybrid", 64, 1.4), ("hybrid", 256, 1.1),
-     ("spectral", 64, 1.3), ("spectral", 256, 1.2)],
+     ("spectral", 64, 1.3),
+     missed("spectral", 256, 1.1, reason="1.21: a function and its gradient are five products of "
+            "matrices, where torch.linalg.eigh has three; two more take 0.15")],
 )  # fmt: skip
 def test_single_matrix_beside_torch(bar: Bar, method: str, n: int, limit: float) -> None:
     M = covariances(1, n)
@@ -78,6 +85,38 @@ def test_batch_on_two_threads_beside_torch(
 ) -> None:
     M = covariances(count, n)
     bar(method_call(method, M), forward_and_backward(torch_eigh, M), limit, seconds=4)
+
+
+@one_thread
+@pytest.mark.xfail(
+    raises=AssertionError,
+    reason="2.0: in double precision LAPACK takes 17.5 ms where it takes 11.4 in single, and five "
+    "products 1.1 ms each, together 1.7 of the 13.6 ms that torch.linalg.eigh takes both ways",
+)
+def test_double_precision_inside_beside_torch(bar: Bar) -> None:
+    M = covariances(64, 64)
+    whole = partial(eigbench.matrix_function, function="inverse-square-root", precision="float64")
+    first = function_forward_and_backward(whole, M)
+    bar(first, forward_and_backward(torch_eigh, M), 1.5, seconds=3)
+
+
+@one_thread
+@pytest.mark.xfail(
+    raises=AssertionError,
+    reason="1/3.5: 615 operators on 10,000 to 60,000 numbers each, 5 to 35 µs, of which four "
+    "sweeps of three rotations are two thirds",
+)
+def test_polar_is_five_times_faster_than_a_decomposition(bar: Bar) -> None:
+    M = torch.randn(10_000, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def by_decomposition(M: Tensor) -> Tensor:
+        U, _, Wh = torch.linalg.svd(M)
+        return torch.matmul(U, Wh)
+
+    first, second = (
+        function_forward_and_backward(f, M) for f in (eigbench.polar, by_decomposition)
+    )
+    bar(first, second, 1 / 5, seconds=3)
 
 
 @one_thread
@@ -134,14 +173,23 @@ def test_layer_beside_batch_normalisation(
     bar(first, second, limit, seconds=4)
 
 
+DENSE = (
+    "2.5 on one thread, 112 of 45 ms: five products of 1.1 GFLOP, 14 to 17 ms each, and 32 ms in "
+    "which the system gives new memory. By blocks of 32, or as gradients of convolutions, no faster"
+)
+HALF = (
+    "5.2, 5.3 and 9.5 on one thread: batch normalisation takes 9.3 ms, and five products in "
+    "bfloat16 would take 5 ms each. The layer's are in float32: in bfloat16 an eigenvalue below "
+    "1/256 of the largest would be lost. Maps alone in bfloat16 would still take 3.8"
+)
+
+
 @two_threads
 @pytest.mark.parametrize(
     ("d", "dtype", "limit"),
-    # Batch normalisation takes less than half of the time in bfloat16, and half again where its
-    # memory is not new; the products of a layer stay in float32. Measured on one thread: 1.9, 1.9,
-    # 2.5; 2.2 to 4.4 and 3.5 to 5.
-    [(4, torch.float32, 2.1), (16, torch.float32, 2.1), (64, torch.float32, 2.7),
-     (4, torch.bfloat16, 5), (16, torch.bfloat16, 5), (64, torch.bfloat16, 6)],
+    [(4, torch.float32, 1.9), (16, torch.float32, 1.9),
+     missed(64, torch.float32, 1.9, reason=DENSE),
+     *(missed(d, torch.bfloat16, 2.2, reason=HALF) for d in (4, 16, 64))],
 )  # fmt: skip
 def test_channels_last_beside_batch_normalisation(
     bar: Bar, d: int, dtype: torch.dtype, limit: float
@@ -155,16 +203,22 @@ def test_channels_last_beside_batch_normalisation(
     bar(first, second, limit, seconds=4)
 
 
+SMALL = (
+    "2.6 and 3.1 on one thread: a tenth is the map itself, two fifths are copies, channel by "
+    "channel and back. Convolutions by group, which need none, took 3.5 and 3.9, and the whole "
+    "batch in one chunk as long as four"
+)
+
+
 @two_threads
-@pytest.mark.parametrize(("d", "limit"), [(4, 2.5), (16, 3.2)])
-def test_small_images_beside_batch_normalisation(bar: Bar, d: int, limit: float) -> None:
+@pytest.mark.parametrize("d", [missed(4, reason=SMALL), missed(16, reason=SMALL)])
+def test_small_images_beside_batch_normalisation(bar: Bar, d: int) -> None:
     """512 channels of 4×4, as in the last stage of ResNet18 on CIFAR."""
     X = torch.randn(128, 512, 4, 4, generator=torch.Generator().manual_seed(0))
     first, second = (
         layer_forward_and_backward(one, X) for one in (ZCAWhitening2d(512, d), nn.BatchNorm2d(512))
     )
-    # Measured on one thread: 2.2 and 2.9. Half of it are copies, channel by channel and back.
-    bar(first, second, limit, seconds=4)
+    bar(first, second, 1.8, seconds=4)
 
 
 @two_threads
