@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from eigbench.methods.base import Eigenpairs, Method, Promise, symmetric_part
+from eigbench.methods.base import HERMITIAN, Eigenpairs, Method, Promise, symmetric_part
 from eigbench.methods.coefficients import gaps_above
 from eigbench.methods.functions import SpectralFunction
 from eigbench.methods.hybrid import Hybrid
@@ -89,6 +89,23 @@ class WrongShape(Whole):
 class Raises(Whole):
     def eigh(self, M: Tensor) -> Eigenpairs:
         raise RuntimeError("first line\nsecond line")
+
+
+@dataclass(frozen=True)
+class DropsPhases(Whole):
+    dtypes: ClassVar[frozenset[torch.dtype]] = HERMITIAN
+
+    def eigh(self, M: Tensor) -> Eigenpairs:
+        values, V = super().eigh(M)
+        constant = V.detach()
+
+        def without(by_V: Tensor) -> Tensor:
+            phases = torch.linalg.vecdot(constant, by_V, dim=-2).imag
+            return by_V - constant * (1j * phases).unsqueeze(-2)
+
+        if V.is_complex() and V.requires_grad:
+            V.register_hook(without)  # type: ignore[no-untyped-call]
+        return Eigenpairs(values, V)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ BREAKS: list[tuple[str, type[Method]]] = [
     ("edges of shape", mutants.NoEmptyBatch),
     ("own formula", mutants.OneTermLess),
     ("symmetric gradient", mutants.Asymmetric),
+    ("phases", mutants.DropsPhases),
     ("precision", mutants.HalfPrecision),
     ("neighbours", mutants.OneNormForTheBatch),
     ("reproducible", mutants.DrawsAtRandom),
