@@ -15,8 +15,8 @@ from tests.cli.commandline import NARROW, SMALL, Outcome, call, call_apart, cont
 
 WHOLE = "whole numbers from 1"
 LOSSES = (
-    "whitening, whitening-truncated, square-root, subspace, reconstruction, eigenvector, "
-    "closing-eigenvector"
+    "whitening, whitening-truncated, square-root, logarithm, subspace, reconstruction, "
+    "eigenvector, closing-eigenvector"
 )
 METHODS = "eigh, svd, pi, hybrid, hybrid-loop"
 SPECTRA = "gap, cluster, geometric, rank-deficient, laplacian, identity, cifar-patches, cifar-conv"
@@ -171,7 +171,7 @@ def test_bytes_that_are_no_text(cwd: Path) -> None:
 def test_unknown_suite(cwd: Path, name: str) -> None:
     complaint = _refused(cwd, "run", name)
     assert repr(name) in complaint
-    assert "stability, train-short, train-stress" in complaint
+    assert "stability, survival, train-short, train-stress" in complaint
 
 
 def _changed(old: str, new: str) -> str:

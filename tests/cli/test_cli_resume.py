@@ -330,5 +330,5 @@ def test_the_shipped_suite_is_beside_the_source(cwd: Path) -> None:
     """The tests' own processes find the suites, whatever their working directory."""
     assert (ROOT / "suites" / "stability.toml").is_file()
     assert call_apart("run", "nope", cwd=cwd).complaint.endswith(
-        "stability, train-short, train-stress"
+        "stability, survival, train-short, train-stress"
     )

@@ -72,7 +72,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], 
 def test_all_commands_are_known() -> None:
     assert COMMANDS == [
         "check", "compare", "diagnose", "env", "merge", "methods", "profile", "report", "run",
-        "stability", "train", "validate",
+        "singular", "stability", "train", "validate",
     ]  # fmt: skip
 
 

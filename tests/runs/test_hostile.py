@@ -141,7 +141,7 @@ def test_only_the_start_of_a_record_is_a_torn_one(
 
 
 def _sample(kind: type, name: str) -> record.Record:
-    lines = (SAMPLES / name / "records.jsonl").read_bytes().splitlines()
+    lines = record.content_of(SAMPLES / name / store.PACKED).splitlines()
     found = map(record.decode, lines)
     return next(r for r in found if isinstance(r.case, kind) and r.status == "measured")
 

@@ -47,17 +47,8 @@ PAPER_TRAININGS = (
     *("paper-table5", "paper-figure2", "paper-figure4"),
 )
 SHIPPED = (
-    *(
-        "stability",
-        "singular",
-        "profile",
-        "gpu",
-        "learning",
-        "paper-table1",
-        "train-short",
-        "train-stress",
-        "eigh-contest",
-    ),
+    *("stability", "singular", "profile", "gpu", "eigh-contest", "paper-table1"),
+    *("learning", "survival", "train-short", "train-stress"),
     *PAPER_TRAININGS,
 )
 
