@@ -101,7 +101,8 @@ class DropsPhases(Whole):
 
         def without(by_V: Tensor) -> Tensor:
             phases = torch.linalg.vecdot(constant, by_V, dim=-2).imag
-            return by_V - constant * (1j * phases).unsqueeze(-2)
+            wrong: Tensor = by_V - constant * (1j * phases).unsqueeze(-2)
+            return wrong
 
         if V.is_complex() and V.requires_grad:
             V.register_hook(without)  # type: ignore[no-untyped-call]
