@@ -39,6 +39,8 @@ def _coupled_newton(problem: Problem, parameters: Parameters) -> mpmath.matrix:
     scale = mp.mnorm(problem.M, "f") * 2 / 3
 
     def value(x: Any) -> Any:
+        if x < 0:
+            raise ValueError("a negative eigenvalue has no root, and the steps grow beyond bounds")
         root, rest = 1 / mp.sqrt(scale), x / scale
         for _ in range(parameters["steps"]):
             factor = (3 - rest) / 2

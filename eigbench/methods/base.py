@@ -110,7 +110,8 @@ class Method(abc.ABC):
     def refusal(self, M: Tensor) -> str | None:
         """Why this method cannot take `M`, or None if it can."""
         if M.dtype not in self.dtypes:
-            names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in self.dtypes))
+            ordered = sorted(self.dtypes, key=lambda dtype: (dtype.is_complex, dtype.itemsize))
+            names = ", ".join(str(dtype).removeprefix("torch.") for dtype in ordered)
             why = f": {self.real_only}" if M.is_complex() else ""
             return f"{self.name} takes {names}, not {str(M.dtype).removeprefix('torch.')}{why}"
         # To ask for the name of a device takes 7 µs among other work.

@@ -284,6 +284,6 @@ def bar(ratio: float, others: float) -> None:
 def test_a_bar_that_is_missed_fails_on_idle_cores_and_is_skipped_on_busy_ones() -> None:
     bar(1.0, others=0.9)
     with pytest.raises(AssertionError):
-        bar(3.0, others=IDLE)
+        bar(20.0, others=IDLE)
     with pytest.raises(pytest.skip.Exception, match=re.escape("but others took 34% of cores")):
-        bar(3.0, others=0.34)
+        bar(20.0, others=0.34)

@@ -49,7 +49,7 @@ def test_what_is_not_square_is_refused(method: str, shape: tuple[int, ...]) -> N
 
 @pytest.mark.parametrize("method", DECOMPOSING)
 def test_other_dtypes_are_refused(method: str) -> None:
-    with pytest.raises(TypeError, match=f"{method} takes .*float32, float64, not int64"):
+    with pytest.raises(TypeError, match=f"{method} takes float32, float64.*, not int64"):
         eigbench.eigh(torch.eye(3, dtype=torch.int64), method=method)
 
 

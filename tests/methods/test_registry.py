@@ -30,7 +30,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_built_in_names_in_the_order_of_tables() -> None:
     assert available()[:5] == ("eigh", "svd", "pi", "hybrid", "hybrid-loop")
-    assert available()[5:7] == ("spectral", "svd-released")
+    assert available()[5:8] == ("spectral", "spectral-float64", "svd-released")
 
 
 @pytest.mark.usefixtures("installed")

@@ -32,6 +32,9 @@ def _samples(name: str, dtype: torch.dtype) -> list[Any]:
     # Late: it takes three seconds.
     from torch.testing._internal.opinfo.definitions.linalg import op_db
 
+    # The import forbids everybody after it in this process to set flags such as cuDNN's.
+    setattr(torch.backends, "__allow_nonbracketed_mutation_flag", True)
+
     info: Any
     (info,) = (one for one in op_db if one.name == name)
     torch.manual_seed(0)

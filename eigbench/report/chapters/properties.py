@@ -47,7 +47,9 @@ GATES = {"gate_residual": 200, "gate_orthogonality": 100}
 
 def _gates(frame: pl.DataFrame) -> Chapter | None:
     """The worst by method, and by family, beside what is allowed."""
-    own = frame.filter(metric(frame, "gate_residual").is_not_null())
+    if not {*GATES} <= {*frame.columns}:
+        return None
+    own = frame.filter(pl.col("gate_residual").is_not_null())
     if own.is_empty():
         return None
     worst = [pl.col(name).fill_nan(math.inf).max() for name in GATES]
