@@ -96,8 +96,9 @@ def used() -> Used:
     own = time.process_time() + times.children_user + times.children_system
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
+            # Workers that ended are known to the process that they came from alone.
             spent = child.cpu_times()
-            own += spent.user + spent.system
+            own += spent.user + spent.system + spent.children_user + spent.children_system
     # What a guest of this machine uses is part of "user" already.
     total = sum(v for name, v in cores._asdict().items() if not name.startswith("guest"))
     return Used(total, cores.idle + getattr(cores, "iowait", 0.0), own)
