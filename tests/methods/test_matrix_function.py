@@ -230,7 +230,5 @@ def test_wrong_input_is_refused() -> None:
         eigbench.matrix_function(torch.eye(3), "identity", method="qr")
     with pytest.raises(ValueError, match="'spectral' has no parameter 'iterations'"):
         eigbench.matrix_function(torch.eye(3), "identity", iterations=3)
-    with pytest.raises(
-        TypeError, match=r"spectral takes float32, .*complex128, not int64"
-    ):
+    with pytest.raises(TypeError, match=r"spectral takes float32, .*complex128, not int64"):
         eigbench.matrix_function(torch.eye(3, dtype=torch.int64), "identity")
