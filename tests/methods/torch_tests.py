@@ -33,7 +33,8 @@ def _samples(name: str, dtype: torch.dtype) -> list[Any]:
     from torch.testing._internal.opinfo.definitions.linalg import op_db
 
     # The import forbids everybody after it in this process to set flags such as cuDNN's.
-    setattr(torch.backends, "__allow_nonbracketed_mutation_flag", True)
+    flags: Any = torch.backends.flags_frozen
+    flags.__globals__["__allow_nonbracketed_mutation_flag"] = True
 
     info: Any
     (info,) = (one for one in op_db if one.name == name)

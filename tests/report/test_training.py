@@ -521,7 +521,7 @@ def test_the_guide_names_every_metric_of_a_training() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("train-short", "open in 9 of 9 cells, of which 8 had no failure in"),
+        ("train-short", "open in 8 of 9 cells, of which 8 had no failure in"),
         ("train-stress", "pi finishes 0 of 6 (d = 32, 64; ε = 0.0001; no truncation), as Table "
                          "2 prints for d = 32, 64"),
         ("train-stress", "finishes equally often in every condition, 30 of 36 each"),
