@@ -290,6 +290,13 @@ def test_another_suite_is_refused(folder: Path) -> None:
     assert "another suite" in _refusal(folder, resume=True, gap=0.2)
 
 
+def test_a_run_that_is_older_than_a_setting_goes_on(folder: Path) -> None:
+    text = (folder / store.SUITE).read_text("utf-8")
+    (line,) = [one for one in text.splitlines(keepends=True) if one.startswith("rounds = ")]
+    (folder / store.SUITE).write_text(text.replace(line, ""), "utf-8")
+    assert _resume(folder) == (IDS, [])
+
+
 def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("text")
     assert "is not empty" in _refusal(tmp_path, resume=False)
