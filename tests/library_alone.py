@@ -16,7 +16,6 @@ sys.modules.update(dict.fromkeys(missing))  # type: ignore[arg-type]  # None: is
 import torch  # noqa: E402
 
 import eigbench  # noqa: E402
-from eigbench.layers import PCADenoising2d, ZCAWhitening2d  # noqa: E402
 
 M = torch.diag(torch.tensor([1.0, 1.0, 2.0])).requires_grad_()
 for method in set(eigbench.methods.available()) - {"cholesky"}:  # which whitens only
@@ -25,6 +24,11 @@ for method in set(eigbench.methods.available()) - {"cholesky"}:  # which whitens
         torch.compiler.reset()
         function = torch.compile(function, fullgraph=True, backend="aot_eager")
     torch.autograd.backward(function(M, "inverse-square-root", method=method).sum())
+if "--compile" not in sys.argv:
+    assert "torch._dynamo" not in sys.modules, "the compiler, whose import takes over a second"
+
+from eigbench.layers import PCADenoising2d, ZCAWhitening2d  # noqa: E402  # which import it
+
 torch.autograd.backward(eigbench.eigh(M, method="hybrid").eigenvectors.sum())
 torch.autograd.backward(eigbench.svd(M).S.sum())
 eigbench.polar(M)

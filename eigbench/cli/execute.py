@@ -111,14 +111,15 @@ def _measure(suite: Suite, folder: Path, options: RunOptions) -> int | None:
         told = say if shown else lambda _: None
         this = Run(place=place, job=job, check=interruption.check, say=told)
         done = sum(case.id in writer.done for case in plan)
+        left = None
         with progress(len(plan), done, show=shown) as observer:
             try:
                 run(plan, executor(this, means, client, soon), writer, recorded)
             except KeyboardInterrupt:
-                return sum(case.id not in writer.done for case in plan)
-            finally:
-                writer.finish(share_of_others(before, used()))
-    return None if interruption.number is None else 0
+                left = sum(case.id not in writer.done for case in plan)
+        # Not after an error, which may be that nothing can be written there.
+        writer.finish(share_of_others(before, used()))
+    return 0 if left is None and interruption.number is not None else left
 
 
 def _announce_memory(plan: Sequence[Case]) -> None:

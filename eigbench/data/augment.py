@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 
 from eigbench.data.images import ImageSet
 from eigbench.errors import InputError
+from eigbench.methods.calling import sent
 
 PADDING_PIXELS = 4
 _ORDER, _CROPS = 0, 1
@@ -53,18 +54,11 @@ def random_crop_flip(batch: Tensor, generator: torch.Generator) -> Tensor:
     places = 2 * PADDING_PIXELS + 1
     offsets = torch.randint(places, (2, count), generator=generator, device="cpu")
     mirrored = torch.randint(2, (1, count), generator=generator, device="cpu")
-    down, right, mirrored = _sent(torch.cat([offsets, mirrored]), batch.device)
+    down, right, mirrored = sent(torch.cat([offsets, mirrored]), batch.device)
     padded = pad(batch, (PADDING_PIXELS,) * 4)
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # (B, 3, 9, 9, n, n), a view
     crops = windows[torch.arange(count, device=batch.device), :, down, right]
     return torch.where(mirrored[:, None, None, None] == 1, crops.flip(3), crops)
-
-
-def _sent(drawn: Tensor, device: torch.device) -> Tensor:
-    """The same on the device; nobody waits until it is there."""
-    if device.type != "cuda":
-        return drawn.to(device)
-    return drawn.pin_memory().to(device, non_blocking=True)
 
 
 def channel_statistics(images: ImageSet) -> tuple[Tensor, Tensor]:

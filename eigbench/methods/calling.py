@@ -127,3 +127,11 @@ def observed(X: Tensor) -> bool:
         or torch._C._is_torch_function_mode_enabled()
         or type(X).__torch_dispatch__ is not Tensor.__torch_dispatch__
     )
+
+
+def sent(X: Tensor, device: torch.device) -> Tensor:
+    """`X`, which is the host's, on a device, without waiting until that has nothing else to do."""
+    # Only from pinned memory does a copy not wait. Compilers know no such memory.
+    if device.type == "cuda" and not composing():
+        X = X.pin_memory()
+    return X.to(device, non_blocking=True)

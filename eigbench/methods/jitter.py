@@ -19,7 +19,7 @@ from eigbench.methods.base import (
     Promise,
     require_positive,
 )
-from eigbench.methods.pi import sent
+from eigbench.methods.calling import constant_when_compiled, sent
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Jitter(Method):
         return analytic_eigh(self.name, M + torch.diag_embed(moved))
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_when_compiled
 def _noise(n: int, seed: int) -> list[float]:
     """`(n,)`; drawn outside torch, so that every device, vmap and compile agree."""
     drawn: list[float] = np.random.default_rng(seed).random(n).tolist()

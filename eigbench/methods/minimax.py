@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from eigbench.methods.base import Parameter, Promise, require_count, require_positive
+from eigbench.methods.calling import constant_when_compiled
 from eigbench.methods.lyapunov import LyapunovRoot
 from eigbench.methods.roots import NEWTON_SCHULZ, Step, coupled
 
@@ -84,7 +84,7 @@ class PolarExpress(Cans):
     degree: ClassVar[int] = 5
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant_when_compiled
 def schedule(degree: int, lower: float) -> tuple[Step, ...]:
     """The steps of an odd `degree`, 3 or 5, that take `[lower, 1]` to 1 ± `NEAR`.
 

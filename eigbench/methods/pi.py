@@ -29,6 +29,7 @@ from eigbench.methods.calling import (
     composing,
     constant_when_compiled,
     conventions,
+    sent,
 )
 from eigbench.methods.hybrid import Hybrid
 from eigbench.methods.no_gradient import phases_watched, watched
@@ -227,14 +228,6 @@ def _starts(M: Tensor, seed: int | None) -> Tensor:
         return torch.nn.functional.normalize(torch.randn_like(M), dim=-2)
     columns = _unit_vectors(M.shape[-1], seed)
     return sent(torch.tensor(columns, dtype=M.dtype, device="cpu"), M.device)
-
-
-def sent(X: Tensor, device: torch.device) -> Tensor:
-    """`X`, which is the host's, on a device, without waiting until that has nothing else to do."""
-    # Only from pinned memory does a copy not wait. Compilers know no such memory.
-    if device.type == "cuda" and not composing():
-        X = X.pin_memory()
-    return X.to(device, non_blocking=True)
 
 
 @constant_when_compiled
