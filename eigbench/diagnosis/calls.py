@@ -32,7 +32,8 @@ from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from torch.utils._python_dispatch import _disable_current_modes
 
 from eigbench.errors import in_one_line
-from eigbench.methods.decomposition import OPERATOR, whole_batches
+from eigbench.methods.decomposition import OPERATOR
+from eigbench.methods.threads import whole_batches
 
 Decomposition = Literal["eigh", "svd"]
 _log = logging.getLogger("eigbench")

@@ -11,7 +11,7 @@ from eigbench.methods import gpu
 from eigbench.methods.base import Eigenpairs, product, real_diagonal, symmetric_part
 from eigbench.methods.calling import call, composing, conventions
 from eigbench.methods.coefficients import choose_arithmetic, with_diagonal
-from eigbench.methods.decomposition import Decomposition, parts_of
+from eigbench.methods.decomposition import Decomposition
 from eigbench.methods.no_gradient import (
     phases_watched,
     stopped,
@@ -22,6 +22,7 @@ from eigbench.methods.no_gradient import (
     watched,
     without_phases,
 )
+from eigbench.methods.threads import parts_of
 from eigbench.phases import phase
 
 
@@ -82,7 +83,7 @@ _ANALYTIC = conventions(_Analytic)
 
 
 def analytic_eigh(name: str, M: Tensor) -> Eigenpairs:
-    """Decompose symmetric `M` `(..., n, n)`, with torch's gradient; on a CPU bit for bit.
+    """Decompose symmetric `M` `(..., n, n)`, with torch's gradient.
 
     A second derivative raises at a tie, and the message speaks for the method called `name`.
     """
