@@ -11,7 +11,7 @@ import polars as pl
 
 from eigbench.kinds.train import BEFORE_A_FAILURE, TrainCase
 from eigbench.report import numbers, paper, stats
-from eigbench.report.chapters import paper_tables, survival, training_figures, trials
+from eigbench.report.chapters import paper_tables, survival, test_errors, training_figures, trials
 from eigbench.report.chapters.trials import EXACT, REFERENCE, pairs, places
 from eigbench.report.frame import Frames, values_of
 from eigbench.report.numbers import NOTHING, count, scientific, span
@@ -35,7 +35,8 @@ def part(frames: Frames) -> Part | None:
         return None
     cells, contestants = trials.cells_of(every), trials.cells_of(every, by=["contestant"])
     judged = survival.judged(frames.run.suite.compare, cells)
-    sentences = _sentences(every, cells, contestants, judged)
+    errors = test_errors.compared(every)
+    sentences = _sentences(every, cells, contestants, judged, errors)
     head = render(
         "training",
         picture=training_figures.survival_map(frames, cells),
@@ -51,11 +52,12 @@ def part(frames: Frames) -> Part | None:
     )
     chapters = [
         *paper_tables.chapters(frames, cells),
+        test_errors.chapter(errors),
         survival.chapter(judged),
         _lost(frames, every),
         Chapter("Training loss", render("training-loss", **loss)) if loss else None,
         _gradient(frames, steps, cells, contestants),
-        _every_cell(every, cells),
+        _every_cell(cells),
         Chapter("How to read it", reading),
     ]
     return Part(
@@ -94,6 +96,7 @@ def _sentences(
     cells: pl.DataFrame,
     contestants: pl.DataFrame,
     judged: Sequence[survival.Judged],
+    errors: Sequence[test_errors.Difference],
 ) -> list[str]:
     """What the numbers say: who lost trials, who differs, what cannot be said; Markdown."""
     begun, methods = (one.filter(pl.col("started") > 0) for one in (cells, contestants))
@@ -134,6 +137,7 @@ def _sentences(
         judged=len(guesses),
         chance=trials.chance(values_of(cells, "data")[0]),
         few=longest <= FEW_STEPS,
+        errors=test_errors.summaries(errors) if longest > FEW_STEPS else [],
     )  # fmt: skip
     return [line.removeprefix("- ") for line in text.splitlines() if line.startswith("- ")]
 
@@ -223,8 +227,8 @@ def _spikes(ratios: pl.Series) -> str:
     return f"{(ratios > trials.FACTOR).sum()} of {len(ratios):,} (largest {largest} ×)"
 
 
-def _every_cell(every: pl.DataFrame, cells: pl.DataFrame) -> Chapter:
-    """A row a cell, planned and skipped ones too; and test errors, as far as they are compared."""
+def _every_cell(cells: pl.DataFrame) -> Chapter:
+    """A row a cell, planned and skipped ones too."""
     means = {"final_loss": 3, "rank_kept": 1, "ratio": 2, "ratio_above": 2}
     rows = []
     for one in cells.to_dicts():
@@ -237,21 +241,13 @@ def _every_cell(every: pl.DataFrame, cells: pl.DataFrame) -> Chapter:
             *(NOTHING if one[name] is None else f"{one[name]:.{digits}f}"
               for name, digits in means.items()),
         ])  # fmt: skip
-    differences = [
-        [cell, other, str(n), numbers.difference(decision.found, 100), decision.answer,
-         scientific(decision.adjusted)]
-        for cell, other, n, decision in trials.error_differences(every)
-    ]  # fmt: skip
     kept = cells.filter(pl.col("energy").is_not_null())
     headers = ["method", "condition", "finished (95 %)", "steps", "test error, %", "final loss",
                "rank kept", "ratio, all", "ratio, ≥ 10 ε"]  # fmt: skip
-    beside = ["cell", "less", "seeds", "difference, points (95 %)", "answer", "p, corrected"]
     body = render(
         "training-cells",
         table=table(headers, rows),
         last=trials.LAST,
-        differences=table(beside, differences) if differences else "",
-        testable=trials.TESTABLE,
         ratio=paper.NEIGHBOUR_RATIO,
         ranks=[(one, paper.RANK[one]) for one in values_of(kept, "energy") if one in paper.RANK],
     )

@@ -11,13 +11,12 @@ import json
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import polars as pl
 
 from eigbench.kinds.train import TrainCase
 from eigbench.report.frame import ONCE, STEP_SERIES, Frames, values_of
 from eigbench.report.names import setting, varied, words
-from eigbench.report.stats import Decision, Interval, decide, discordant, paired, share
+from eigbench.report.stats import Decision, Interval, decide, discordant, share
 
 WITHOUT = ("bn", "none")
 """Layers that decompose nothing."""
@@ -41,9 +40,6 @@ A norm that is not finite is none: the trial diverged."""
 
 REFERENCE, EXACT = "hybrid", "spectral"
 """What other methods are compared with: the paper's method, and the exact gradient."""
-
-TESTABLE = 4
-"""Test errors of fewer pairs of trials are not compared."""
 
 
 def steps_of(frames: Frames) -> pl.DataFrame:
@@ -214,32 +210,3 @@ def against(trials: pl.DataFrame, reference: str) -> dict[str, Decision]:
         p = discordant(int((gain < 0).sum()), int((gain > 0).sum()))
         found[str(name)] = Interval(float(gain.mean()), p=p, least_p=discordant(len(gain), 0))
     return dict(zip(found, decide([*found.values()]), strict=True))
-
-
-def error_differences(trials: pl.DataFrame) -> list[tuple[str, str, int, Decision]]:
-    """Test errors of each cell less those of the reference in its condition.
-
-    Cell, what it is compared with, the number of pairs, and what Student's t test of the paired
-    differences shows. The reference itself is compared with batch normalisation. Cells with a
-    network at chance are left out, and so are those of fewer than `TESTABLE` pairs.
-    """
-    sound = trials.filter(pl.col("outcome") == "finished", pl.col("test_error").is_not_null())
-    sound = sound.filter(~pl.col("at_chance").fill_null(value=False).any().over("cell"))
-    own, of_paper = sound.filter("decomposes"), pl.col("contestant") == REFERENCE
-    beside = (
-        own.filter(~of_paper).join(
-            own.filter(of_paper), on=["condition", "seed"], maintain_order="left"),
-        own.filter(of_paper).join(
-            sound.filter(layer="bn"), on=["model", "seed"], maintain_order="left"),
-    )  # fmt: skip
-    columns = ("cell", "contestant_right", "test_error", "test_error_right")
-    both = pl.concat([pairs.select(columns) for pairs in beside])
-    grouped = both.group_by("cell", "contestant_right", maintain_order=True).agg(
-        difference=(pl.col("test_error") - pl.col("test_error_right")).round(9)  # equal ones are
-    )
-    rows = grouped.filter(pl.col("difference").list.len() >= TESTABLE).rows()
-    decisions = decide([paired(np.array(differences)) for *_, differences in rows])
-    return [
-        (cell, other, len(differences), decision)
-        for (cell, other, differences), decision in zip(rows, decisions, strict=True)
-    ]
