@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,8 +40,7 @@ def parts_of(M: Tensor) -> int:
 def decompose_in_parts(M: Tensor, eigenvalues: Tensor, V: Tensor, parts: int) -> None:
     """Write the eigenpairs of Hermitian `M` `(..., n, n)` into `eigenvalues` and `V`.
 
-    They are those of torch on one thread; from n of about 100 on only to within rounding, because
-    LAPACK looks at how many threads there are when it chooses its blocks.
+    They are those of torch on one thread, bit for bit.
 
     Raises:
         torch.linalg.LinAlgError: LAPACK found none of a matrix, which may be called by a number
@@ -61,8 +61,12 @@ def decompose_in_parts(M: Tensor, eigenvalues: Tensor, V: Tensor, parts: int) ->
 
 
 def _part(M: Tensor, eigenvalues: Tensor, V: Tensor, inference: bool) -> None:  # noqa: FBT001
-    with torch.inference_mode(inference):
-        torch.linalg.eigh(M, out=(eigenvalues, V))
+    before = _use_mkl_threads()(1)
+    try:
+        with torch.inference_mode(inference):
+            torch.linalg.eigh(M, out=(eigenvalues, V))
+    finally:
+        _use_mkl_threads()(before)
 
 
 def _by_a_team(tasks: Sequence[Callable[[], None]]) -> None:
@@ -91,13 +95,29 @@ def _by_a_team(tasks: Sequence[Callable[[], None]]) -> None:
 
 
 @cache
+def _of_torch(name: str) -> Any:
+    """A function of C in torch's library or in one that it needs; None where there is none."""
+    try:
+        return getattr(ctypes.CDLL("libtorch_cpu.so"), name)  # which is loaded, wherever it lies
+    except (OSError, AttributeError):
+        return None
+
+
+@cache
+def _use_mkl_threads() -> Callable[[int], int]:
+    """Set the number of MKL's threads in the calling thread; it returns the number before.
+
+    MKL chooses its blocks by that number, also where it computes on one thread.
+    """
+    found: Callable[[int], int] | None = _of_torch("MKL_Set_Num_Threads_Local")
+    return found or (lambda _count: 0)
+
+
+@cache
 def _team() -> _Team | None:
     """`GOMP_parallel(body, data, threads, flags)` of the runtime that torch uses."""
-    if not torch.backends.openmp.is_available():  # type: ignore[no-untyped-call]
-        return None
-    try:
-        found = ctypes.CDLL(None).GOMP_parallel
-    except (OSError, TypeError, AttributeError):  # Windows; a runtime without it
+    found = _of_torch("GOMP_parallel")
+    if found is None or not torch.backends.openmp.is_available():  # type: ignore[no-untyped-call]
         return None
     found.argtypes, found.restype = [_BODY, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
     team: _Team = found

@@ -1,4 +1,4 @@
-"""A batch on several threads: what one thread gives, wherever it is called, and no deadlock."""
+"""A batch on several threads: the bits of one thread, wherever it is called, and no deadlock."""
 
 from __future__ import annotations
 
@@ -59,14 +59,9 @@ def on_one_thread(M: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Bit for bit below n = 100; above, LAPACK's blocks depend on the number of threads."""
-    if any(x.stride() != y.stride() for x, y in zip(one, other, strict=True)):
-        return False
-    (values, V), n = other, other[0].shape[-1]
-    if n < 100:
-        return torch.equal(one[0], values) and torch.equal(one[1], V)
-    off = (one[1].mH @ V).abs() - torch.eye(n)
-    return torch.allclose(one[0], values, rtol=1e-5) and bool(off.abs().max() < 1e-3)
+    return all(
+        torch.equal(x, y) and x.stride() == y.stride() for x, y in zip(one, other, strict=True)
+    )
 
 
 WAYS: dict[str, Callable[[Tensor], Any]] = {
@@ -82,7 +77,7 @@ WAYS: dict[str, Callable[[Tensor], Any]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_pairs_are_those_of_one_thread(
+def test_the_bits_are_those_of_one_thread(
     shape: tuple[int, ...], way: str, parts: list[int]
 ) -> None:
     M = covariances(*shape)
