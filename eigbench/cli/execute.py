@@ -39,6 +39,8 @@ from eigbench.runs.suite import Suite, cases, programs
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from eigbench.runs.workers import Coming
+
 
 def execute(suite: Suite, options: RunOptions) -> None:
     """Measure what is missing of the suite, write the report and print its verdict."""
@@ -70,9 +72,24 @@ def execute(suite: Suite, options: RunOptions) -> None:
 
 def _measure(suite: Suite, folder: Path, options: RunOptions) -> int | None:
     """Append the records that are missing; returns how many still are if it was interrupted."""
-    every = cases(suite)
     part, parts = options.part_of_all()
-    plan = part_of(every, part, parts)
+    means = options.means()
+    # Of a run that goes on few may be missing. Without the parameters of methods, which takes an
+    # import of torch, the plan has nearly as many cases.
+    anew = [] if options.resume else part_of(cases(suite, lambda _: ()), part, parts)
+    with coming(anew, means, suite.device) as soon:
+        every = cases(suite)
+        return _measure_plan(suite, folder, options, every, part_of(every, part, parts), soon)
+
+
+def _measure_plan(  # noqa: PLR0913, PLR0917 - all that is known by then
+    suite: Suite,
+    folder: Path,
+    options: RunOptions,
+    every: Sequence[Case],
+    plan: Sequence[Case],
+    soon: Coming | None,
+) -> int | None:
     means = options.means()
     job = Job(
         suite=suite,
@@ -94,10 +111,7 @@ def _measure(suite: Suite, folder: Path, options: RunOptions) -> int | None:
     checkpoints = attachments.Checkpoints(folder)
     before = used()
     shown = not (options.quiet or options.no_progress)
-    # Of a run that goes on few may be missing.
-    anew = [] if options.resume else plan
     with (
-        coming(anew, means, suite.device) as soon,
         connected(means) as client,
         # Imports torch, meanwhile.
         nullcontext(Place(job, every, watch, checkpoints)) as place,
@@ -216,32 +230,46 @@ class PlainLines(Observer):
 
     def __init__(self, total: int, done: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._total, self._done, self._clock = total, done, clock
-        self._first = done
-        self._started = self._last = clock()
+        self._last = clock()
+        self._first: tuple[float, float] | None = None
+        """When the first sign of progress came, and how far that was: before it, workers start."""
         self._statuses: Counter[str] = Counter()
 
     def __call__(self, record: Record) -> None:
         """Count one record, and say so if it is time to."""
         self._done += 1
         self._statuses[record.status] += 1
+        self._begin(self._done)
         if self._is_time() or self._done == self._total:
             self._say("")
 
     def step(self, case: TrainCase, step: int, steps: int, loss: float) -> None:
         """Say where the training is, if it is time to."""
+        within = step / (steps + 1)
+        self._begin(self._done + within)
         if self._is_time():
-            self._say(f"; {_words(case, loss)}, step {step}/{steps}", within=step / (steps + 1))
+            self._say(f"; {_words(case, loss)}, step {step}/{steps}", within)
+
+    def _begin(self, done: float) -> None:
+        if self._first is None:
+            self._first = self._clock(), done
 
     def _is_time(self) -> bool:
         return self._clock() - self._last >= SECONDS_BETWEEN_LINES
 
     def _say(self, more: str, within: float = 0.0) -> None:
-        self._last = now = self._clock()
-        each = (now - self._started) / (self._done + within - self._first)
-        left = each * (self._total - self._done - within)
+        self._last = self._clock()
         counts = "".join(f", {n} {status}" for status, n in sorted(self._statuses.items()))
-        line = f"{self._done}/{self._total} cases{counts}, about {left:.0f} s left{more}"
+        line = f"{self._done}/{self._total} cases{counts}{self._left(self._done + within)}{more}"
         typer.echo(line, err=True)
+
+    def _left(self, done: float) -> str:
+        started, first = self._first or (self._last, done)
+        if not first < done < self._total:
+            return ""
+        return (
+            f", about {(self._last - started) / (done - first) * (self._total - done):.0f} s left"
+        )
 
 
 def _words(case: TrainCase, loss: float) -> str:
