@@ -82,7 +82,7 @@ def _measure(suite: Suite, folder: Path, options: RunOptions) -> int | None:
         return _measure_plan(suite, folder, options, every, part_of(every, part, parts), soon)
 
 
-def _measure_plan(  # noqa: PLR0913, PLR0917 - all that is known by then
+def _measure_plan(
     suite: Suite,
     folder: Path,
     options: RunOptions,
