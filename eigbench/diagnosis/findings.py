@@ -14,7 +14,7 @@ from eigbench.data.matrices import SYMMETRY_TOLERANCE
 from eigbench.diagnosis import page
 from eigbench.diagnosis.census import FLOAT32, NAMED, Census, Group
 from eigbench.diagnosis.matrices import FUNCTION, Matrices, Numbers
-from eigbench.diagnosis.questions import TORCH, YOURS
+from eigbench.diagnosis.questions import TORCH, USES, YOURS
 from eigbench.diagnosis.sees import EXISTS, NO_DERIVATIVE
 from eigbench.diagnosis.spectrum import Spectrum, granularity, spectrum_of, unit
 from eigbench.diagnosis.trials import Answer, GradientOutcome, MatrixMeasurement, Trial
@@ -136,9 +136,9 @@ def _own(evidence: Evidence) -> Iterator[MatrixFinding]:
             continue
         values = {"spectrum": measured.spectrum, "seen": seen, "label": measured.spectrum.label}
         if seen.kind in NO_DERIVATIVE:
-            yield finding("no_derivative", **values, reason=measured.answer(YOURS).question.reason)
+            yield finding("no_derivative", **values, reason=measured.answers[YOURS].question.reason)
         elif seen.kind not in EXISTS:
-            yield finding("undetermined", **values, reason=measured.answer(YOURS).question.reason)
+            yield finding("undetermined", **values, reason=measured.answers[YOURS].question.reason)
         else:
             yield _own_gradient(measured, values)
         return
@@ -146,7 +146,7 @@ def _own(evidence: Evidence) -> Iterator[MatrixFinding]:
 
 def _own_gradient(measured: MatrixMeasurement, values: dict[str, Any]) -> MatrixFinding:
     """The right gradient of the user's own loss, and what torch makes of it."""
-    answer, seen = measured.answer(YOURS), measured.seen
+    answer, seen = measured.answers[YOURS], measured.seen
     assert seen is not None and answer.torch is not None  # noqa: S101, PT018 - there is a gradient
     outcome = answer.torch.attempts[0].outcome
     kind = "own_right"
@@ -233,7 +233,7 @@ def _answer_of(evidence: Evidence, index: int, use: str) -> Answer | None:
     """The answer for a matrix, or that for another one that was measured and is like it."""
     first = _measured(evidence, index)
     some = [*([first] if first else []), *evidence.measured]
-    answers = [a for one in some for a in one.answers if a.question.use == use]
+    answers = [one.answers[use] for one in some if use in one.answers]
     return next((a for a in answers if any(trial.cure.regularised for trial in a.trials)), None)
 
 
@@ -271,32 +271,15 @@ def _torch(evidence: Evidence) -> Iterator[MatrixFinding]:
             spectrum=worst.spectrum,
             partly=len(evidence.matrices) > len(evidence.measured),
             answers=answers,
-            nouns=[USES_SHORT[one.question.use] for one in answers],
+            nouns=[USES[one.question.use].noun for one in answers],
             matrices=worst.copies + 1,
             precision=worst.spectrum.precision,
             function="svd" if worst.spectrum.svd else TORCH,
             instead=_instead(worst),
-            uses=USES_SHORT,
+            uses=USES,
             failed=FAILED,
             wrong=GradientOutcome.WRONG,
         )
-
-
-USES_SHORT = {
-    "inverse-square-root": "M^(−1/2)",
-    "square-root": "M^(1/2)",
-    "negative-subspace": "the negative subspace",
-    "function": "exp(M)",
-    "leading-subspace": "the leading subspace",
-    "leading-vector": "the leading eigenvector",
-    "smallest-vector": "the smallest eigenvector",
-    "second-smallest-vector": "the second smallest eigenvector",
-    "closest-vector": "an eigenvector of the closest pair",
-    "low-rank": "the low-rank part",
-    "polar": "the polar factor",
-    "leading-singular-vectors": "the leading singular vectors",
-}
-"""The uses in a sentence."""
 
 
 def _torch_answers(measured: MatrixMeasurement) -> list[Answer]:
@@ -304,7 +287,7 @@ def _torch_answers(measured: MatrixMeasurement) -> list[Answer]:
     singular = bool(measured.spectrum.zeros)
     return [
         one
-        for one in measured.answers
+        for one in measured.answers.values()
         if one.torch is not None and not (singular and "square-root" in one.question.use)
     ]
 
@@ -331,7 +314,7 @@ def _instead(measured: MatrixMeasurement) -> Trial | None:
     """The right lines for the use that torch fails at and that most people ask for."""
     bad = [one for one in _torch_answers(measured) if _bad(one)]
     best = [one.best for one in bad if one.best is not None]
-    others = [one.best for one in measured.answers if one.best is not None]
+    others = [one.best for one in measured.answers.values() if one.best is not None]
     return next(iter([*best, *others]), None)
 
 
@@ -353,7 +336,7 @@ def _others(evidence: Evidence) -> Iterator[MatrixFinding]:
         yield finding(
             "finite_is_not_right",
             label=worst.spectrum.label,
-            noun=USES_SHORT[uses[0]],
+            noun=USES[uses[0]].noun,
             precision=worst.spectrum.precision,
             errors=errors,
             least=min(errors, key=errors.__getitem__),

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -41,34 +41,9 @@ OUTPUTS = {
 FUNCTION = "function"
 """The name of a gradient by f(M), of M's shape."""
 
+Decomposition = Literal["eigh", "svd"]
 Numbers = NDArray[Any]
 """An array of float64 or complex128."""
-
-
-@dataclass(frozen=True, eq=False)
-class Upstream:
-    """The loss's gradients as they reach the decomposition, in float64 or complex128.
-
-    Complex gradients follow torch's convention: `dL = Re ⟨gradient, d output⟩`.
-    """
-
-    gradients: Mapping[str, Numbers] = field(default_factory=dict)
-    """By the names in `OUTPUTS`, or `FUNCTION`: each of its output's shape, without batch."""
-    outputs: Mapping[str, Numbers] = field(default_factory=dict)
-    """What the watched call returned, to which the gradients belong; empty if it is not known.
-
-    Then gradients by vectors belong to those that torch returns for the matrix in its own dtype.
-    """
-
-    @property
-    def finite(self) -> bool:
-        """Whether every gradient is finite."""
-        return all(np.isfinite(array).all() for array in self.gradients.values())
-
-    @property
-    def of_outputs(self) -> bool:
-        """Whether there is a gradient by values or vectors of a decomposition."""
-        return bool(self.gradients.keys() - {FUNCTION})
 
 
 @dataclass(frozen=True)
@@ -92,25 +67,40 @@ class Origin:
 
 @dataclass(frozen=True, eq=False)
 class GivenMatrix:
-    """One matrix `(m, n)` as it was given, and the dtype that it was given in."""
+    """One matrix `(m, n)` as it was given, and the loss's gradients as they reach it."""
 
     label: str
     entries: Numbers
     """Float64, or complex128 if it was given complex."""
     dtype: str
-    """Of torch, such as "bfloat16" or "complex64"."""
-    decomposition: Literal["eigh", "svd"] = "eigh"
+    """In which it was given: of torch, such as "bfloat16" or "complex64"."""
+    decomposition: Decomposition = "eigh"
     """Its problem: eigenpairs of a square matrix that should be Hermitian, or singular triples.
 
     "svd" of what is not square, and of what a watched `svd`, `svdvals` or `pinv` was given.
     """
-    upstream: Upstream = field(default_factory=Upstream)
+    gradients: Mapping[str, Numbers] = field(default_factory=dict)
+    """By the names in `OUTPUTS`, or `FUNCTION`: each of its output's shape, without batch.
+
+    Complex ones follow torch's convention: `dL = Re ⟨gradient, d output⟩`.
+    """
+    outputs: Mapping[str, Numbers] = field(default_factory=dict)
+    """What the watched call returned, to which the gradients belong; empty if it is not known.
+
+    Then gradients by vectors belong to those that torch returns for the matrix in its own dtype.
+    """
     origin: Origin | None = None
+
+    @property
+    def of_outputs(self) -> bool:
+        """Whether there is a gradient by values or vectors of a decomposition."""
+        return bool(self.gradients.keys() - {FUNCTION})
 
     @property
     def usable(self) -> GivenMatrix:
         """Without gradients that are not finite: every method would give NaN of them."""
-        return self if self.upstream.finite else replace(self, upstream=Upstream())
+        finite = all(np.isfinite(array).all() for array in self.gradients.values())
+        return self if finite else replace(self, gradients={}, outputs={})
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,11 +111,11 @@ class Stack:
     entries: Numbers
     """`(count, m, n)`."""
     dtype: str
-    decomposition: Literal["eigh", "svd"]
+    decomposition: Decomposition
     batch: tuple[int, ...] = ()
     """The shape that the count was given in; empty for a single matrix."""
     gradients: Mapping[str, Numbers] = field(default_factory=dict)
-    """`(count, ...)`, by the names of `Upstream.gradients`."""
+    """`(count, ...)`, by the names of `GivenMatrix.gradients`; so are the outputs."""
     outputs: Mapping[str, Numbers] = field(default_factory=dict)
     origin: Origin | None = None
 
@@ -137,14 +127,13 @@ class Stack:
 
     def matrix(self, i: int) -> GivenMatrix:
         """One of them, with its label and its gradients."""
-        parts = ({k: v[i] for k, v in some.items()} for some in (self.gradients, self.outputs))
-        upstream = Upstream(*parts)
-        return GivenMatrix(
-            self.label(i), self.entries[i], self.dtype, self.decomposition, upstream, self.origin
-        )
+        parts = self.gradients, self.outputs
+        gradients, outputs = ({name: one[i] for name, one in some.items()} for some in parts)
+        kind = self.dtype, self.decomposition
+        return GivenMatrix(self.label(i), self.entries[i], *kind, gradients, outputs, self.origin)
 
 
-class Matrices(Sequence[GivenMatrix]):
+class Matrices:
     """Every matrix that was given, in order; one is made when it is asked for.
 
     There may be millions: what looks at all of them takes the arrays in `stacks`.
@@ -155,20 +144,11 @@ class Matrices(Sequence[GivenMatrix]):
         self._ends = list(itertools.accumulate(len(stack.entries) for stack in self.stacks))
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return self._ends[-1]
 
-    @overload
-    def __getitem__(self, index: int) -> GivenMatrix: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[GivenMatrix]: ...
-
-    def __getitem__(self, index: int | slice) -> GivenMatrix | list[GivenMatrix]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        i = range(len(self))[index]
-        which = bisect.bisect_right(self._ends, i)
-        return self.stacks[which].matrix(i - (self._ends[which - 1] if which else 0))
+    def __getitem__(self, index: int) -> GivenMatrix:
+        which = bisect.bisect_right(self._ends, index)
+        return self.stacks[which].matrix(index - (self._ends[which - 1] if which else 0))
 
 
 def given_matrices(M: Any, gradients: Any) -> Matrices:
@@ -201,7 +181,7 @@ def _stacks(arrays: Sequence[NamedArray], upstream: Sequence[NamedArray]) -> lis
 def _own(
     array: NamedArray, given: Mapping[str, NamedArray], *, only: bool
 ) -> dict[str, NamedArray]:
-    """Those of the given gradients that belong to an array, by the names of `Upstream`'s."""
+    """Those of the given gradients that belong to an array, by the names in `OUTPUTS`."""
     key = array.key or "M"
     renamed = {name.replace("_", " "): one for name, one in given.items()}
     if only and any(renamed.keys() <= {*names} for names in OUTPUTS.values()):
@@ -225,7 +205,7 @@ def _stack(array: NamedArray, gradients: Mapping[str, NamedArray]) -> Stack:
     if entries.ndim < 2 or entries.size == 0:
         raise InputError(f"{array.name} has shape {entries.shape}; (..., m, n) is right, not empty")
     *batch, m, n = entries.shape
-    decomposition: Literal["eigh", "svd"] = "eigh"
+    decomposition: Decomposition = "eigh"
     if m != n or gradients.keys() & OUTPUTS["svd"]:
         decomposition = "svd"
     of_M = {name: _numbers(one) for name, one in gradients.items()}
@@ -292,7 +272,7 @@ def _numbers(array: NamedArray) -> Numbers:
 def write_call(
     path: Path,
     matrix: Tensor,
-    decomposition: Literal["eigh", "svd"],
+    decomposition: Decomposition,
     parts: Mapping[str, Mapping[str, Tensor]],
     origin: Origin,
 ) -> None:

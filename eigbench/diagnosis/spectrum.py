@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +61,7 @@ class Spectrum:
     vectors: Numbers
     """`(n, n)` eigenvectors; of an svd the left singular vectors `(m, k)`."""
     right: Numbers
-    """The right singular vectors `(n, k)`; empty for eigenpairs."""
+    """The right singular vectors `(n, k)`; for eigenpairs the eigenvectors again."""
 
     @property
     def label(self) -> str:
@@ -138,24 +139,25 @@ class Spectrum:
         """The cluster in which a value is."""
         return next(cluster for cluster in self.clusters if index in cluster)
 
-    def separation(self, index: int) -> float:
-        """How far a value is from the nearest other one; infinite if there is no other."""
-        others = np.delete(self.values, index)
-        return float(np.abs(others - self.values[index]).min(initial=np.inf))
-
     @functools.cached_property
-    def outputs(self) -> Mapping[str, Numbers]:
-        """What gradients by values and vectors belong to, by the names in `OUTPUTS`.
+    def given(self) -> Mapping[str, Numbers]:
+        """Values and vectors that the loss's gradients belong to, as `ascending` has them.
 
         What was saved of the watched call, or what torch returns in M's own dtype.
         """
-        if self.matrix.upstream.outputs:
-            return self.matrix.upstream.outputs
-        dtype = getattr(torch, COMPLEX[self.precision] if self.complex else self.precision)
-        M = torch.as_tensor(self.matrix.entries).to(dtype)
-        parts = torch.linalg.svd(M, full_matrices=False) if self.svd else torch.linalg.eigh(M)
-        named = zip(OUTPUTS[self.matrix.decomposition], parts, strict=True)
-        return {name: wide(part) for name, part in named}
+        outputs = self.matrix.outputs
+        if not outputs:
+            dtype = getattr(torch, COMPLEX[self.precision] if self.complex else self.precision)
+            M = torch.as_tensor(self.matrix.entries).to(dtype)
+            parts = torch.linalg.svd(M, full_matrices=False) if self.svd else torch.linalg.eigh(M)
+            named = zip(OUTPUTS[self.matrix.decomposition], map(wide, parts), strict=True)
+            outputs = dict(named)
+        return ascending(outputs, self.size)
+
+    @functools.cached_property
+    def upstream(self) -> Mapping[str, Numbers]:
+        """The loss's gradients by values and vectors, as `ascending` has them."""
+        return ascending(self.matrix.gradients, self.size)
 
     @functools.cached_property
     def narrowest(self) -> Neighbours | None:
@@ -177,6 +179,23 @@ class Spectrum:
         size = np.maximum(np.abs(magnitudes[1:]), np.abs(magnitudes[:-1]))
         relative = np.where(gaps > self.floor, gaps / np.where(size > 0, size, 1), 0)
         return 0 if not relative.any() else self.size - 1 - int(relative.argmax())
+
+
+def ascending(parts: Mapping[str, Any], k: int) -> dict[str, Any]:
+    """Parts of a decomposition in the order of a spectrum, of arrays or tensors alike.
+
+    By the names in `OUTPUTS`; others are left out. It gives "values" `(k,)`, and "left" and
+    "right", vectors in k columns; eigenvectors are left ones.
+    """
+    order, found = [*range(k)][::-1], dict[str, Any]()
+    for name, part in parts.items():
+        if name in OUTPUTS["eigh"]:
+            found["values" if name == "eigenvalues" else "left"] = part
+        elif name == "singular values":
+            found["values"] = part[order]
+        elif name in OUTPUTS["svd"]:
+            found[name] = (part.conj().T if name == "right" else part)[:, order]
+    return found
 
 
 def wide(tensor: Tensor) -> Numbers:
@@ -236,7 +255,7 @@ def decomposed(matrix: GivenMatrix) -> GivenMatrix:
     if matrix.decomposition == "svd":
         return matrix
     entries = matrix.entries
-    if matrix.upstream.of_outputs:
+    if matrix.of_outputs:
         lower = np.tril(entries, -1)
         diagonal = np.diag(np.diagonal(entries).real)
         return replace(matrix, entries=lower + lower.conj().T + diagonal)
@@ -249,11 +268,10 @@ def spectrum_of(matrix: GivenMatrix) -> Spectrum:
     entries = matrix.entries
     # Scaled, so that nothing overflows on the way.
     scale = float(np.abs(entries).max(initial=0)) or 1.0
-    none = np.empty((0, 0))
     if matrix.decomposition == "svd":
         left, values, right = np.linalg.svd(entries / scale, full_matrices=False)
         values, left, right = values[::-1], left[:, ::-1], right.conj().T[:, ::-1]
     else:
         values, left = np.linalg.eigh(entries / scale)
-        right = none
+        right = left
     return Spectrum(matrix, unit_of(matrix), values * scale, left, right)

@@ -11,7 +11,8 @@ from mpmath import mp
 from torch import Tensor
 
 import eigbench
-from eigbench.diagnosis.diagnose import Diagnosis, Recommendation
+from eigbench.diagnosis.advice import Recommendation
+from eigbench.diagnosis.diagnose import Diagnosis
 from tests.diagnosis.exact import DIGITS, Eigenpairs, Function, Gradient, exact
 from tests.diagnosis.questions import HALF, ROOTS, VALUES, Numbers, Question
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import eigbench
-from eigbench.diagnosis.diagnose import Diagnosis, Recommendation
+from eigbench.diagnosis.advice import Recommendation
+from eigbench.diagnosis.diagnose import Diagnosis
 from eigbench.diagnosis.findings import MatrixFinding, Severity
 from eigbench.spectra import Floats, random_orthogonal
 

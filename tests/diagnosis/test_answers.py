@@ -280,7 +280,7 @@ def test_every_line_that_is_shown_was_executed() -> None:
         tried = {
             trial.cure.code
             for one in found.measured
-            for answer in one.answers
+            for answer in one.answers.values()
             for trial in answer.trials
             if trial.always_right
         }

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from eigbench.diagnosis.diagnose import Recommendation
+from eigbench.diagnosis.advice import Recommendation
 from tests.diagnosis.draws import GOOD, RECORDS, SUMMARY, record_of, summary
 from tests.diagnosis.judging import FAILURES, Target, Truth, judged, loss_of
 from tests.diagnosis.questions import (
@@ -55,7 +55,8 @@ def naive(question: Question) -> Recommendation:
     if question.svd:
         first = f"U, s, Vh = torch.linalg.svd({wide}, full_matrices=False)"
     kept = 1 if use == "low-rank" else 0
-    return Recommendation(use, "eigh", "", "", f"{first}\n{last}", result, chosen, kept=kept)
+    lines = f"{first}\n{last}"
+    return Recommendation("eigh", lines, result, use=use, chosen=chosen, kept=kept)
 
 
 OPEN = ("open gaps", "indefinite", "not square, open gaps")

@@ -157,7 +157,7 @@ def test_a_saved_call_is_read(cwd: Path) -> None:
     torch.save(saved_call(), "call.pt")
     one = given_matrices("call.pt", None)[0]
     assert (one.decomposition, one.entries.shape, one.dtype) == ("svd", (4, 3), "float32")
-    assert one.upstream.outputs.keys() == {"singular values", "left"}
+    assert one.outputs.keys() == {"singular values", "left"}
     assert one.origin is not None
     assert one.origin.operation == "pinv"
 
@@ -174,7 +174,7 @@ def test_a_call_that_an_older_version_saved_is_read(cwd: Path) -> None:
     torch.save(older, "call.pt")
     one = given_matrices("call.pt", None)[0]
     assert (one.decomposition, one.dtype) == ("eigh", "float64")
-    assert one.upstream.gradients["eigenvectors"].shape == (3, 3)
+    assert one.gradients["eigenvectors"].shape == (3, 3)
 
 
 @pytest.mark.parametrize(

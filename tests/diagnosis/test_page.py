@@ -14,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from eigbench.diagnosis import census, questions, sees, trials, truth
+from eigbench.diagnosis import bench, census, questions, sees, trials, truth
 from tests.cli.commandline import ROOT, call
 
 PAGE = (ROOT / "docs" / "diagnosing.md").read_text("utf-8")
@@ -193,10 +193,10 @@ def test_a_generalised_problem_becomes_an_ordinary_one() -> None:
 
 def test_the_limits_of_the_page_are_those_of_the_code() -> None:
     page = " ".join(PAGE.split())
-    (first, most), *others = trials.COPIES
+    (first, most), *others = bench.COPIES
     copies = [f"{most} copies up to n = {first}", *(f"{most} up to {n}" for n, most in others)]
     assert ", ".join(copies) in page
-    assert f"50 digits (and then on {trials.FEW_COPIES} copies)" in page
+    assert f"50 digits (and then on {bench.FEW_COPIES} copies)" in page
     assert f"up to n = {truth.LARGEST_IN_MPMATH}." in page
     assert f"Every method is measured up to n = {trials.EVERY_METHOD}," in page
     assert f"Above n = {questions.LARGE} only" in page

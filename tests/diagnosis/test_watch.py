@@ -226,7 +226,7 @@ def test_a_gradient_by_the_pseudo_inverse_becomes_one_by_pairs(
     assert one.origin.operation == "pinv"
     assert one.origin.place == (1,)
     names = {"eigenvalues", "eigenvectors"} if hermitian else {"left", "singular values", "right"}
-    assert one.upstream.gradients.keys() == names == one.upstream.outputs.keys()
+    assert one.gradients.keys() == names == one.outputs.keys()
 
 
 def test_a_square_matrix_of_svd_keeps_its_triples(cwd: Path) -> None:
@@ -236,11 +236,11 @@ def test_a_square_matrix_of_svd_keeps_its_triples(cwd: Path) -> None:
         backward((weights * ((left * values.sqrt()) @ right)).sum() + torch.inf * left[0, 0])
     one = saved(watched, FROM_ABOVE)
     assert one.decomposition == "svd"
-    assert one.upstream.gradients.keys() == {"left", "singular values", "right"}
-    assert np.allclose(one.upstream.outputs["right"], right.detach().numpy())
+    assert one.gradients.keys() == {"left", "singular values", "right"}
+    assert np.allclose(one.outputs["right"], right.detach().numpy())
     # ⟨W, U √σ Vᴴ⟩ by σ: uᵀWv/(2√σ).
     expected = (left * (weights @ right.mT)).sum(0) / (2 * values.sqrt())
-    assert np.allclose(one.upstream.gradients["singular values"], expected.detach(), rtol=1e-5)
+    assert np.allclose(one.gradients["singular values"], expected.detach(), rtol=1e-5)
 
 
 def test_a_rectangular_matrix_of_svd_is_diagnosed_as_it_is(cwd: Path) -> None:
@@ -252,7 +252,7 @@ def test_a_rectangular_matrix_of_svd_is_diagnosed_as_it_is(cwd: Path) -> None:
         backward(left.sum() + right.sum())
     one = saved(watched, FAILURE)
     assert one.entries.shape == (5, 3)
-    assert {name: part.shape for name, part in one.upstream.gradients.items()} == {
+    assert {name: part.shape for name, part in one.gradients.items()} == {
         "left": (5, 3),
         "right": (3, 3),
     }
