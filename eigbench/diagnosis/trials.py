@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,12 +29,9 @@ from eigbench.methods.base import Method
 from eigbench.methods.registry import available, configured
 from eigbench.report.frame import RIGHT
 
-EVERY_METHOD = 160
+EVERY_METHOD = 100
 """Up to this size every method runs on the worst matrix."""
 PRECISIONS = ("float32", "float64")
-PROBE_SIZE = 64
-PATIENCE_SECONDS = 0.05
-"""A pass that would take longer, judging by its time at `PROBE_SIZE`, is not made."""
 
 Loss = Callable[[Sequence[Tensor]], Tensor]
 """Of what a cure computes."""
@@ -220,13 +216,10 @@ def _every_method(
     found: dict[str, dict[tuple[str, str], Attempt]] = {}
     for name in available() if tabled else ():
         method, row = configured(name), found.setdefault(name, {})
-        slow = _too_slow(method, bench.spectrum.size)
         for precision in PRECISIONS:
             dtype = getattr(torch, COMPLEX[precision] if bench.spectrum.complex else precision)
             for use, cure in tabled.items():
-                row[use, precision] = Attempt(GradientOutcome.REFUSED, reason=slow)
-                if not slow:
-                    row[use, precision] = _method_attempt(method, cure, bench, dtype)
+                row[use, precision] = _method_attempt(method, cure, bench, dtype)
     return found
 
 
@@ -248,28 +241,3 @@ def _method_attempt(method: Method, cure: Cure, bench: Bench, dtype: torch.dtype
     except Exception as error:  # noqa: BLE001
         return Attempt(GradientOutcome.RAISED, reason=in_one_line(error))
     return _judged(wide(gradient), bench.exact(cure, 0))
-
-
-def _too_slow(method: Method, n: int) -> str:
-    """Why a pass at size n would take too long; empty if it would not."""
-    seconds = _probe_seconds(method) * (n / PROBE_SIZE) ** 3 if n > PROBE_SIZE // 2 else 0.0
-    slow = seconds > PATIENCE_SECONDS
-    return f"at this size a pass would take about {seconds:.1f} s" if slow else ""
-
-
-@functools.cache
-def _probe_seconds(method: Method) -> float:
-    """The time of a whitening, forward and backward, at the size of the probe."""
-    M = torch.diag(torch.linspace(1, 2, PROBE_SIZE))
-
-    def once() -> float:
-        before = time.perf_counter()
-        X = M.clone().requires_grad_()
-        torch.autograd.grad(method.whitening(X).sum(), X)
-        return time.perf_counter() - before
-
-    try:
-        once()  # the first call loads libraries
-        return once()
-    except Exception:  # noqa: BLE001 - what it raises on the matrix itself is a row there
-        return 0.0

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eigbench
-from eigbench.diagnosis import findings, questions, sees, trials
+from eigbench.diagnosis import findings, questions, sees
 from eigbench.diagnosis.findings import Severity
 from eigbench.errors import InputError
 from eigbench.methods.registry import available
@@ -113,13 +113,6 @@ def test_a_hundred_thousand_matrices_are_looked_at_in_parts() -> None:
     found = eigbench.diagnose(batch, say=said.append)
     assert found.facts[0].label == "M[77777]"
     assert any("%" in words for words in said)
-
-
-def test_methods_that_would_take_long_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "PATIENCE_SECONDS", 0.0)
-    found = eigbench.diagnose(np.diag(np.arange(1.0, 66)))
-    assert "would take about" in found.to_markdown()
-    assert advised(found, "inverse-square-root") == "spectral"
 
 
 @pytest.mark.parametrize(
