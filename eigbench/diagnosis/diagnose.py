@@ -32,7 +32,6 @@ from eigbench.diagnosis.trials import (
     Attempt,
     GradientOutcome,
     MatrixMeasurement,
-    Trial,
     measure,
 )
 from eigbench.report.frame import RIGHT
@@ -81,7 +80,7 @@ class Diagnosis:
     def to_markdown(self, picture: str = "") -> str:
         """The whole diagnosis; with the link `picture` to what `plot` draws, if there is one."""
         tables = [_methods(one) for one in self.measured if one.methods]
-        return "\n\n".join([self._answer(picture), *tables]) + "\n"
+        return "\n\n".join([self.brief(picture), *tables]) + "\n"
 
     def write(self, folder: Path, preface: str = "") -> Path:
         """Write `report.md` and its picture into a folder; returns the report's path.
@@ -94,17 +93,13 @@ class Diagnosis:
         write_whole(report, f"{preface}{self.to_markdown(PICTURE)}".encode())
         return report
 
-    def brief(self) -> str:
-        """As Markdown without picture, and without the table of every method."""
-        return self._answer("")
-
     def __str__(self) -> str:
         return page.to_text(self.brief())
 
     def _repr_html_(self) -> str:
         link = f"data:image/png;base64,{base64.b64encode(self._png()).decode()}"
         folded = "".join(_methods(one) for one in self.measured[:1] if one.methods)
-        return page.to_html(self._answer(link), folded, "Every method")
+        return page.to_html(self.brief(link), folded, "Every method")
 
     def _png(self) -> bytes:
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # late, as the figure is
@@ -115,8 +110,8 @@ class Diagnosis:
         canvas.print_png(buffer, metadata={"Software": None})
         return buffer.getvalue()
 
-    def _answer(self, picture: str) -> str:
-        """All but the tables of methods."""
+    def brief(self, picture: str = "") -> str:
+        """As Markdown without the tables of every method."""
         return page.render(
             "diagnosis",
             source=self.source,
@@ -210,6 +205,7 @@ def _facts_table(shown: Sequence[Spectrum]) -> str:
 def _methods(measured: MatrixMeasurement) -> str:
     """Every method on one matrix, precision by precision."""
     uses = list(dict.fromkeys(use for row in measured.methods.values() for use, _ in row))
+    trials = [trial for one in measured.answers.values() for trial in one.trials]
     refused: dict[str, list[str]] = {}
     tables = []
     for precision in PRECISIONS:
@@ -230,14 +226,8 @@ def _methods(measured: MatrixMeasurement) -> str:
         uses={use: USES[use].title for use in uses},
         tables=tables,
         refused={reason: both(dict.fromkeys(m)) for reason, m in refused.items()},
-        added=_added(measured),
+        added=max(trial.cure.regularised for trial in trials),
     )
-
-
-def _added(measured: MatrixMeasurement) -> float:
-    """The ε that was added to the diagonal of a singular M."""
-    trials: list[Trial] = [trial for one in measured.answers.values() for trial in one.trials]
-    return next((one.cure.regularised for one in trials if one.cure.regularised), 0.0)
 
 
 def _cell(attempt: Attempt) -> str:

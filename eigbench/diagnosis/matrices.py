@@ -6,7 +6,7 @@ import bisect
 import io
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +46,7 @@ Numbers = NDArray[Any]
 """An array of float64 or complex128."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Origin:
     """The call in which `eigbench.watch` saw a matrix."""
 
@@ -63,6 +63,19 @@ class Origin:
     """The index of this matrix in that batch."""
     given_dtype: str = ""
     """In which the caller had M, if it was cast to be decomposed, as autocast does."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SavedCall(Origin):
+    """One matrix of a call, as `watch` saves it."""
+
+    matrix: Tensor
+    """`(m, n)`."""
+    decomposition: str = ""
+    """"eigh" or "svd"; empty in older files, where it is the operation."""
+    outputs: dict[str, Tensor]
+    """By the names in `OUTPUTS`; the gradients by them too."""
+    gradients: dict[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,30 +282,18 @@ def _numbers(array: NamedArray) -> Numbers:
         return array.values.astype(np.complex128 if complex_ else np.float64, copy=False)
 
 
-def write_call(
-    path: Path,
-    matrix: Tensor,
-    decomposition: Decomposition,
-    parts: Mapping[str, Mapping[str, Tensor]],
-    origin: Origin,
-) -> None:
-    """Write tensors of one call, whole or not at all; `torch.load(weights_only=True)` reads it.
+def write_call(path: Path, call: SavedCall) -> None:
+    """Write one call, whole or not at all; `torch.load(weights_only=True)` reads it."""
 
-    The matrix is `(m, n)`. Parts are `gradients` and `outputs`, both by the names in `OUTPUTS`.
-    """
+    def kept(value: Any) -> Any:  # without the batch that it may be a view of
+        if isinstance(value, dict):
+            return {name: kept(one) for name, one in value.items()}
+        if isinstance(value, Tensor):
+            return value.cpu().resolve_conj().resolve_neg().clone()
+        return value
 
-    def kept(tensor: Tensor) -> Tensor:  # without the batch that it may be a view of
-        return tensor.cpu().resolve_conj().resolve_neg().clone()
-
-    content: dict[str, Any] = {
-        "format": FORMATS[-1],
-        "matrix": kept(matrix),
-        "decomposition": decomposition,
-        **{part: {k: kept(v) for k, v in some.items()} for part, some in parts.items()},
-        **asdict(origin),
-    }
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save({"format": FORMATS[-1], **kept(vars(call))}, buffer)
     write_whole(path, buffer.getvalue())
 
 
@@ -308,45 +309,26 @@ def read_call(path: Path) -> Stack | None:
     if not (isinstance(content, dict) and str(content.get("format")) in FORMATS):
         return None
     with at(f"cannot read {path}"):
-        return _call_of(content)
+        try:
+            return _stack_of(msgspec.convert(content, SavedCall))
+        except msgspec.ValidationError as error:
+            raise InputError(f"a part of the saved call is not right: {_reason(error)}") from error
 
 
-def _call_of(content: Mapping[str, Any]) -> Stack:
-    origin = _origin(content)
-    decomposition = content.get("decomposition", origin.operation)
-    if decomposition not in [*OUTPUTS]:  # a list: it may be anything
-        raise InputError(f"its decomposition is {decomposition!r}; eigh or svd is right")
-    matrix = content.get("matrix")
-    M = _numbers(_tensor("its matrix", matrix))
-    if M.ndim != 2 or M.size == 0:
-        raise InputError(f"its matrix has shape {M.shape}; (m, n) is right, not empty")
-    if decomposition == "eigh" and M.shape[0] != M.shape[1]:
-        raise InputError(f"its matrix has shape {M.shape}; a square one is right for eigh")
+def _stack_of(call: SavedCall) -> Stack:
+    kind = call.decomposition or call.operation
+    if kind not in OUTPUTS:
+        raise InputError(f"its decomposition is {printable(kind, 9)}; eigh or svd is right")
+    decomposition: Decomposition = "svd" if kind == "svd" else "eigh"
+    M = _numbers(_array("its matrix", call.matrix))
+    if M.ndim != 2 or M.size == 0 or (kind == "eigh" and M.shape[0] != M.shape[1]):
+        raise InputError(f"its matrix has shape {M.shape}; (m, n) is right, (n, n) for eigh")
     parts: dict[str, dict[str, Numbers]] = {}
-    for part in ("outputs", "gradients"):
-        some = content.get(part)
-        if not isinstance(some, dict) or not all(isinstance(name, str) for name in some):
-            raise InputError(f"its {part} are no mapping from names to tensors")
+    for what, tensors in (("gradients", call.gradients), ("outputs", call.outputs)):
         named = {
-            name: _numbers(_tensor(f"its {part}, {name[:LONGEST_NAME]},", value))
-            for name, value in some.items()
+            name: _numbers(_array(f"its {what}, {printable(name, LONGEST_NAME)},", value))
+            for name, value in tensors.items()
         }
-        _require_fitting(f"its {part}, ", named, M, decomposition)
-        parts[part] = {name: values[None] for name, values in named.items()}
-    gradients, outputs = parts["gradients"], parts["outputs"]
-    kind = (dtype_name(matrix), decomposition)
-    return Stack("M", M[None], *kind, gradients=gradients, outputs=outputs, origin=origin)
-
-
-def _origin(content: Mapping[str, Any]) -> Origin:
-    known = {part.name: content[part.name] for part in fields(Origin) if part.name in content}
-    try:
-        return msgspec.convert(known, Origin)
-    except msgspec.ValidationError as error:
-        raise InputError(f"a part of the saved call is not right: {_reason(error)}") from error
-
-
-def _tensor(name: str, value: Any) -> NamedArray:
-    if not isinstance(value, Tensor):
-        raise InputError(f"{name} is a {type(value).__name__}, not a tensor")
-    return _array(name, value)
+        _require_fitting(f"its {what}, ", named, M, decomposition)
+        parts[what] = {name: values[None] for name, values in named.items()}
+    return Stack("M", M[None], dtype_name(call.matrix), decomposition, origin=call, **parts)

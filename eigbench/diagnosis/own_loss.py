@@ -51,7 +51,7 @@ for a, b in CLUSTERS:  # triples a to b - 1 go together
 
 def own_question(spectrum: Spectrum, seen: LossView) -> Question:
     """The user's own loss: the call that gives the gradient that it has."""
-    if seen.kind not in EXISTS or seen.gradient is None:
+    if seen.kind not in EXISTS:
         reason = page.render("answers", f"seen_{seen.kind}", seen=seen, spectrum=spectrum)
         return Question(YOURS, seen.indices, reason=reason)
     if spectrum.svd:

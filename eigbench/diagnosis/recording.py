@@ -19,7 +19,7 @@ from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 from eigbench.diagnosis.calls import Aside, values_of
-from eigbench.diagnosis.matrices import OUTPUTS, Decomposition, Origin, write_call
+from eigbench.diagnosis.matrices import OUTPUTS, Decomposition, SavedCall, write_call
 from eigbench.runs.record import number
 
 PSEUDO_INVERSE = "pseudo-inverse"
@@ -175,10 +175,20 @@ class Call:
         if PSEUDO_INVERSE in chosen:
             rank = torch.inf if self._ranks is None else float(self._ranks[index])
             chosen = _through_pairs(outputs, chosen[PSEUDO_INVERSE], rank)
-        known = (record.step, record.module, record.shape, place, record.given_dtype)
-        origin = Origin(record.operation, cause, *known)
-        parts = {"outputs": outputs, "gradients": chosen}
-        write_call(path, self.matrix[place], self.kind, parts, origin)
+        saved = SavedCall(
+            operation=record.operation,
+            cause=cause,
+            step=record.step,
+            module=record.module,
+            shape=record.shape,
+            place=place,
+            given_dtype=record.given_dtype,
+            matrix=self.matrix[place],
+            decomposition=self.kind,
+            outputs=outputs,
+            gradients=chosen,
+        )
+        write_call(path, saved)
 
     def first_failing(self, gradients: Mapping[str, Tensor]) -> int:
         """The index in the flattened batch of the first matrix of which something is not finite.

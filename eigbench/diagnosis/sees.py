@@ -40,13 +40,22 @@ NAMED: dict[str, SpectralFunction] = {
 }
 
 Kind = Literal[
-    "separated", "blind", "function", "free", "zeros", "singular", "basis", "values", "phase"
+    "separated",
+    "blind",
+    "function",
+    "free",
+    "zeros",
+    "overflow",
+    "singular",
+    "basis",
+    "values",
+    "phase",
 ]
 """separated: nothing ties; blind: the loss does not see the tied vectors; function: it fits a
 function of M; free: it depends on no basis, and what was saved does not determine its gradient;
-zeros: the same, at singular values of zero; singular: it is one of a root or a logarithm of M,
-which is singular; basis: it depends on which basis of a tie it gets;
-values: on which of some tied eigenvalues; phase: on the phase of a complex eigenvector."""
+zeros: the same, at singular values of zero; overflow: float64 cannot hold its gradient; singular:
+it is one of a root or a logarithm of M, which is singular; basis: it depends on which basis of a
+tie it gets; values: on which of some tied eigenvalues; phase: on the phase of a complex vector."""
 EXISTS = frozenset({"separated", "blind", "function"})
 NO_DERIVATIVE = frozenset({"singular", "basis", "values", "phase"})
 
@@ -76,7 +85,9 @@ def view(spectrum: Spectrum) -> LossView | None:
     with np.errstate(over="ignore", invalid="ignore"):
         if not spectrum.upstream.keys() & {"left", "right"}:
             return _of_values(spectrum, by_values)
-        return _svd(spectrum, by_values) if spectrum.svd else _eigh(spectrum, by_values)
+        found = (_svd if spectrum.svd else _eigh)(spectrum, by_values)
+    unknown = found.kind in EXISTS and found.gradient is None
+    return replace(found, kind="overflow") if unknown else found
 
 
 def gauge_residual(spectrum: Spectrum) -> float | None:
