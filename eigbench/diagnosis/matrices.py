@@ -331,4 +331,6 @@ def _stack_of(call: SavedCall) -> Stack:
         }
         _require_fitting(f"its {what}, ", named, M, decomposition)
         parts[what] = {name: values[None] for name, values in named.items()}
-    return Stack("M", M[None], dtype_name(call.matrix), decomposition, origin=call, **parts)
+    gradients, outputs = parts["gradients"], parts["outputs"]
+    of_M = "M", M[None], dtype_name(call.matrix), decomposition
+    return Stack(*of_M, gradients=gradients, outputs=outputs, origin=call)

@@ -1,13 +1,12 @@
 """The user's own loss, known by the gradients that reached the decomposition: which lines give it.
 
-What of a cluster of tied vectors turns against the other ones is the derivative of the projector on
-it, exactly; a loss that depends on no basis inside of a cluster needs no more. The loss is executed
-again with the vectors that a cure computes, whose signs, phases and bases may be other ones.
+A loss that depends on no basis inside of a cluster of tied vectors needs the pairs of different
+clusters alone. The loss is executed again with the vectors that a cure computes, whose signs,
+phases and bases may be other ones.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -18,35 +17,16 @@ from torch import Tensor
 from eigbench.diagnosis import page
 from eigbench.diagnosis.matrices import OUTPUTS, Numbers
 from eigbench.diagnosis.questions import (
-    DILATION,
     TORCH,
     YOURS,
     Cure,
     Question,
     cast,
+    masked,
     polar,
 )
 from eigbench.diagnosis.sees import EXISTS, NAMED, LossView, turns
 from eigbench.diagnosis.spectrum import Spectrum, ascending, wide
-
-FEW = 4
-"""Up to so many clusters each is worth a decomposition of its own."""
-_BY_CLUSTERS = """\
-from eigbench.methods.functions import Projector
-values, V = torch.linalg.eigh({M})
-V = V.detach().clone()
-for a, b in CLUSTERS:  # vectors a to b - 1 go together
-    chosen = (torch.arange(SIZE) >= a) & (torch.arange(SIZE) < b)
-    V[..., a:b] = eigbench.matrix_function({M}, Projector(chosen)) @ V[..., a:b].clone()"""
-_BY_TRIPLES = f"""\
-{DILATION}\
-D = torch.cat([above, below])
-U, s, Vh = torch.linalg.svd(X, full_matrices=False)
-U, Vh, index = U.detach().clone(), Vh.detach().clone(), torch.arange(m + n)
-for a, b in CLUSTERS:  # triples a to b - 1 go together
-    chosen = (index >= m + n - b) & (index < m + n - a)
-    P, V = eigbench.matrix_function(D, Projector(chosen)), Vh[a:b].mH.clone()
-    U[:, a:b], Vh[a:b] = 2 * P[:m, m:] @ V, (2 * P[m:, m:] @ V).mH"""
 
 
 def own_question(spectrum: Spectrum, seen: LossView) -> Question:
@@ -54,62 +34,37 @@ def own_question(spectrum: Spectrum, seen: LossView) -> Question:
     if seen.kind not in EXISTS:
         reason = page.render("answers", f"seen_{seen.kind}", seen=seen, spectrum=spectrum)
         return Question(YOURS, seen.indices, reason=reason)
-    if spectrum.svd:
-        call, result = "U, s, Vh = torch.linalg.svd({M}, full_matrices=False)", "U, s, Vh"
-        if not seen.vectors:
-            call, result = "s = torch.linalg.svdvals({M})", "s"
+    names = "U, s, Vh" if spectrum.svd else "values, V"
+    if not seen.vectors:
+        names = "s" if spectrum.svd else "values"
+        call = f"torch.linalg.{'svdvals' if spectrum.svd else 'eigvalsh'}({{M}})"
+    elif spectrum.svd:
+        call = "torch.linalg.svd({M}, full_matrices=False)"
     else:
-        call, result = "values, V = torch.linalg.eigh({M})", "values, V"
-        if not seen.vectors:
-            call, result = "values = torch.linalg.eigvalsh({M})", "values"
-    plain = cast(spectrum, Cure(TORCH, call, result))
+        call = "torch.linalg.eigh({M})"
+    plain = cast(spectrum, Cure(TORCH, f"{names} = {call}", names))
     cures = plain
-    if seen.vectors and spectrum.svd:
-        cures = _of_triples(spectrum, seen, plain)
-    elif seen.vectors and seen.kind != "separated":
-        cures = _of_pairs(spectrum, seen)
+    tied = bool(spectrum.ties or (spectrum.svd and spectrum.zeros))
+    if seen.vectors and (seen.function == "polar" or (seen.function in NAMED and tied)):
+        cures = cast(spectrum, _of_function(spectrum, seen.function)) + plain
+    elif seen.vectors and tied:
+        # The sum over separated pairs is all of its gradient.
+        call = masked(spectrum, "svd" if spectrum.svd else "eigh")
+        cures = cast(spectrum, Cure("mask", f"{names} = {call}", names)) + plain
     return Question(YOURS, seen.indices, cures, torch=plain[0])
 
 
-def _of_pairs(spectrum: Spectrum, seen: LossView) -> tuple[Cure, ...]:
-    """The lines for a loss of tied eigenpairs that has a gradient."""
-    if seen.function:
-        function = NAMED[seen.function]
-        line = f'S = eigbench.matrix_function({{M}}, "{seen.function}")'
-        # Of a loss of f(M) ∂L/∂V is 2 (∂L/∂f(M)) V f(Λ).
-        half = spectrum.upstream["left"] / (2 * function.values(spectrum.values))
-        weight = half @ spectrum.given["left"].conj().T
-        return cast(spectrum, Cure("spectral", line, "S", function=function, weight=weight))
-    clusters = [(one.start, one.stop) for one in _clusters_seen(spectrum)]
-    lines = _BY_CLUSTERS.replace("CLUSTERS", str(clusters)).replace("SIZE", str(spectrum.size))
-    exact = cast(spectrum, Cure("spectral", lines, "values, V"))
-    # 1/gap with a width in the middle between rounding and the narrowest gap that counts, by ‖M‖.
-    gaps = np.diff(spectrum.values)
-    narrowest = float(gaps[gaps > spectrum.floor].min(initial=spectrum.norm))
-    eta = math.sqrt(spectrum.floor * narrowest) / spectrum.norm
-    line = f'values, V = eigbench.eigh({{M}}, method="lorentzian-relative", eta={eta:.0e})'
-    smooth = cast(spectrum, Cure("lorentzian-relative", line, "values, V"))
-    return (*exact, *smooth) if len(clusters) <= FEW else (*smooth, *exact)
-
-
-def _of_triples(spectrum: Spectrum, seen: LossView, plain: tuple[Cure, ...]) -> tuple[Cure, ...]:
-    """The lines for a loss of singular triples that has a gradient."""
-    if seen.function == "polar" and "left" in spectrum.upstream:
-        weight = spectrum.upstream["left"] @ spectrum.given["right"].conj().T
-        return cast(spectrum, replace(polar(spectrum), weight=weight)) + plain
-    if not (spectrum.ties or spectrum.zeros):
-        return plain
-    k = spectrum.size  # torch has them in descending order
-    clusters = [(k - one.stop, k - one.start) for one in reversed(_clusters_seen(spectrum))]
-    lines = _BY_TRIPLES.replace("CLUSTERS", str(clusters))
-    return cast(spectrum, Cure("spectral", lines, "U, s, Vh")) + plain
-
-
-def _clusters_seen(spectrum: Spectrum) -> list[range]:
-    """The clusters of which the user's own loss sees a vector."""
-    by_vectors = [part for name, part in spectrum.upstream.items() if name != "values"]
-    sizes = np.max([np.abs(part).max(axis=0) for part in by_vectors], axis=0)
-    return [one for one in spectrum.clusters if sizes[one].max() > 0]
+def _of_function(spectrum: Spectrum, name: str) -> Cure:
+    """The lines for a loss that its gradients show to be of a function of M, and ∂L/∂f(M)."""
+    given, upstream = spectrum.given, spectrum.upstream
+    if name == "polar":
+        weight = upstream["left"] @ given["right"].conj().T
+        return replace(polar(spectrum), weight=weight)
+    function = NAMED[name]
+    # ∂L/∂V is 2 (∂L/∂f(M)) V f(Λ).
+    half = upstream["left"] / (2 * function.values(spectrum.values))
+    line = f'S = eigbench.matrix_function({{M}}, "{name}")'
+    return Cure("spectral", line, "S", function=function, weight=half @ given["left"].conj().T)
 
 
 def own_loss(cure: Cure, spectrum: Spectrum, results: Sequence[Tensor]) -> Tensor:

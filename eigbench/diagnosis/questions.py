@@ -107,7 +107,7 @@ class Cure(Lines):
     """Lines that may be right, and what they compute."""
 
     function: SpectralFunction | None = None
-    """Of M, or of an svd of its dilation, that the result is, or whose vector it is; None for
+    """Of M, or of an svd of [[0, M], [Mᴴ, 0]], that the result is, or whose vector it is; None for
     values, and for the user's own loss."""
     weight: Numbers | None = None
     """∂L/∂result of the user's own loss, where it is a function of M."""
@@ -200,15 +200,13 @@ def _epsilon(spectrum: Spectrum) -> float:
     return float(math.ceil(added / 10.0**exponent) * 10.0**exponent)
 
 
-_IMPORT = "from eigbench.methods.functions import Projector\n"
-
-
 def _projector(spectrum: Spectrum, use: str, chosen: range, words: str) -> Question:
     """The projector on consecutive eigenvectors, whose own basis does not matter."""
     n = spectrum.size
     condition = f">= {chosen.start}" if chosen.stop == n and chosen.start else f"< {chosen.stop}"
     lines = (
-        f"{_IMPORT}chosen = (torch.arange({n}) {condition}).float()  # {words}\n"
+        "from eigbench.methods.functions import Projector\n"
+        f"chosen = (torch.arange({n}) {condition}).float()  # {words}\n"
         "P = eigbench.matrix_function({M}, Projector(chosen))"
     )
     projector = Projector(np.isin(np.arange(n), chosen).astype(float))
@@ -234,6 +232,17 @@ def _leading(spectrum: Spectrum) -> Question:
     return _projector(spectrum, "leading-subspace", range(n - count, n), words)
 
 
+def masked(spectrum: Spectrum, function: str) -> str:
+    """A call of eigbench that leaves out the pairs which tie, and no other."""
+    gaps = np.diff(spectrum.values)
+    narrowest = float(gaps[gaps > spectrum.floor].min(initial=spectrum.norm))
+    # In the middle between rounding and the narrowest gap that counts: that is right to either
+    # side. A gap of less than 100 units of rounding has lost the digits of a gradient anyway.
+    middle = math.sqrt(spectrum.floor * narrowest) / (spectrum.norm or 1)
+    most = max(100 * spectrum.unit, 2 * spectrum.floor / (spectrum.norm or 1))
+    return f'eigbench.{function}({{M}}, method="mask", tolerance={min(middle, most):.1e})'
+
+
 def _vectors(spectrum: Spectrum) -> Iterator[Question]:
     """Single eigenvectors, each once, up to its sign."""
     n, pair = spectrum.size, spectrum.narrowest
@@ -243,45 +252,26 @@ def _vectors(spectrum: Spectrum) -> Iterator[Question]:
     first = {index: use for use, index in reversed(wanted.items())}
     for use, index in wanted.items():
         if first[index] == use:
-            lines = f"values, V = torch.linalg.eigh({{M}})\nv = V[..., {index}]"
-            exact = (
-                f"{_IMPORT}alone = (torch.arange({n}) == {index}).float()\n"
-                "P = eigbench.matrix_function({M}, Projector(alone))  # v vᴴ\n"
-                f"v = P @ torch.linalg.eigh({{M}})[1][..., {index}].detach()"
-            )
+            last = f"\nv = V[..., {index}]"
             alone = Projector((np.arange(n) == index).astype(float))
-            plain = Cure(TORCH, lines, "v", function=alone)
+            plain = Cure(TORCH, f"values, V = torch.linalg.eigh({{M}}){last}", "v", function=alone)
+            exact = f"values, V = {masked(spectrum, 'eigh')}{last}"
             yield _vector(spectrum, use, index, plain, exact)
 
 
 def _vector(spectrum: Spectrum, use: str, index: int, plain: Cure, exact: str) -> Question:
-    """A vector by torch, or by the projector on it."""
+    """A vector by torch, or without the pairs that tie."""
     cluster = spectrum.cluster_of(index)
     if len(cluster) > 1:
         zero = spectrum.zeros > 1 and not spectrum.svd
         return _no(use, "tied", (index,), cluster=cluster, symbol=spectrum.symbol, zero=zero)
-    cures = [plain, replace(plain, method="spectral", code=exact)]
+    cures = [plain, replace(plain, method="mask", code=exact)]
     # torch divides by every gap, also by those of other vectors: one tie makes all NaN.
     if spectrum.ties or (spectrum.svd and spectrum.zeros):
         cures.reverse()
     some = [one for cure in cures for one in cast(spectrum, cure)]
     some.sort(key=lambda cure: cure.precision != spectrum.precision)
     return Question(use, (index,), tuple(some), torch=cast(spectrum, plain)[0])
-
-
-DILATION = f"""\
-{_IMPORT}\
-X = {{M}}
-m, n = X.shape
-above = torch.cat([X.new_zeros(m, m), X], 1)
-below = torch.cat([X.mH, X.new_zeros(n, n)], 1)
-"""
-"""[[0, M], [Mᴴ, 0]], with the eigenvalues ±σ: its projectors hold ½ U Uᴴ and ½ U Vᴴ."""
-_LEADING = f"""\
-{DILATION}\
-chosen = (torch.arange(m + n) >= m + n - KEPT).float()
-P = eigbench.matrix_function(torch.cat([above, below]), Projector(chosen))
-"""
 
 
 def _singular(spectrum: Spectrum) -> Iterator[Question]:
@@ -291,29 +281,30 @@ def _singular(spectrum: Spectrum) -> Iterator[Question]:
         yield _no("low-rank", "no_cut")
     else:
         above = (np.arange(total) >= total - cut).astype(float)
-        lines = f"{_LEADING}L = 2 * P[:m, :m] @ X".replace("KEPT", str(cut))
+        lines = (
+            "from eigbench.methods.functions import Identity, Truncated\n"
+            f"kept = (torch.arange({k}) >= {k - cut}).float()  # the last {cut}, ascending\n"
+            "L = eigbench.svd_function({M}, Truncated(Identity(), kept))"
+        )
         power = Truncated(Identity(), above + above[::-1])
         cure = Cure("spectral", lines, "L", kept=cut, function=power)
         yield _of_triples(spectrum, "low-rank", cure, f"(U[:, :{cut}] * s[:{cut}]) @ Vh[:{cut}]")
     if spectrum.zeros:
         yield _no("polar", "no_polar", zeros=spectrum.zeros)
     else:
-        yield _of_triples(spectrum, "polar", polar(spectrum), f"U[:, :{k}] @ Vh[:{k}]")
+        yield _of_triples(spectrum, "polar", polar(spectrum), "U @ Vh")
     yield _values(spectrum, "singular-values", "torch.linalg.svdvals")
-    lines = "U, s, Vh = torch.linalg.svd({M}, full_matrices=False)\nu, v = U[:, 0], Vh[0].conj()"
-    exact = (
-        f"{_LEADING}v0 = torch.linalg.svd(X, full_matrices=False)[2][0].conj().detach()\n"
-        "u, v = 2 * P[:m, m:] @ v0, 2 * P[m:, m:] @ v0"
-    ).replace("KEPT", "1")
+    last = "\nu, v = U[:, 0], Vh[0].conj()"
+    lines = f"U, s, Vh = torch.linalg.svd({{M}}, full_matrices=False){last}"
     plain = Cure(TORCH, lines, "u, v", function=_sign(total, 1))
+    exact = f"U, s, Vh = {masked(spectrum, 'svd')}{last}"
     yield _vector(spectrum, "leading-singular-vectors", k - 1, plain, exact)
 
 
 def polar(spectrum: Spectrum) -> Cure:
-    """The lines for U Vᴴ, by the projector on the leading eigenvectors of the dilation."""
-    lines = f"{_LEADING}Q = 2 * P[:m, m:]".replace("KEPT", str(spectrum.size))
+    """The lines for U Vᴴ."""
     sign = _sign(sum(spectrum.matrix.entries.shape), spectrum.size)
-    return Cure("spectral", lines, "Q", function=sign)
+    return Cure("spectral", "Q = eigbench.polar({M})", "Q", function=sign)
 
 
 def _sign(total: int, kept: int) -> Projector:
@@ -323,7 +314,7 @@ def _sign(total: int, kept: int) -> Projector:
 
 
 def _of_triples(spectrum: Spectrum, use: str, cure: Cure, product: str) -> Question:
-    """By the dilation, or as a product after torch's svd."""
+    """By a function of eigbench, or as a product after torch's svd."""
     kept = cure.kept or spectrum.size
     naive = f"U, s, Vh = torch.linalg.svd({{M}}, full_matrices=False)\n{cure.result} = {product}"
     torch = cast(spectrum, replace(cure, method=TORCH, code=naive, kept=0))[0]

@@ -271,7 +271,7 @@ def _svd(spectrum: Spectrum, by_values: Numbers) -> LossView:
     core = found.gradient
     if core is None:
         return found
-    if not by_values.any() and not core.any() and not zeros:
+    if "left" in spectrum.upstream and not (by_values.any() or core.any() or zeros):
         found = replace(found, function="polar")  # U and V turn against each other alone
     difference = A[0] - A[1]
     both_zero = np.arange(k) < zeros

@@ -201,7 +201,7 @@ def ascending(parts: Mapping[str, Any], k: int) -> dict[str, Any]:
 def wide(tensor: Tensor) -> Numbers:
     """A tensor in float64, or complex128."""
     dtype = torch.complex128 if tensor.is_complex() else torch.float64
-    array: Numbers = tensor.detach().to(dtype).numpy()
+    array: Numbers = tensor.detach().to(dtype).resolve_conj().numpy()
     return array
 
 
