@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 import eigbench
 from eigbench.diagnosis import findings, questions, sees
 from eigbench.diagnosis.findings import Severity
-from eigbench.errors import InputError
 from eigbench.methods.registry import available
 from eigbench.spectra import Floats
 from tests.diagnosis.making import advised, finding, kinds, severities, with_spectrum
@@ -115,22 +114,6 @@ def test_a_hundred_thousand_matrices_are_looked_at_in_parts() -> None:
     assert any("%" in words for words in said)
 
 
-@pytest.mark.parametrize(
-    ("M", "words"),
-    [
-        (np.zeros((0, 0)), "shape"),
-        (np.zeros((0, 3, 3)), "shape"),
-        (np.zeros(4), "shape"),
-        (np.array([["a", "b"], ["c", "d"]]), "numbers"),
-        ([[1, 2], [3]], "not an array"),
-    ],
-)
-def test_what_is_no_matrix_is_refused_in_a_line(M: Any, words: str) -> None:
-    with pytest.raises(InputError, match=words) as caught:
-        eigbench.diagnose(M)
-    assert "\n" not in str(caught.value)
-
-
 _X = np.random.default_rng(0).standard_normal((6, 3))
 EVERY_KIND: dict[str, tuple[Any, ...]] = {
     "not_finite": (np.full((2, 2), np.nan),),
@@ -209,7 +192,7 @@ def matrices(draw: st.DrawFn) -> Floats:
     return np.triu(M) + np.triu(M, 1).T
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(M=matrices())
 def test_no_finite_symmetric_matrix_crashes_it(M: Floats) -> None:
     found = eigbench.diagnose(M)

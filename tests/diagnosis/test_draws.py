@@ -237,8 +237,8 @@ def test_the_committed_summary_is_of_the_committed_records() -> None:
     assert (folder / SUMMARY).read_text("utf-8") == summary(records) + "\n"
 
 
-DRAWS = 130
-"""What a minute allows."""
+DRAWS = 60
+"""What half a minute allows."""
 
 
 def test_the_advice_is_right_on_the_first_draws() -> None:

@@ -219,17 +219,6 @@ def test_a_damaged_call_is_refused(cwd: Path, changes: dict[str, Any]) -> None:
 NAMES = ("[/a]", "[red]x", r"$\frac{$", "a|b\n# <b>", "\x1b[2J\x07", "`&amp;*", "ä" * 200)
 
 
-def test_names_are_text(cwd: Path) -> None:
-    M = np.diag([1.0, 2, 4])
-    np.savez("M.npz", **{f"{i}{name}": M * (i + 1) for i, name in enumerate(NAMES)})  # type: ignore[arg-type]
-    outcome = call("diagnose", "M.npz", "--out", "found")
-    assert (outcome.code, outcome.err) == (0, "")
-    report = Path("found/report.md").read_text("utf-8")
-    for text in (outcome.out, report):
-        assert all(sign.isprintable() or sign == "\n" for sign in text)
-    assert "0[/a]" in outcome.out
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_names_in_errors_are_text(cwd: Path, name: str) -> None:
     torch.save({name: torch.ones(3)}, "M.pt")
