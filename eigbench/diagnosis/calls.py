@@ -7,12 +7,10 @@ values whatever casts, transforms or compiles them, and one for their autograd, 
 that gets the gradients. This is what `torch.library.get_kernel` is documented for. No name in any
 module is bound anew, and no other operation is touched; calls of all threads are seen.
 
-The others cost more, or see less. Of a training step of ResNet18 (2 images of 32×32, one thread of
-a busy CPU, medians of 40 to 100 steps in turn with plain ones, three times), a `TorchFunctionMode`
-added 3 to 7 %, and a `TorchDispatchMode` 10 to 21 %; both are of one thread. This added between −4
-and 1 %, that is nothing; a call itself, an `eigh` of 10×10 with its backward pass, takes three
-times as long. Names bound anew in modules miss what C++ calls, and are found by whoever pickles or
-traces a function, or has a module that refuses them.
+A `TorchFunctionMode` and a `TorchDispatchMode` cost more (3 to 7 and 10 to 21 % of a training step
+of ResNet18 with 2 images of 32×32, where this costs nothing that can be measured), and are of one
+thread. Names bound anew in modules miss what C++ calls, and are found by whoever pickles or traces
+a function, or has a module that refuses them.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from eigbench.diagnosis.census import FLOAT32, NAMED, Census, Group
 from eigbench.diagnosis.matrices import FUNCTION, Matrices, Numbers
 from eigbench.diagnosis.questions import TORCH, USES, YOURS
 from eigbench.diagnosis.sees import NO_DERIVATIVE, LossView
-from eigbench.diagnosis.spectrum import Spectrum, granularity, spectrum_of, unit
+from eigbench.diagnosis.spectrum import Spectrum, spectrum_of, unit
 from eigbench.diagnosis.trials import GradientOutcome, MatrixMeasurement, Trial
 
 PRINTED = 4
@@ -193,13 +193,16 @@ def _whose(evidence: Evidence, group: Group) -> str:
 
 
 def _grain(spectrum: Spectrum, entries: Numbers) -> float:
-    """What all entries are multiples of, where that says that larger numbers were subtracted.
+    """The power of two of which all entries are multiples, if it tells of larger numbers; else 0.
 
-    Halves and whole numbers say nothing: people write them.
+    Halves and whole numbers tell nothing: people write them.
     """
-    grain = granularity(entries)
-    coarse = grain > COARSE * spectrum.norm
-    return grain if coarse and grain not in WRITTEN else 0.0
+    parts = np.abs(np.concatenate([entries.real.ravel(), entries.imag.ravel()]))
+    fraction, exponent = np.frexp(parts[parts > 0])
+    bits = (fraction * 2.0**53).astype(np.int64)
+    trailing = np.log2((bits & -bits).astype(np.float64))
+    grain = float(2.0 ** np.min(exponent - 53 + trailing))
+    return grain if grain > COARSE * spectrum.norm and grain not in WRITTEN else 0.0
 
 
 def _singular(measured: Sequence[MatrixMeasurement], about: dict[str, Any]) -> MatrixFinding:

@@ -153,15 +153,18 @@ def _no(use: str, because: str, chosen: tuple[int, ...] = (), **facts: object) -
 
 
 def _symmetric(spectrum: Spectrum) -> Iterator[Question]:
-    if spectrum.negative:
-        yield _negative(spectrum)
+    n, negative, cut = spectrum.size, spectrum.negative, spectrum.cut
+    if negative:
+        chosen = range(negative) if negative < n else None
+        yield _projector(spectrum, "negative-subspace", chosen, "all_negative")
         if spectrum.norm < EXPONENT:
             yield _function(spectrum, "function", "values.exp()", Exponential())
     else:
         yield _function(spectrum, "inverse-square-root", "values ** -0.5", InverseSquareRoot())
         yield _function(spectrum, "square-root", "values ** 0.5", SquareRoot())
-    if spectrum.size > 1:
-        yield _leading(spectrum)
+    if n > 1:
+        chosen = range(n - cut, n) if cut else None
+        yield _projector(spectrum, "leading-subspace", chosen, "all_tied")
         yield from _vectors(spectrum)
     yield _values(spectrum, "eigenvalues", "torch.linalg.eigvalsh")
 
@@ -200,10 +203,13 @@ def _epsilon(spectrum: Spectrum) -> float:
     return float(math.ceil(added / 10.0**exponent) * 10.0**exponent)
 
 
-def _projector(spectrum: Spectrum, use: str, chosen: range, words: str) -> Question:
-    """The projector on consecutive eigenvectors, whose own basis does not matter."""
-    n = spectrum.size
-    condition = f">= {chosen.start}" if chosen.stop == n and chosen.start else f"< {chosen.stop}"
+def _projector(spectrum: Spectrum, use: str, chosen: range | None, because: str) -> Question:
+    """The projector on the first or the last eigenvectors, whose own basis does not matter."""
+    if chosen is None:
+        return _no(use, because)
+    n, count = spectrum.size, len(chosen)
+    condition = f">= {chosen.start}" if chosen.start else f"< {chosen.stop}"
+    words = f"the {'last' if chosen.start else 'first'} {count if count > 1 else 'one'}"
     lines = (
         "from eigbench.methods.functions import Projector\n"
         f"chosen = (torch.arange({n}) {condition}).float()  # {words}\n"
@@ -214,22 +220,6 @@ def _projector(spectrum: Spectrum, use: str, chosen: range, words: str) -> Quest
     naive = f"V = torch.linalg.eigh({{M}})[1][..., {chosen.start}:{chosen.stop}]\nP = V @ V.mH"
     torch = cast(spectrum, replace(cure, method=TORCH, code=naive))[0]
     return Question(use, tuple(chosen), cast(spectrum, cure), torch=torch)
-
-
-def _negative(spectrum: Spectrum) -> Question:
-    count = spectrum.negative
-    if count == spectrum.size:
-        return _no("negative-subspace", "all_negative")
-    words = f"the {count} with negative eigenvalues" if count > 1 else "the negative one"
-    return _projector(spectrum, "negative-subspace", range(count), words)
-
-
-def _leading(spectrum: Spectrum) -> Question:
-    n, count = spectrum.size, spectrum.cut
-    if not count:
-        return _no("leading-subspace", "all_tied")
-    words = f"the last {count}" if count > 1 else "the last one"
-    return _projector(spectrum, "leading-subspace", range(n - count, n), words)
 
 
 def masked(spectrum: Spectrum, function: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -205,19 +204,6 @@ def wide(tensor: Tensor) -> Numbers:
     return array
 
 
-def granularity(entries: Numbers) -> float:
-    """The largest power of two of which every entry is a multiple; 0 if all are zero."""
-    parts = np.abs(np.concatenate([entries.real.ravel(), entries.imag.ravel()]))
-    parts = parts[parts > 0]
-    if not len(parts):
-        return 0.0
-    fraction, exponent = np.frexp(parts)
-    bits = (fraction * 2.0**53).astype(np.int64)
-    trailing = np.log2((bits & -bits).astype(np.float64))
-    lowest = int(np.min(exponent - 53 + trailing))
-    return float(math.ldexp(1.0, lowest))
-
-
 def unit_of(matrix: GivenMatrix) -> float:
     """The rounding unit of the dtype in which a matrix was computed.
 
@@ -226,7 +212,7 @@ def unit_of(matrix: GivenMatrix) -> float:
     """
     dtype = (matrix.origin.given_dtype if matrix.origin else "") or matrix.dtype
     if dtype not in DOUBLE:
-        return unit(dtype) if dtype in _FLOATS else unit("float64")
+        return unit(dtype if "float" in dtype or "complex" in dtype else "float64")
     entries = matrix.entries
     narrow = np.complex64 if np.iscomplexobj(entries) else np.float32
     if not (entries.astype(narrow) == entries).all():
@@ -236,9 +222,6 @@ def unit_of(matrix: GivenMatrix) -> float:
     return unit("float64" if short else "float32")
 
 
-_FLOATS = {"float16", "bfloat16", "float32", "complex64"}
-
-
 def hermitian_part(entries: Numbers) -> Numbers:
     """`(M + Mᴴ)/2` `(..., n, n)`, rounding nothing where M is Hermitian."""
     mirrored = entries.conj().swapaxes(-1, -2)
@@ -246,32 +229,25 @@ def hermitian_part(entries: Numbers) -> Numbers:
     return np.where(entries == mirrored, entries, entries / 2 + mirrored / 2)
 
 
-def decomposed(matrix: GivenMatrix) -> GivenMatrix:
-    """The Hermitian matrix that is diagnosed in the place of a square one that is not Hermitian.
+def spectrum_of(matrix: GivenMatrix) -> Spectrum:
+    """The spectrum of one finite matrix; of a square one that of a Hermitian matrix in its place.
 
     With gradients of a decomposition that of the lower triangle, which is what torch decomposed;
     else `(M + Mᴴ)/2`.
     """
-    if matrix.decomposition == "svd":
-        return matrix
-    entries = matrix.entries
-    if matrix.of_outputs:
+    entries, square = matrix.entries, matrix.decomposition == "eigh"
+    if square and matrix.of_outputs:
         lower = np.tril(entries, -1)
-        diagonal = np.diag(np.diagonal(entries).real)
-        return replace(matrix, entries=lower + lower.conj().T + diagonal)
-    return replace(matrix, entries=hermitian_part(entries))
-
-
-def spectrum_of(matrix: GivenMatrix) -> Spectrum:
-    """The spectrum of one finite matrix."""
-    matrix = decomposed(matrix)
-    entries = matrix.entries
+        entries = lower + lower.conj().T + np.diag(np.diagonal(entries).real)
+    elif square:
+        entries = hermitian_part(entries)
     # Scaled, so that nothing overflows on the way.
     scale = float(np.abs(entries).max(initial=0)) or 1.0
-    if matrix.decomposition == "svd":
-        left, values, right = np.linalg.svd(entries / scale, full_matrices=False)
-        values, left, right = values[::-1], left[:, ::-1], right.conj().T[:, ::-1]
-    else:
+    if square:
         values, left = np.linalg.eigh(entries / scale)
         right = left
+    else:
+        left, values, right = np.linalg.svd(entries / scale, full_matrices=False)
+        values, left, right = values[::-1], left[:, ::-1], right.conj().T[:, ::-1]
+    matrix = replace(matrix, entries=entries)
     return Spectrum(matrix, unit_of(matrix), values * scale, left, right)
