@@ -49,10 +49,9 @@ _KINDS = {
         "zero_under_root",
         "tie",
         "raises",
-        "out_of_range",
     ),
     Severity.WRONG: ("cancellation", "asymmetric", "own_wrong", "wrong"),
-    Severity.BEWARE: ("half", "singular", "ill_conditioned", "by_chance"),
+    Severity.BEWARE: ("half", "out_of_range", "singular", "ill_conditioned", "by_chance"),
     Severity.NOTE: ("upstream_zero", "saved", "one_by_one", "indefinite", "finite_is_not_right"),
     Severity.WELL: ("own_right", "right"),
 }

@@ -253,8 +253,9 @@ def _vector(spectrum: Spectrum, use: str, index: int, plain: Cure, exact: str) -
     """A vector by torch, or without the pairs that tie."""
     cluster = spectrum.cluster_of(index)
     if len(cluster) > 1:
-        zero = spectrum.zeros > 1 and not spectrum.svd
-        return _no(use, "tied", (index,), cluster=cluster, symbol=spectrum.symbol, zero=zero)
+        zero, whole = spectrum.zeros > 1 and not spectrum.svd, len(cluster) == spectrum.size
+        facts = {"cluster": cluster, "symbol": spectrum.symbol, "zero": zero, "whole": whole}
+        return _no(use, "tied", (index,), **facts)
     cures = [plain, replace(plain, method="mask", code=exact)]
     # torch divides by every gap, also by those of other vectors: one tie makes all NaN.
     if spectrum.ties or (spectrum.svd and spectrum.zeros):
