@@ -51,20 +51,20 @@ class Bench:
         The loss sees all pairs of vectors about alike. One that hardly sees the vectors of a narrow
         gap would measure how rounding turns these, and not how good a gradient is.
         """
+        rng = np.random.default_rng(entries.shape)
         if self.spectrum.svd:
             norm = float(np.abs(entries).max(initial=0)) or 1.0
-            left, values, right = np.linalg.svd(entries / norm)
-            right = right.conj().T
+            left, values, right = np.linalg.svd(entries / norm, full_matrices=False)
+            left, right = _with_others(left, rng), _with_others(right.conj().T, rng)
             self.pairs.append(dilated(left, values * norm, right))
         else:
             self.pairs.append(pairs_of(entries, self._smallest))
             dtype = np.complex128 if self.spectrum.complex else np.float64
             left = right = np.asarray(self.pairs[-1].vectors, dtype=dtype)
-        shape = len(left), len(right)
-        rng = np.random.default_rng(shape)
+        shape = left.shape[1], right.shape[1]
         seen = rng.uniform(0.5, 1, shape) * rng.choice([-1.0, 1.0], shape)
         seen = seen if self.spectrum.svd else np.triu(seen) + np.triu(seen, 1).T
-        w = left @ rng.choice([-1.0, 1.0], len(left))
+        w = left @ rng.choice([-1.0, 1.0], shape[0])
         self._weights.append((left @ seen @ right.conj().T, w))
 
     def exact(self, cure: Cure, which: int) -> Numbers | None:
@@ -83,6 +83,14 @@ class Bench:
             return given
         W, w = self._weights[which]
         return w[:, None] * w.conj() if cure.result == "v" else W
+
+
+def _with_others(vectors: Numbers, rng: np.random.Generator) -> Numbers:
+    """Singular vectors `(n, k)` and others beside them that a loss may see: `(n, min(n, 2k))`."""
+    n, k = vectors.shape
+    others = rng.standard_normal((n, min(n, 2 * k) - k))
+    others = np.linalg.qr(np.concatenate([vectors, others], axis=1))[0][:, k:]
+    return np.concatenate([vectors, others], axis=1)
 
 
 def copies(spectrum: Spectrum, dtype: torch.dtype) -> list[Numbers]:

@@ -267,7 +267,7 @@ def _vector(spectrum: Spectrum, use: str, index: int, plain: Cure, exact: str) -
 
 def _singular(spectrum: Spectrum) -> Iterator[Question]:
     """The uses of singular values and vectors: odd functions of M, U f(Σ) Vᴴ."""
-    k, cut, total = spectrum.size, spectrum.cut, sum(spectrum.matrix.entries.shape)
+    k, cut, total = spectrum.size, spectrum.cut, _dilated_size(spectrum)
     if cut in {0, k}:
         yield _no("low-rank", "no_cut")
     else:
@@ -294,8 +294,13 @@ def _singular(spectrum: Spectrum) -> Iterator[Question]:
 
 def polar(spectrum: Spectrum) -> Cure:
     """The lines for U Vᴴ."""
-    sign = _sign(sum(spectrum.matrix.entries.shape), spectrum.size)
+    sign = _sign(_dilated_size(spectrum), spectrum.size)
     return Cure("spectral", "Q = eigbench.polar({M})", "Q", function=sign)
+
+
+def _dilated_size(spectrum: Spectrum) -> int:
+    """How many eigenpairs of [[0, M], [Mᴴ, 0]] a loss may see; of more a long M has zeros."""
+    return sum(min(side, 2 * spectrum.size) for side in spectrum.matrix.entries.shape)
 
 
 def _sign(total: int, kept: int) -> Projector:

@@ -69,16 +69,16 @@ def _by_mpmath(M: Numbers) -> Pairs:
 
 
 def dilated(left: Numbers, values: Numbers, right: Numbers) -> Pairs:
-    """The eigenpairs of `[[0, M], [Mᴴ, 0]]`, of all singular triples of M, descending.
+    """Eigenpairs of `[[0, M], [Mᴴ, 0]]`, of the singular triples of M, descending.
 
-    Of `left` `(m, m)` and `right` `(n, n)`, in columns, and `values` `(k,)`.
+    Of `values` `(k,)`, and of `left` `(m, p)` and `right` `(n, q)`, of which the columns after the
+    first k are orthogonal to these; there are p + q pairs.
     """
     k = len(values)
     u, v = left[:, :k] / np.sqrt(2), right[:, :k] / np.sqrt(2)
-    zeros = np.zeros((len(left), len(right) - k)), np.zeros((len(right), len(left) - k))
-    upper = [-u, left[:, k:], zeros[0], u[:, ::-1]]
-    lower = [v, zeros[1], right[:, k:], v[:, ::-1]]
-    none = np.zeros(len(left) + len(right) - 2 * k)
+    none = np.zeros(left.shape[1] + right.shape[1] - 2 * k)
+    upper = [-u, left[:, k:], np.zeros((len(left), right.shape[1] - k)), u[:, ::-1]]
+    lower = [v, np.zeros((len(right), left.shape[1] - k)), right[:, k:], v[:, ::-1]]
     return Pairs(np.concatenate([-values, none, values[::-1]]), np.block([upper, lower]))
 
 
@@ -87,20 +87,17 @@ def of_function(
 ) -> Numbers | None:
     """`∂ Re⟨W, f(M + shift·I)⟩/∂M`, by Daleckii–Krein; None where float64 cannot hold it.
 
-    W is `(n, n)`. Of pairs of a dilation W is `(m, n)`, of the upper right block of f; so is the
-    gradient.
+    W is `(n, n)`. Of pairs of a dilation it is `(m, n)`, in the span of their vectors: of the upper
+    right block of f, as the gradient is.
     """
-    V, m = pairs.vectors, len(W)
-    block = len(V) > m
-    if block:
-        whole = np.zeros((len(V), len(V)), dtype=W.dtype)
-        whole[:m, m:] = W
-        W = whole
+    m, n = W.shape
+    V, U = pairs.vectors[-n:], pairs.vectors[:m]
+    blocks = 1 if len(pairs.vectors) == n else 2  # in how many dM is
 
     def composed() -> Numbers:
         core = function.divided_differences(pairs.values + shift)
-        G: Numbers = V @ (core * (V.conj().T @ hermitian_part(W) @ V)) @ V.conj().T
-        return 2 * G[:m, m:] if block else G  # dM is in two blocks
+        G: Numbers = U @ (core * hermitian_part(U.conj().T @ W @ V)) @ V.conj().T
+        return blocks * G
 
     return in_float64(composed)
 
