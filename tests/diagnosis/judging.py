@@ -74,8 +74,9 @@ class Outcome(NamedTuple):
 
 def numbers(M: Tensor) -> Numbers:
     """The same numbers in float64 or complex128."""
-    wide: Numbers = M.detach().to(torch.complex128 if M.is_complex() else torch.float64).numpy()
-    return wide
+    wide = M.detach().to(torch.complex128 if M.is_complex() else torch.float64)
+    array: Numbers = wide.resolve_conj().numpy()
+    return array
 
 
 # The loss, of what torch computes
