@@ -25,9 +25,17 @@ SAMPLE = Path(__file__).parents[1] / "reports" / "stability"
 
 project, author, release = "eigbench", "the eigbench contributors", __version__
 project_copyright = f"2026, {author}"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "docs/index"
 include_patterns = ["*.md", "docs/**.md", "reports/*/report.md"]
+
+# A page that begins with `file_format: mystnb` is a notebook; myst-nb reads it as Markdown, so that a change of
+# it can be read, and no output is committed.
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
 
 myst_heading_anchors = 4  # as code hosts make them of headings
 suppress_warnings = ["myst.header"]  # parts of a report that are folded have headings of their own
