@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+import warnings
 from html import escape
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -115,3 +116,10 @@ def test_the_backend_of_a_notebook_is_left_alone(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
     eigbench.diagnose(np.eye(2))._repr_html_()
     assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_methods_that_the_reader_did_not_call_do_not_warn() -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        eigbench.diagnose(np.eye(3))
+    assert not warned
