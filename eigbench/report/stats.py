@@ -175,7 +175,8 @@ def _sign_test(below: int, equal: int, above: int) -> tuple[float, float, float]
 @functools.cache
 def _at_most(heads: int, tosses: int) -> float:
     """The probability of at most so many heads in tosses of a fair coin, rounded once."""
-    return sum(math.comb(tosses, k) for k in range(heads + 1)) / 2**tosses
+    ways = sum(math.comb(tosses, k) for k in range(heads + 1))
+    return float(ways / 2**tosses)
 
 
 def share(successes: int, trials: int) -> Interval:

@@ -102,8 +102,9 @@ def _definitions(frame: pl.DataFrame) -> Chapter:
         own = counts.filter(pl.col("situation") == one.name)
         spectra = own.group_by("spectrum", maintain_order=True).len().iter_rows()
         gaps = own.select(metric(own, "smallest_relative_gap").alias("gap"))["gap"].drop_nulls()
+        factors = f": {span(values_of(own, 'scale'), scientific)}" * (one.name == situations.SCALED)
         body.append([
-            one.name, one.says, ", ".join(f"{spectrum} ({n})" for spectrum, n in spectra),
+            one.name, one.says + factors, ", ".join(f"{spectrum} ({n})" for spectrum, n in spectra),
             ", ".join(map(str, values_of(own, "d"))),
             span(gaps, scientific),
         ])  # fmt: skip
