@@ -13,7 +13,6 @@ import pytest
 
 from eigbench.report import numbers
 from eigbench.report.render import both, details, escape, page, pivot, table
-from eigbench.report.stats import Interval
 
 REPORTS = Path(__file__).parents[2] / "reports"
 
@@ -34,13 +33,6 @@ def test_all_and_none_are_said_only_when_they_are(share: float, text: str) -> No
 )  # fmt: skip
 def test_two_digits(value: float, text: str) -> None:
     assert numbers.scientific(value) == text
-
-
-def test_a_median_has_the_digits_that_its_interval_supports() -> None:
-    assert numbers.with_interval(Interval(1.2345, 1.23, 1.24)) == "1.23 (1.23–1.24)"
-    assert numbers.with_interval(Interval(1.2345, 1.16, 1.32)) == "1.23 (1.16–1.32)"
-    assert numbers.supported(Interval(1.2345, 0.9, 1.9)) == "≈1.2"
-    assert numbers.difference(Interval(0.52, 0.1, 0.9)) == "+0.5 (+0.1 to +0.9)"
 
 
 def test_amounts_have_units() -> None:
