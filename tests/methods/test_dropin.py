@@ -114,6 +114,40 @@ def test_half_precision_is_taken_as_float32(dtype: torch.dtype, cast: bool) -> N
             assert torch.linalg.eigh(M)[0].dtype == torch.float32
 
 
+# Nothing in it, and sizes that a compiler leaves open
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (3, 0, 0), (0, 4, 4)])
+@pytest.mark.parametrize("method", DECOMPOSING)
+def test_of_nothing_there_is_nothing(method: str, shape: tuple[int, ...]) -> None:
+    M = torch.zeros(shape, requires_grad=True)
+    values, V = eigbench.eigh(M, method=method)
+    assert (values.shape, V.shape) == (shape[:-1], shape)
+    assert torch.autograd.grad(values.sum(), M)[0].shape == shape
+
+
+def test_not_finite_is_an_error_or_nan() -> None:
+    M = torch.full((3, 3), torch.nan)
+    for method in DECOMPOSING:
+        if method in ("pi", "pi-released"):
+            assert eigbench.eigh(M, method=method).eigenvalues.isnan().all()
+        else:
+            with pytest.raises(torch.linalg.LinAlgError):
+                eigbench.eigh(M, method=method)
+
+
+def test_power_iteration_compiles_for_any_size() -> None:
+    torch.compiler.reset()
+
+    def found(M: Tensor) -> Tensor:
+        return eigbench.eigh(M, method="pi", iterations=3).eigenvalues
+
+    compiled = torch.compile(found, dynamic=True, fullgraph=True, backend="eager")
+    for n in (3, 4):
+        M = separated(n, (2,))
+        torch.testing.assert_close(compiled(M), found(M))
+
+
 # One triangle
 
 
