@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import abc
 import math
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch._compile import _disable_dynamo
 
 from eigbench.errors import InputError
 from eigbench.layers import composable, fused
@@ -27,11 +27,17 @@ Fold = TypeVar("Fold", nn.Conv2d, nn.Conv1d, nn.Linear)
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-# A compiler leaves what is exchanged between processes as it is, and compiles the rest. Not
-# `torch.compiler.disable`, which imports the compiler at once; this one does in its first call.
-_apart_from_compilers: Callable[..., tuple[Tensor, Tensor, Mapped]] = _disable_dynamo(
-    fused.normalise
-)
+def _apart_from_compilers(*inputs: Any) -> tuple[Tensor, Tensor, Mapped]:
+    """`fused.normalise` uncompiled: a compiler leaves what processes exchange as it is."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and the import takes a second
+        return fused.normalise(*inputs)
+    apart = torch.compiler.disable(fused.normalise)  # type: ignore[no-untyped-call]
+    found: tuple[Tensor, Tensor, Mapped] = apart(*inputs)
+    return found
+
+
+# As `torch.compiler.disable` marks what a compiler shall call and not follow.
+setattr(_apart_from_compilers, "_torchdynamo_disable", True)  # noqa: B010
 
 
 class Latest(NamedTuple):

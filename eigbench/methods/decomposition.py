@@ -24,12 +24,13 @@ def decompose(M: Tensor) -> Pairs:
     """
     if not composing():
         return _decompose(M)
-    # An exported program shall not need this package, nor be bound to one number of matrices.
+    # An exported program shall not need this package, and may be for any number of matrices.
     if torch.compiler.is_exporting():
         return _whole(M)
     # What is compiled has the size that it has; a transform hides how many matrices there are.
     small = torch.compiler.is_compiling() and M.numel() < WORTH
-    if not (gpu.takes(M) if M.is_cuda else M.is_cpu and not small):
+    apart = gpu.takes(M) if M.is_cuda else M.is_cpu and not small
+    if not apart:
         return _whole(M)
     found: Pairs = _OPERATOR(M)
     return found

@@ -95,6 +95,8 @@ class HybridLoop(Method):
 
     def eigh(self, M: Tensor) -> Eigenpairs:
         """Decompose symmetric `M` `(..., n, n)`."""
+        if M.shape[-1] == 0:
+            return Eigenpairs(*torch.linalg.eigh(M))
         with phase("decomposition"):
             _, eigenvectors = decompose(M.detach())
             deflated = watched(self.name, M, Hybrid(self.iterations).differs)

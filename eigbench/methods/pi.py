@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -65,11 +66,13 @@ class PowerIteration(Method):
         values, vectors = self.found(M)
         with phase("decomposition"):
             eigenvalues, order = torch.sort(values, dim=-1, stable=True)
-            eigenvectors = vectors.gather(-1, order[..., None, :].expand_as(vectors))
+            eigenvectors = vectors.gather(-1, order.unsqueeze(-2).expand_as(vectors))
             return Eigenpairs(eigenvalues, phases_watched(eigenvectors))
 
     def found(self, M: Tensor) -> Eigenpairs:
         """The same in the order in which they are found: descending, if each has converged."""
+        if M.shape[-1] == 0:
+            return Eigenpairs(*torch.linalg.eigh(M))
         with phase("decomposition"):
             # What has not converged has the second derivative of something else.
             S = watched(self.name, M, Hybrid(self.iterations).differs)
@@ -226,7 +229,7 @@ def _starts(M: Tensor, seed: int | None) -> Tensor:
     """One random unit vector for each deflation step, in the columns of `(..., n, n)`."""
     if seed is None:
         return torch.nn.functional.normalize(torch.randn_like(M), dim=-2)
-    columns = _unit_vectors(M.shape[-1], seed)
+    columns = _unit_vectors(operator.index(M.shape[-1]), seed)
     return sent(torch.tensor(columns, dtype=M.dtype, device="cpu"), M.device)
 
 

@@ -89,8 +89,10 @@ class _Module(torch.nn.Module):
 
 
 def _export(function: Operator, M: Tensor) -> None:
-    exported = torch.export.export(_Module(function), (M,))
-    _alike(exported.module()(M), function(M))
+    batch = torch.export.Dim("batch", min=2)
+    exported = torch.export.export(_Module(function), (M,), dynamic_shapes=({0: batch},))
+    other = torch.cat((M, 2 * M))
+    _alike(exported.module()(other), function(other))
 
 
 def _shapes(function: Operator, M: Tensor, mode: Any = None) -> None:
@@ -116,7 +118,7 @@ def _outcome(check: Callable[[], object]) -> str:
 def _checks(name: str, make: Callable[..., Operator], exact: Operator) -> dict[str, Any]:
     """By row of the table, what is to be done with a method."""
     single, double = (_samples(name, dtype) for dtype in (torch.float32, torch.float64))
-    twice = _samples(name, torch.complex128)
+    halves, twice = (_samples(name, dtype) for dtype in (torch.complex64, torch.complex128))
     # Of torch's samples for svd each shape once and each loss once: all would take minutes.
     filled, complexes = (
         [one for one in some if one.input.numel() and one.input.dim() == 2][::5]
@@ -126,15 +128,17 @@ def _checks(name: str, make: Callable[..., Operator], exact: Operator) -> dict[s
     whole: dict[str, Callable[[Operator], None]] = {
         "values of torch's samples, float32": lambda f: _values(f, exact, single),
         "values, float64": lambda f: _values(f, exact, double),
+        "values, complex64": lambda f: _values(f, exact, halves),
         "values, complex128": lambda f: _values(f, exact, twice),
         "`gradcheck` of its losses": lambda f: _checked(gradcheck, f, filled),
         "`gradcheck`, complex128": lambda f: _checked(gradcheck, f, complexes[-1:]),
         "`gradgradcheck`": lambda f: _checked(gradgradcheck, f, filled[-1:]),
+        "`gradgradcheck`, complex128": lambda f: _checked(gradgradcheck, f, complexes[-1:]),
     }
     short: dict[str, Callable[[Operator], None]] = {
         "`torch.func.vmap`": lambda f: _vmap(f, M),
         "`torch.compile(fullgraph=True)`": lambda f: _compile(f, M),
-        "`torch.export`": lambda f: _export(f, M),
+        "`torch.export` of any batch": lambda f: _export(f, M),
         "shapes of fake tensors": lambda f: _fake(f, M),
         "tensors on `meta`": lambda f: _shapes(f, M),
     }
