@@ -87,9 +87,10 @@ def _measure(suite: Suite, folder: Path, options: RunOptions) -> int | None:
         interruption.check()
         observer.step(case, step, steps, loss)  # of the progress that is shown by then
 
-    def recorded(record: Record) -> None:
-        checkpoints.discard(record.id)
-        observer(record)
+    def recorded(records: Sequence[Record]) -> None:
+        for record in records:
+            checkpoints.discard(record.id)
+        observer(records)
 
     checkpoints = attachments.Checkpoints(folder)
     before = used()
@@ -109,10 +110,11 @@ def _measure(suite: Suite, folder: Path, options: RunOptions) -> int | None:
             say(f"{suite.title or suite.name} → {folder}")
             _announce_memory(plan)
         told = say if shown else lambda _: None
-        this = Run(place=place, job=job, check=interruption.check, say=told)
         done = sum(case.id in writer.done for case in plan)
         left = None
         with progress(len(plan), done, show=shown) as observer:
+            check, begin = interruption.check, observer.begin
+            this = Run(place=place, job=job, check=check, say=told, begin=begin)
             try:
                 run(plan, executor(this, means, client, soon), writer, recorded)
             except KeyboardInterrupt:
@@ -159,10 +161,13 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class Observer:
-    """Receives each record, and each step of a training. Shows nothing."""
+    """Receives records as they come, and each step of a training. Shows nothing."""
 
-    def __call__(self, record: Record) -> None:
-        """One case is done."""
+    def begin(self) -> None:
+        """The workers are there."""
+
+    def __call__(self, records: Sequence[Record]) -> None:
+        """These cases are done."""
 
     def step(self, case: TrainCase, step: int, steps: int, loss: float) -> None:
         """One step of a training is done."""
@@ -201,9 +206,10 @@ class _Bar(Observer):
     def __init__(self, bar: Progress, task: TaskID, done: int) -> None:
         self._bar, self._task, self._done = bar, task, done
 
-    def __call__(self, record: Record) -> None:
-        self._done += 1
-        name = getattr(record.case, "method", record.case.__struct_config__.tag)
+    def __call__(self, records: Sequence[Record]) -> None:
+        self._done += len(records)
+        case = records[-1].case
+        name = getattr(case, "method", case.__struct_config__.tag)
         self._bar.update(self._task, completed=self._done, description=str(name))
 
     def step(self, case: TrainCase, step: int, steps: int, loss: float) -> None:
@@ -220,10 +226,15 @@ class PlainLines(Observer):
         self._started = self._last = clock()
         self._statuses: Counter[str] = Counter()
 
-    def __call__(self, record: Record) -> None:
-        """Count one record, and say so if it is time to."""
-        self._done += 1
-        self._statuses[record.status] += 1
+    def begin(self) -> None:
+        """Measure time from now on, if nothing was done before."""
+        if self._done == self._first:
+            self._started = self._clock()
+
+    def __call__(self, records: Sequence[Record]) -> None:
+        """Count the records that came together, and say so if it is time to."""
+        self._done += len(records)
+        self._statuses.update(record.status for record in records)
         if self._is_time() or self._done == self._total:
             self._say("")
 

@@ -43,6 +43,8 @@ class Run:
     check: Callable[[], None]
     """Called before what is measured at once; what it raises ends the run."""
     say: Callable[[str], None]
+    begin: Callable[[], None] = lambda: None
+    """Called when the workers are there."""
 
     def in_workers(
         self, client: Client, untimed: Sequence[Case], timed: Sequence[Case] = ()
@@ -52,6 +54,7 @@ class Run:
             return
         session = self.place.session([*untimed, *timed][0])
         there = workers.Workers(client, self.job, session, self.check, self.say)
+        self.begin()
         yield from there.measured(groups(untimed))
         yield from there.measured(groups(timed), timed=True)
 
