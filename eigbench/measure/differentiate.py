@@ -100,8 +100,7 @@ def problem_of(case: StabilityCase, user: UserMatrices, method: Method) -> Probl
             raise NotApplicable(f"the matrices are complex: choose {' or '.join(COMPLEX)}")
         sample = _decomposed(own.tobytes(), own.dtype, case.d)
     else:
-        drawn = _drawn if case.d <= LARGEST_KEPT else _drawn_last
-        sample = drawn(case.spectrum, case.d, case.gap, seeds, hermitian)
+        sample = _drawn(case.spectrum, case.d, case.gap, seeds, hermitian)
     truth = _shifted(sample, case.scale, case.epsilon)
     return _problem(truth, case.epsilon, case.loss, seeds, method.whitens_by, hermitian)
 
@@ -142,12 +141,7 @@ def make_problem(truth: Sample, function: SpectralFunction, W: Numbers, whitens_
     return Problem(truth, truth.matrices(), function, W, triangular)
 
 
-LARGEST_KEPT = 64
-"""Of matrices up to this size all are kept that one suite draws: a grid asks again for those of
-another. 256 stacks of 8 take 130 MB at most."""
-
-
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=32)
 def _drawn(
     spectrum: str,
     d: int,
@@ -156,9 +150,6 @@ def _drawn(
     hermitian: bool,  # noqa: FBT001
 ) -> Sample:
     return draw(SPECTRA[spectrum], d, gap, seeds, hermitian=hermitian)
-
-
-_drawn_last = functools.lru_cache(LAST)(_drawn.__wrapped__)
 
 
 def rounding_noise(matrices: Numbers, precision: float, seed: int) -> Numbers:

@@ -75,10 +75,6 @@ def test_the_start_of_workers_does_not_count(capsys: pytest.CaptureFixture[str])
     lines([MEASURED] * 20)
     # Of the first batch no record is alone: twenty took one second, so 80 take four.
     assert capsys.readouterr().err == "20/100 cases, 20 measured, about 4 s left\n"
-    lines.begin()  # of later workers
-    clock.now += SECONDS_BETWEEN_LINES
-    lines([MEASURED] * 10)
-    assert capsys.readouterr().err == "30/100 cases, 30 measured, about 14 s left\n"
 
 
 def test_no_terminal_gets_lines(capsys: pytest.CaptureFixture[str]) -> None:
