@@ -25,9 +25,17 @@ SAMPLE = Path(__file__).parents[1] / "reports" / "stability"
 
 project, author, release = "eigbench", "the eigbench contributors", __version__
 project_copyright = f"2026, {author}"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "docs/index"
 include_patterns = ["*.md", "docs/**.md", "reports/*/report.md"]
+
+# A page that begins with `file_format: mystnb` is a notebook, executed here. myst-nb reads it as
+# Markdown: unlike an .ipynb its changes can be read, no output is committed, and no test runs it.
+nb_execution_mode = "force"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
 
 myst_heading_anchors = 4  # as code hosts make them of headings
 suppress_warnings = ["myst.header"]  # parts of a report that are folded have headings of their own
@@ -69,7 +77,9 @@ def judged_table() -> str:
     by_loss = frames.usual.partition_by("loss", maintain_order=True)
     names = {use.loss: use.depends_on for use in reversed(USES)}
     heads = "".join(
-        f"<th>{name}</th>" if chosen is None else f'<th data-filter="{chosen}">{name}</th>'
+        f'<th scope="col">{name}</th>'
+        if chosen is None
+        else f'<th scope="col" data-filter="{chosen}">{name}</th>'
         for name, chosen in HEADINGS
     )
     rows = []
@@ -82,7 +92,16 @@ def judged_table() -> str:
         words += ["–" if row["cosine"] is None else f"{row['cosine']:.2f}".replace("-", "−")]
         rows.append("<tr>" + "".join(f"<td>{word}</td>" for word in words) + "</tr>")
     head = f"<thead><tr>{heads}</tr></thead>"
-    return "\n".join(['<table class="sortable">', head, "<tbody>", *rows, "</tbody>", "</table>"])
+    return "\n".join(
+        [
+            '<table class="sortable" aria-label="Every method">',
+            head,
+            "<tbody>",
+            *rows,
+            "</tbody>",
+            "</table>",
+        ]
+    )
 
 
 def _judged(_app: Sphinx, page: str, source: list[str]) -> None:

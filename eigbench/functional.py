@@ -80,6 +80,8 @@ def eigh(
     inputs = (M,) if B is None else (M, _second_of_pencil(B, M))
     if UPLO is not None:
         inputs = tuple(call(_MIRRORED, X, UPLO in "Uu") for X in inputs)
+    if M.shape[-1] == 0:
+        return Eigenpairs(*torch.linalg.eigh(inputs[0]))  # of no pair there is no rule
     decompose = chosen.eigh if B is None else partial(pencil_eigh, chosen)
     return Eigenpairs(*_without_autocast(decompose, *inputs))
 

@@ -35,10 +35,6 @@ READ = {
         "From left to right one gap closes: a rule that divides by it climbs, while the error "
         "of an exact one stays near the line of what rounding M causes by itself."
     ),
-    "norm-by-gap": (
-        "A curve should follow the dotted one, the norm of the exact gradient: one below it "
-        "damps the gradient, and one above it amplifies."
-    ),
     "error-by-iterations": (
         "More iterations help where a curve falls; the smaller the gap, the further right it "
         "starts to. The vertical line is K = 19."
@@ -46,10 +42,6 @@ READ = {
     "figure-1": (
         "Figure 1 of the paper, computed: where qᵏ is bright, k iterations leave much of the "
         "second eigenvector, and the dots are the least k with qᵏ ≤ 0.05."
-    ),
-    "spectra": (
-        "A flat stretch is a tie, and a steep end is a large condition number: these are what "
-        "the gradients are tested on."
     ),
     "through-a-crossing": (
         "Two eigenvalues approach, meet and part again; 1 is the exact gradient, a value below "

@@ -24,10 +24,8 @@ for method in set(eigbench.methods.available()) - {"cholesky"}:  # which whitens
         torch.compiler.reset()
         function = torch.compile(function, fullgraph=True, backend="aot_eager")
     torch.autograd.backward(function(M, "inverse-square-root", method=method).sum())
-if "--compile" not in sys.argv:
-    assert "torch._dynamo" not in sys.modules, "the compiler, whose import takes over a second"
 
-from eigbench.layers import PCADenoising2d, ZCAWhitening2d  # noqa: E402  # which import it
+from eigbench.layers import PCADenoising2d, ZCAWhitening2d  # noqa: E402
 
 torch.autograd.backward(eigbench.eigh(M, method="hybrid").eigenvectors.sum())
 torch.autograd.backward(eigbench.svd(M).S.sum())
@@ -35,6 +33,8 @@ eigbench.polar(M)
 eigbench.svd_function(M, "square-root")
 for layer in (ZCAWhitening2d(4), PCADenoising2d(4, energy=0.9)):
     torch.autograd.backward(layer(torch.randn(5, 4, 2, 2)).sum())
+if "--compile" not in sys.argv:
+    assert "torch._dynamo" not in sys.modules, "the compiler, whose import takes over a second"
 try:
     eigbench.watch  # noqa: B018
 except MissingExtra as error:

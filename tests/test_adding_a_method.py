@@ -130,7 +130,7 @@ def test_a_method_from_a_file_is_in_every_table_and_picture(
         assert ADDED in one, one
     assert ADDED in (out / "report.html").read_text("utf-8")
     drawn = {name: words for name, words in pictures.items() if name not in PAPERS_OWN}
-    assert {"error-by-gap", "norm-by-gap", "right-by-class", "through-a-crossing"} <= set(drawn)
+    assert {"error-by-gap", "right-by-class", "through-a-crossing"} <= set(drawn)
     for name, words in drawn.items():
         assert any(ADDED in word for word in words), (name, words)
 

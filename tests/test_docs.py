@@ -100,12 +100,6 @@ def _advice() -> str:
     return _report().split("## What to use")[1].split("<details>")[0].strip()
 
 
-def _every_method() -> str:
-    title = "Every method, by what your loss depends on"
-    text = _report().split(f"<summary>{title}</summary>")[1].split("</details>")[0].strip()
-    return f"<details>\n<summary>{title}</summary>\n\n{text}\n\n</details>"
-
-
 def _methods() -> str:
     rows = []
     for name in registry.built_in():
@@ -173,7 +167,6 @@ GENERATED: dict[str, Callable[[], str]] = {
     "row": _row,
     "reading": _reading,
     "advice": _advice,
-    "every-method": _every_method,
     "singular": _singular,
     "rotations": _rotations,
     "methods": _methods,

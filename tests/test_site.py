@@ -1,4 +1,4 @@
-"""The site: pages are found, the gallery is whole, and no page loads from a network."""
+"""The site: pages are found, pictures have words, and no page loads from a network."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ def test_the_gallery_has_every_kind_of_picture() -> None:
 
 def test_the_table_of_all_methods_agrees_with_the_opening_of_the_report() -> None:
     table = runpy.run_path(str(DOCS / "conf.py"))["judged_table"]()
+    assert table.count("<th ") == table.count('<th scope="col"') == 9  # for a screen reader
     rows = [re.findall(r"<td>(.*?)</td>", line) for line in table.splitlines()]
     where = "M^(−1/2): ZCA whitening", "float32", "closing gaps", "<code>hybrid</code>"
     ((n, right, _, error, cosine),) = [row[4:] for row in rows if tuple(row[:4]) == where]
@@ -80,3 +81,5 @@ def test_no_page_of_the_site_loads_from_a_network() -> None:
             text = file.read_text("utf-8")
             assert not remote(text), file
             assert str(ROOT) not in text, file
+        if file.suffix == ".html":
+            assert not re.search(r"<img(?![^>]* alt=)|<iframe(?![^>]* title=)", text), file

@@ -119,7 +119,9 @@ class ListCommand(TyperCommand):
             if getattr(parameter, "multiple", False)
             for name in parameter.opts
         }
-        return super().parse_args(ctx, list(spread(args, names)))
+        # A shell that completes a line has its last option without a value.
+        whole = args if ctx.resilient_parsing else list(spread(args, names))
+        return super().parse_args(ctx, whole)
 
 
 def spread(arguments: Sequence[str], names: set[str]) -> Iterator[str]:

@@ -39,6 +39,8 @@ from eigbench.runs.suite import Suite, cases, programs
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from eigbench.runs.workers import Coming
+
 
 def execute(suite: Suite, options: RunOptions) -> None:
     """Measure what is missing of the suite, write the report and print its verdict."""
@@ -70,9 +72,24 @@ def execute(suite: Suite, options: RunOptions) -> None:
 
 def _measure(suite: Suite, folder: Path, options: RunOptions) -> int | None:
     """Append the records that are missing; returns how many still are if it was interrupted."""
-    every = cases(suite)
     part, parts = options.part_of_all()
-    plan = part_of(every, part, parts)
+    means = options.means()
+    # Of a run that goes on few may be missing. Without the parameters of methods, which takes an
+    # import of torch, the plan has nearly as many cases.
+    anew = [] if options.resume else part_of(cases(suite, lambda _: ()), part, parts)
+    with coming(anew, means, suite.device) as soon:
+        every = cases(suite)
+        return _measure_plan(suite, folder, options, every, part_of(every, part, parts), soon)
+
+
+def _measure_plan(
+    suite: Suite,
+    folder: Path,
+    options: RunOptions,
+    every: Sequence[Case],
+    plan: Sequence[Case],
+    soon: Coming | None,
+) -> int | None:
     means = options.means()
     job = Job(
         suite=suite,
@@ -87,18 +104,14 @@ def _measure(suite: Suite, folder: Path, options: RunOptions) -> int | None:
         interruption.check()
         observer.step(case, step, steps, loss)  # of the progress that is shown by then
 
-    def recorded(records: Sequence[Record]) -> None:
-        for record in records:
-            checkpoints.discard(record.id)
-        observer(records)
+    def recorded(record: Record) -> None:
+        checkpoints.discard(record.id)
+        observer(record)
 
     checkpoints = attachments.Checkpoints(folder)
     before = used()
     shown = not (options.quiet or options.no_progress)
-    # Of a run that goes on few may be missing.
-    anew = [] if options.resume else plan
     with (
-        coming(anew, means, suite.device) as soon,
         connected(means) as client,
         # Imports torch, meanwhile.
         nullcontext(Place(job, every, watch, checkpoints)) as place,
@@ -110,11 +123,10 @@ def _measure(suite: Suite, folder: Path, options: RunOptions) -> int | None:
             say(f"{suite.title or suite.name} → {folder}")
             _announce_memory(plan)
         told = say if shown else lambda _: None
+        this = Run(place=place, job=job, check=interruption.check, say=told)
         done = sum(case.id in writer.done for case in plan)
         left = None
         with progress(len(plan), done, show=shown) as observer:
-            check, begin = interruption.check, observer.begin
-            this = Run(place=place, job=job, check=check, say=told, begin=begin)
             try:
                 run(plan, executor(this, means, client, soon), writer, recorded)
             except KeyboardInterrupt:
@@ -161,13 +173,10 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 class Observer:
-    """Receives records as they come, and each step of a training. Shows nothing."""
+    """Receives each record, and each step of a training. Shows nothing."""
 
-    def begin(self) -> None:
-        """The workers are there."""
-
-    def __call__(self, records: Sequence[Record]) -> None:
-        """These cases are done."""
+    def __call__(self, record: Record) -> None:
+        """One case is done."""
 
     def step(self, case: TrainCase, step: int, steps: int, loss: float) -> None:
         """One step of a training is done."""
@@ -206,10 +215,9 @@ class _Bar(Observer):
     def __init__(self, bar: Progress, task: TaskID, done: int) -> None:
         self._bar, self._task, self._done = bar, task, done
 
-    def __call__(self, records: Sequence[Record]) -> None:
-        self._done += len(records)
-        case = records[-1].case
-        name = getattr(case, "method", case.__struct_config__.tag)
+    def __call__(self, record: Record) -> None:
+        self._done += 1
+        name = getattr(record.case, "method", record.case.__struct_config__.tag)
         self._bar.update(self._task, completed=self._done, description=str(name))
 
     def step(self, case: TrainCase, step: int, steps: int, loss: float) -> None:
@@ -222,37 +230,46 @@ class PlainLines(Observer):
 
     def __init__(self, total: int, done: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._total, self._done, self._clock = total, done, clock
-        self._first = done
-        self._started = self._last = clock()
+        self._last = clock()
+        self._first: tuple[float, float] | None = None
+        """When the first sign of progress came, and how far that was: before it, workers start."""
         self._statuses: Counter[str] = Counter()
 
-    def begin(self) -> None:
-        """Measure time from now on, if nothing was done before."""
-        if self._done == self._first:
-            self._started = self._clock()
-
-    def __call__(self, records: Sequence[Record]) -> None:
-        """Count the records that came together, and say so if it is time to."""
-        self._done += len(records)
-        self._statuses.update(record.status for record in records)
+    def __call__(self, record: Record) -> None:
+        """Count one record, and say so if it is time to."""
+        self._done += 1
+        self._statuses[record.status] += 1
+        self._begin(self._done)
         if self._is_time() or self._done == self._total:
             self._say("")
 
     def step(self, case: TrainCase, step: int, steps: int, loss: float) -> None:
         """Say where the training is, if it is time to."""
+        within = step / (steps + 1)
+        self._begin(self._done + within)
         if self._is_time():
-            self._say(f"; {_words(case, loss)}, step {step}/{steps}", within=step / (steps + 1))
+            self._say(f"; {_words(case, loss)}, step {step}/{steps}", within)
+
+    def _begin(self, done: float) -> None:
+        if self._first is None:
+            self._first = self._clock(), done
 
     def _is_time(self) -> bool:
         return self._clock() - self._last >= SECONDS_BETWEEN_LINES
 
     def _say(self, more: str, within: float = 0.0) -> None:
-        self._last = now = self._clock()
-        each = (now - self._started) / (self._done + within - self._first)
-        left = each * (self._total - self._done - within)
+        self._last = self._clock()
         counts = "".join(f", {n} {status}" for status, n in sorted(self._statuses.items()))
-        line = f"{self._done}/{self._total} cases{counts}, about {left:.0f} s left{more}"
+        line = f"{self._done}/{self._total} cases{counts}{self._left(self._done + within)}{more}"
         typer.echo(line, err=True)
+
+    def _left(self, done: float) -> str:
+        started, first = self._first or (self._last, done)
+        if not first < done < self._total:
+            return ""
+        return (
+            f", about {(self._last - started) / (done - first) * (self._total - done):.0f} s left"
+        )
 
 
 def _words(case: TrainCase, loss: float) -> str:

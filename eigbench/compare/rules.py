@@ -258,7 +258,7 @@ def train(a: list[Record], b: list[Record], context: Context) -> list[Effect]:
     ours, theirs = (len(done[0]), len(a)), (len(done[1]), len(b))
     shares = ours[0] / ours[1], theirs[0] / theirs[1]
     note = " → ".join(f"{finished} of {trials} finished" for finished, trials in (ours, theirs))
-    test = stats.share_difference([(theirs, ours)])
+    test = stats.share_difference(theirs, ours)
     success = SUCCESS.compare(*shares, same=shares[0] == shares[1], test=test)
     errors = [np.array([e for one in side for e in one.values("test_error")[:1]]) for side in done]
     means = stats.mean(errors[0]), stats.mean(errors[1])

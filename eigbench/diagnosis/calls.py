@@ -7,12 +7,10 @@ values whatever casts, transforms or compiles them, and one for their autograd, 
 that gets the gradients. This is what `torch.library.get_kernel` is documented for. No name in any
 module is bound anew, and no other operation is touched; calls of all threads are seen.
 
-The others cost more, or see less. Of a training step of ResNet18 (2 images of 32×32, one thread of
-a busy CPU, medians of 40 to 100 steps in turn with plain ones, three times), a `TorchFunctionMode`
-added 3 to 7 %, and a `TorchDispatchMode` 10 to 21 %; both are of one thread. This added between −4
-and 1 %, that is nothing; a call itself, an `eigh` of 10×10 with its backward pass, takes three
-times as long. Names bound anew in modules miss what C++ calls, and are found by whoever pickles or
-traces a function, or has a module that refuses them.
+A `TorchFunctionMode` and a `TorchDispatchMode` cost more (3 to 7 and 10 to 21 % of a training step
+of ResNet18 with 2 images of 32×32, where this costs nothing that can be measured), and are of one
+thread. Names bound anew in modules miss what C++ calls, and are found by whoever pickles or traces
+a function, or has a module that refuses them.
 """
 
 from __future__ import annotations
@@ -24,18 +22,19 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal, Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from torch.utils._python_dispatch import _disable_current_modes
 
+from eigbench.diagnosis.matrices import Decomposition
 from eigbench.errors import in_one_line
 from eigbench.methods.decomposition import OPERATOR
 from eigbench.methods.threads import whole_batches
 
-Decomposition = Literal["eigh", "svd"]
 _log = logging.getLogger("eigbench")
 
 CORES: dict[str, Decomposition] = {"_linalg_eigh": "eigh", "_linalg_svd": "svd"}
@@ -164,12 +163,15 @@ def values_of(tensor: Tensor) -> Tensor | None:
 
 def _install() -> None:
     global _libraries  # noqa: PLW0603
-    places = [(f"aten::{name}", key, _computing(CORES[name])) for name in CORES for key in DEVICES]
-    places.append((OPERATOR, "CUDA", _computing("eigh")))
-    autograd = [f"Autograd{key}" for key in DEVICES]
-    for key in autograd:
-        places += [(f"aten::{name}", key, _differentiating(name)) for name in DIFFERENTIATED]
-        places += [(f"aten::{name}", key, _naming(name)) for name in COMPOSED]
+    places: list[tuple[str, str, Callable[[Kernel], Kernel]]] = []
+    for device in DEVICES:
+        key = f"Autograd{device}"
+        places += [(f"aten::{name}", device, partial(_computing, CORES[name])) for name in CORES]
+        places += [
+            (f"aten::{name}", key, partial(_differentiating, name)) for name in DIFFERENTIATED
+        ]
+        places += [(f"aten::{name}", key, partial(_naming, name)) for name in COMPOSED]
+    places.append((OPERATOR, "CUDA", partial(_computing, "eigh")))
     spaces = {name.partition("::")[0] for name, _, _ in places}
     libraries: dict[str, Any] = {
         space: torch.library.Library(space, "IMPL")  # type: ignore[no-untyped-call]
@@ -223,76 +225,66 @@ Kernel = Callable[..., Any]
 """Called with the dispatcher's keys, and the operator's arguments."""
 
 
-def _computing(kind: Decomposition) -> Callable[[Kernel], Kernel]:
-    """Makes the kernel of a device, which tells the observers."""
+def _computing(kind: Decomposition, original: Kernel) -> Kernel:
+    """The kernel of a device, which tells the observers."""
 
-    def make(original: Kernel) -> Kernel:
-        def kernel(keys: Any, M: Tensor, *args: Any, **kwargs: Any) -> Any:
-            observers = () if _local.unobserved or M.numel() == 0 else tuple(_observers)
-            name, thread = _local.name or kind, threading.get_ident()
-            _last_calls[thread] = math.inf
-            try:
-                results = original(keys, M, *args, **kwargs)
-            except LinAlgError as error:
-                with Aside():
-                    for observer in observers:
-                        observer.raised(kind, name, M, error)
-                raise
-            finally:
-                _last_calls[thread] = time.monotonic()
-            if observers:
-                with Aside():
-                    seen = [observer.returned(kind, name, M, results) for observer in observers]
-                    if _local.seen is not None:
-                        _local.seen.append(seen)
-            return results
+    def kernel(keys: Any, M: Tensor, *args: Any, **kwargs: Any) -> Any:
+        observers = () if _local.unobserved or M.numel() == 0 else tuple(_observers)
+        name, thread = _local.name or kind, threading.get_ident()
+        _last_calls[thread] = math.inf
+        try:
+            results = original(keys, M, *args, **kwargs)
+        except LinAlgError as error:
+            with Aside():
+                for observer in observers:
+                    observer.raised(kind, name, M, error)
+            raise
+        finally:
+            _last_calls[thread] = time.monotonic()
+        if observers:
+            with Aside():
+                seen = [observer.returned(kind, name, M, results) for observer in observers]
+                if _local.seen is not None:
+                    _local.seen.append(seen)
+        return results
 
-        return kernel
-
-    return make
+    return kernel
 
 
-def _naming(operator: str) -> Callable[[Kernel], Kernel]:
-    """Makes a kernel that does no more than to give what is called inside its name."""
+def _naming(operator: str, original: Kernel) -> Kernel:
+    """A kernel that does no more than to give what is called inside its name."""
     name = operator.partition(".")[0].removeprefix("_").removeprefix("linalg_")
 
-    def make(original: Kernel) -> Kernel:
-        def kernel(keys: Any, *args: Any, **kwargs: Any) -> Any:
-            before, _local.name = _local.name, _local.name or name
-            try:
-                return original(keys, *args, **kwargs)
-            finally:
-                _local.name = before
+    def kernel(keys: Any, *args: Any, **kwargs: Any) -> Any:
+        before, _local.name = _local.name, _local.name or name
+        try:
+            return original(keys, *args, **kwargs)
+        finally:
+            _local.name = before
 
-        return kernel
-
-    return make
+    return kernel
 
 
-def _differentiating(operator: str) -> Callable[[Kernel], Kernel]:
-    """Makes a kernel of autograd, which has the call of the device followed."""
+def _differentiating(operator: str, original: Kernel) -> Kernel:
+    """A kernel of autograd, which has the call of the device followed."""
+    named = _naming(operator, original)
 
-    def make(original: Kernel) -> Kernel:
-        named = _naming(operator)(original)
+    def kernel(keys: Any, M: Tensor, *args: Any, **kwargs: Any) -> Any:
+        inner: list[list[Seen]] = []
+        outer, _local.seen = _local.seen, inner
+        try:
+            results = named(keys, M, *args, **kwargs)
+        finally:
+            _local.seen = outer
+        if outer is not None:  # a transform is around it
+            outer += inner
+        some = results if isinstance(results, tuple) else (results,)
+        node = next((one.grad_fn for one in some if one.grad_fn is not None), None)
+        # Not more than one call: those that vmap makes of a single one have other tensors.
+        if len(inner) == 1 and node is not None:
+            with Aside():
+                for seen in inner[0]:
+                    seen.follow(node, M, some)
+        return results
 
-        def kernel(keys: Any, M: Tensor, *args: Any, **kwargs: Any) -> Any:
-            inner: list[list[Seen]] = []
-            outer, _local.seen = _local.seen, inner
-            try:
-                results = named(keys, M, *args, **kwargs)
-            finally:
-                _local.seen = outer
-            if outer is not None:  # a transform is around it
-                outer += inner
-            some = results if isinstance(results, tuple) else (results,)
-            node = next((one.grad_fn for one in some if one.grad_fn is not None), None)
-            # Not more than one call: those that vmap makes of a single one have other tensors.
-            if len(inner) == 1 and node is not None:
-                with Aside():
-                    for seen in inner[0]:
-                        seen.follow(node, M, some)
-            return results
-
-        return kernel
-
-    return make
+    return kernel

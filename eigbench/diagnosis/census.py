@@ -47,7 +47,6 @@ class Group:
 class Census:
     """What was found on all matrices."""
 
-    total: int
     groups: dict[str, Group]
     """By the kind of finding; only those that any matrix is in."""
     chosen: tuple[int, ...]
@@ -60,7 +59,7 @@ def census_of(matrices: Matrices, say: Say) -> Census:
     closest: list[tuple[float, int]] = []
     worst_conditioned: list[tuple[float, int]] = []
     total = len(matrices)
-    largest = max((max(stack.entries.shape[1:]) for stack in matrices.stacks), default=0)
+    largest = max(max(stack.entries.shape[1:]) for stack in matrices.stacks)
     for start, stack, entries in _chunks(matrices):
         if total * largest > 10 * ALONE:
             say(f"looking at {total} matrices: {100 * start // total} %")
@@ -75,7 +74,7 @@ def census_of(matrices: Matrices, say: Say) -> Census:
     half = -(-most // 2)
     chosen = dict.fromkeys([*by_gap[:half], *by_condition[: most - half], *by_gap])
     found = {kind: group for kind, group in groups.items() if group.count}
-    return Census(total, found, tuple(chosen)[:most])
+    return Census(found, tuple(chosen)[:most])
 
 
 def _chunks(matrices: Matrices) -> Iterator[tuple[int, Stack, Numbers]]:

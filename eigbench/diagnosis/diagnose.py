@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eigbench.diagnosis import page
+from eigbench.diagnosis.advice import Recommendation, paragraphs_of, recommendations_of, where
 from eigbench.diagnosis.calls import unobserved
 from eigbench.diagnosis.census import Say, census_of
 from eigbench.diagnosis.findings import (
@@ -23,16 +24,14 @@ from eigbench.diagnosis.findings import (
 from eigbench.diagnosis.matrices import given_matrices
 from eigbench.diagnosis.page import number
 from eigbench.diagnosis.picture import spectra
-from eigbench.diagnosis.questions import TORCH, USES, YOURS
+from eigbench.diagnosis.questions import USES
 from eigbench.diagnosis.sees import gauge_residual
 from eigbench.diagnosis.spectrum import COMPLEX, Spectrum, spectrum_of
 from eigbench.diagnosis.trials import (
     PRECISIONS,
-    Answer,
     Attempt,
     GradientOutcome,
     MatrixMeasurement,
-    Trial,
     measure,
 )
 from eigbench.report.frame import RIGHT
@@ -45,31 +44,6 @@ if TYPE_CHECKING:
 
 PICTURE = "figures/spectrum.png"
 MARKS = dict(zip(Severity, "✗✗!·✓", strict=True))
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """What to call for one use of the matrices that were measured."""
-
-    use: str
-    """A key of `eigbench.diagnosis.questions.USES`, such as "inverse-square-root"."""
-    method: str
-    """Of eigbench, or "eigh" for torch's own functions; empty if there is nothing to recommend."""
-    precision: str
-    why: str
-    """Markdown: how far off it is; or why there is nothing."""
-    code: str = ""
-    """Lines to paste, of the names M, torch and eigbench. They were executed on these matrices."""
-    result: str = ""
-    """The name, or names, that the lines bind."""
-    chosen: tuple[int, ...] = ()
-    """The eigenpairs that the use takes, counted from 0 in ascending order."""
-    regularised: float = 0.0
-    """What the lines add to the diagonal."""
-    kept: int = 0
-    """How many leading pairs the lines keep; 0 for all."""
-    error: float = np.nan
-    """The largest relative error of their gradients on what they were executed on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +80,7 @@ class Diagnosis:
     def to_markdown(self, picture: str = "") -> str:
         """The whole diagnosis; with the link `picture` to what `plot` draws, if there is one."""
         tables = [_methods(one) for one in self.measured if one.methods]
-        return "\n\n".join([self._answer(picture), *tables]) + "\n"
+        return "\n\n".join([self.brief(picture), *tables]) + "\n"
 
     def write(self, folder: Path, preface: str = "") -> Path:
         """Write `report.md` and its picture into a folder; returns the report's path.
@@ -119,17 +93,13 @@ class Diagnosis:
         write_whole(report, f"{preface}{self.to_markdown(PICTURE)}".encode())
         return report
 
-    def brief(self) -> str:
-        """As Markdown without picture, and without the table of every method."""
-        return self._answer("")
-
     def __str__(self) -> str:
         return page.to_text(self.brief())
 
     def _repr_html_(self) -> str:
         link = f"data:image/png;base64,{base64.b64encode(self._png()).decode()}"
         folded = "".join(_methods(one) for one in self.measured[:1] if one.methods)
-        return page.to_html(self._answer(link), folded, "Every method")
+        return page.to_html(self.brief(link), folded, "Every method")
 
     def _png(self) -> bytes:
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # late, as the figure is
@@ -140,15 +110,15 @@ class Diagnosis:
         canvas.print_png(buffer, metadata={"Software": None})
         return buffer.getvalue()
 
-    def _answer(self, picture: str) -> str:
-        """All but the tables of methods."""
+    def brief(self, picture: str = "") -> str:
+        """As Markdown without the tables of every method."""
         return page.render(
             "diagnosis",
             source=self.source,
             findings=self.findings,
             marks=MARKS,
-            advice=_grouped(self.recommendations, self.findings),
-            where=_where(self.measured),
+            advice=paragraphs_of(self.recommendations, self.findings),
+            where=where(self.measured),
             copies=any(one.copies for one in self.measured),
             spectrum=_facts_table(self.facts),
             total=len(self.evidence.matrices),
@@ -195,122 +165,7 @@ def diagnose(M: Any, gradients: Any = None, *, say: Say = lambda _: None) -> Dia
             if np.isfinite(spectrum.values).all():  # near the largest number they overflow
                 measured.append(measure(spectrum, every_method=place == 0))
         evidence = Evidence(matrices, census, tuple(measured))
-        return Diagnosis(source, evidence, findings_of(evidence), _recommendations(evidence))
-
-
-def _recommendations(evidence: Evidence) -> tuple[Recommendation, ...]:
-    """One for each use that any of the measured matrices has, the user's own loss first."""
-    uses = dict.fromkeys(a.question.use for one in evidence.measured for a in one.answers)
-    order = sorted(uses, key=lambda use: use != YOURS)
-    return tuple(_recommended(use, evidence) for use in order)
-
-
-def _recommended(use: str, evidence: Evidence) -> Recommendation:
-    """What was right on every measured matrix that has this use, the worst one's lines."""
-    answers = [a for one in evidence.measured for a in one.answers if a.question.use == use]
-    measured = [one for one in evidence.measured for a in one.answers if a.question.use == use]
-    question, precision = answers[0].question, measured[0].spectrum.precision
-    for one, answer in zip(measured, answers, strict=True):
-        if answer.question.reason:
-            label = f"{page.code(one.spectrum.label)}: " if len(evidence.matrices) > 1 else ""
-            why = f"{label}{answer.question.reason}"
-            return Recommendation(use, "", precision, why, chosen=answer.question.chosen)
-    chosen = max(answers, key=_caution)
-    question, best = chosen.question, chosen.best
-    if best is None or any(one.best is None for one in answers):
-        most = max((trial.right for trial in answers[0].trials), default=0)
-        why = page.render("answers", "none_right", where=_where(measured), most=most)
-        return Recommendation(use, "", precision, why, chosen=question.chosen)
-    cure = best.cure
-    # The lines of one matrix may not be those that were executed on another.
-    same = [[t for t in answer.trials if t.cure.code == cure.code] for answer in answers]
-    on = [one for one, trials in zip(measured, same, strict=True) if trials]
-    error = max(trials[0].largest_error for trials in same if trials)
-    where = _where(on, copies=use != YOURS)
-    if where == _where(evidence.measured):
-        where = ""
-    why = page.render("answers", "why", error=error, precision=cure.precision, where=where)
-    return Recommendation(
-        use,
-        cure.method,
-        cure.precision,
-        why,
-        cure.code,
-        cure.result,
-        question.chosen,
-        cure.regularised,
-        cure.kept,
-        error,
-    )
-
-
-def _caution(answer: Answer) -> int:
-    """How far down the list of cures the first right one is: the worst matrix decides."""
-    codes = [cure.code for cure in answer.question.cures]
-    return len(codes) if answer.best is None else codes.index(answer.best.cure.code)
-
-
-def _where(measured: Sequence[MatrixMeasurement], *, copies: bool = True) -> str:
-    """On how many matrices something was measured, in words."""
-    labels = [page.code(one.spectrum.label) for one in measured]
-    count = sum(one.copies for one in measured) if copies else 0
-    named = labels if len(labels) <= 2 else [f"{len(labels)} matrices"]
-    return both([*named, f"{count} copies"]) if count else both(named)
-
-
-@dataclass(frozen=True)
-class _Advice:
-    """What the page says of some uses at once: their lines, or why there are none."""
-
-    title: str
-    why: str
-    code: str
-    torch: bool
-    above: bool
-    """Whether a finding shows these lines."""
-
-
-_VECTORS = {
-    "leading-vector": "largest",
-    "smallest-vector": "smallest",
-    "second-smallest-vector": "second smallest",
-}
-
-
-def _grouped(advice: Sequence[Recommendation], findings: Sequence[MatrixFinding]) -> list[_Advice]:
-    """What to say of each use, without the reasons that a finding gives; lines come first."""
-    said = "\n".join(one.text for one in findings)
-    groups: dict[str, list[Recommendation]] = {}
-    for one in sorted(advice, key=lambda one: not one.code):
-        if one.code or one.why not in said:
-            groups.setdefault(_shared(one), []).append(one)
-    return [_advice(group, said) for group in groups.values()]
-
-
-def _shared(one: Recommendation) -> str:
-    """What uses have in common that are answered at once: a reason, or lines.
-
-    M^(1/2) has the lines of M^(−1/2) but for a name; vectors of torch have one call.
-    """
-    if not one.code or one.use == YOURS:
-        return one.why
-    if one.use == "square-root":
-        return one.code.replace(one.use, "inverse-square-root")
-    return one.code.rpartition("\n")[0] if one.use in _VECTORS else one.code
-
-
-def _advice(group: Sequence[Recommendation], said: str) -> _Advice:
-    uses = [one.use for one in group]
-    vectors = [_VECTORS[use] for use in uses if use in _VECTORS]
-    named = [USES[use] for use in uses if not (use in _VECTORS and vectors[1:])]
-    if vectors[1:]:
-        named.append(f"the eigenvectors of the {both(vectors)} eigenvalue")
-    first, code = group[0], group[0].code
-    if code and vectors[1:]:
-        lasts = [f"{one.code.splitlines()[-1]}  # {_VECTORS[one.use]}" for one in group]
-        code = "\n".join([code.rpartition("\n")[0], *lasts])
-    why = first.why if not code else max(group, key=lambda one: one.error).why
-    return _Advice(both(named), why, code, first.method == TORCH, bool(code) and code in said)
+        return Diagnosis(source, evidence, findings_of(evidence), recommendations_of(evidence))
 
 
 def _narrowest(one: Spectrum) -> str:
@@ -350,6 +205,7 @@ def _facts_table(shown: Sequence[Spectrum]) -> str:
 def _methods(measured: MatrixMeasurement) -> str:
     """Every method on one matrix, precision by precision."""
     uses = list(dict.fromkeys(use for row in measured.methods.values() for use, _ in row))
+    trials = [trial for one in measured.answers.values() for trial in one.trials]
     refused: dict[str, list[str]] = {}
     tables = []
     for precision in PRECISIONS:
@@ -367,17 +223,11 @@ def _methods(measured: MatrixMeasurement) -> str:
         label=measured.spectrum.label,
         digits=measured.digits,
         right=percent(RIGHT),
-        uses={use: USES[use] for use in uses},
+        uses={use: USES[use].title for use in uses},
         tables=tables,
         refused={reason: both(dict.fromkeys(m)) for reason, m in refused.items()},
-        added=_added(measured),
+        added=max(trial.cure.regularised for trial in trials),
     )
-
-
-def _added(measured: MatrixMeasurement) -> float:
-    """The ε that was added to the diagonal of a singular M."""
-    trials: list[Trial] = [trial for one in measured.answers for trial in one.trials]
-    return next((one.cure.regularised for one in trials if one.cure.regularised), 0.0)
 
 
 def _cell(attempt: Attempt) -> str:

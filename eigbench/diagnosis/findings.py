@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import chain
@@ -14,10 +14,10 @@ from eigbench.data.matrices import SYMMETRY_TOLERANCE
 from eigbench.diagnosis import page
 from eigbench.diagnosis.census import FLOAT32, NAMED, Census, Group
 from eigbench.diagnosis.matrices import FUNCTION, Matrices, Numbers
-from eigbench.diagnosis.questions import TORCH, YOURS
-from eigbench.diagnosis.sees import EXISTS, NO_DERIVATIVE
-from eigbench.diagnosis.spectrum import Spectrum, granularity, spectrum_of, unit
-from eigbench.diagnosis.trials import Answer, GradientOutcome, MatrixMeasurement, Trial
+from eigbench.diagnosis.questions import TORCH, USES, YOURS
+from eigbench.diagnosis.sees import NO_DERIVATIVE, LossView
+from eigbench.diagnosis.spectrum import Spectrum, spectrum_of, unit
+from eigbench.diagnosis.trials import GradientOutcome, MatrixMeasurement, Trial
 
 PRINTED = 4
 """A gradient of at most this size is printed whole."""
@@ -49,10 +49,9 @@ _KINDS = {
         "zero_under_root",
         "tie",
         "raises",
-        "out_of_range",
     ),
     Severity.WRONG: ("cancellation", "asymmetric", "own_wrong", "wrong"),
-    Severity.BEWARE: ("half", "singular", "ill_conditioned", "by_chance"),
+    Severity.BEWARE: ("half", "out_of_range", "singular", "ill_conditioned", "by_chance"),
     Severity.NOTE: ("upstream_zero", "saved", "one_by_one", "indefinite", "finite_is_not_right"),
     Severity.WELL: ("own_right", "right"),
 }
@@ -99,240 +98,171 @@ def finding(kind: str, **values: Any) -> MatrixFinding:
 
 def findings_of(evidence: Evidence) -> tuple[MatrixFinding, ...]:
     """All findings, the worst first."""
-    found = chain(_saved(evidence), _upstream(evidence), _own(evidence), _all(evidence))
-    torch = chain(_torch(evidence), _others(evidence))
-    return tuple(sorted(chain(found, torch), key=lambda one: _ORDER[one.kind]))
-
-
-def _saved(evidence: Evidence) -> Iterator[MatrixFinding]:
-    matrix = evidence.matrices[0]
-    if matrix.origin is not None:
-        yield finding("saved", origin=matrix.origin)
+    origin = evidence.matrices[0].origin
+    saved = [finding("saved", origin=origin)] if origin else []
+    before = chain(_upstream(evidence), _all(evidence))
+    # The user's own loss is what counts, if it is known.
+    own = next((one for one in evidence.measured if one.seen is not None), None)
+    backward = [_own(own, own.seen)] if own and own.seen else _torch(evidence)
+    found = chain(saved, before, backward, _others(evidence))
+    return tuple(sorted(found, key=lambda one: _ORDER[one.kind]))
 
 
 def _upstream(evidence: Evidence) -> Iterator[MatrixFinding]:
     """Whether what reached the decomposition from the loss was finite, and not all zero."""
     for stack in evidence.matrices.stacks:
-        if not stack.gradients:
-            continue
         for name, gradient in stack.gradients.items():
-            count = len(gradient)
-            broken = ~np.isfinite(gradient).reshape(count, -1).all(axis=1)
+            broken = ~np.isfinite(gradient).reshape(len(gradient), -1).all(axis=1)
             if broken.any():
                 label = stack.label(int(broken.argmax()))
                 shown = "f(M)" if name == FUNCTION else name
                 yield finding("upstream_not_finite", label=label, name=shown)
                 return
-        if not any(np.any(gradient) for gradient in stack.gradients.values()):
+        if stack.gradients and not any(map(np.any, stack.gradients.values())):
             yield finding("upstream_zero", label=stack.label(0))
             return
 
 
-def _own(evidence: Evidence) -> Iterator[MatrixFinding]:
-    """The user's own loss, of the first matrix of which it is known."""
-    for measured in evidence.measured:
-        seen = measured.seen
-        if seen is None:
-            continue
-        values = {"spectrum": measured.spectrum, "seen": seen, "label": measured.spectrum.label}
-        if seen.kind in NO_DERIVATIVE:
-            yield finding("no_derivative", **values, reason=measured.answer(YOURS).question.reason)
-        elif seen.kind not in EXISTS:
-            yield finding("undetermined", **values, reason=measured.answer(YOURS).question.reason)
-        else:
-            yield _own_gradient(measured, values)
-        return
-
-
-def _own_gradient(measured: MatrixMeasurement, values: dict[str, Any]) -> MatrixFinding:
-    """The right gradient of the user's own loss, and what torch makes of it."""
-    answer, seen = measured.answer(YOURS), measured.seen
-    assert seen is not None and answer.torch is not None  # noqa: S101, PT018 - there is a gradient
-    outcome = answer.torch.attempts[0].outcome
+def _own(measured: MatrixMeasurement, seen: LossView) -> MatrixFinding:
+    """The user's own loss: its right gradient, and what torch makes of it; or why it has none."""
+    answer, gradient = measured.answers[YOURS], seen.gradient
+    values = {"spectrum": measured.spectrum, "seen": seen, "label": measured.spectrum.label}
+    if answer.torch is None or gradient is None:
+        kind = "no_derivative" if seen.kind in NO_DERIVATIVE else "undetermined"
+        return finding(kind, **values, reason=answer.question.reason)
+    attempt = answer.torch.attempts[0]
     kind = "own_right"
-    if outcome in FAILED:
+    if attempt.outcome in FAILED:
         kind = "own_fails"
-    elif outcome is GradientOutcome.WRONG:
+    elif attempt.outcome is GradientOutcome.WRONG:
         kind = "own_wrong"
-    gradient = seen.gradient
-    assert gradient is not None  # noqa: S101 - as above
-    printed = None if max(gradient.shape) > PRINTED else np.array2string(gradient, precision=4)
     return finding(
         kind,
         **values,
-        attempt=answer.torch.attempts[0],
+        attempt=attempt,
         best=answer.best,
-        printed=printed,
+        printed=None if max(gradient.shape) > PRINTED else np.array2string(gradient, precision=4),
         norm=float(np.linalg.norm(gradient)),
         precision=measured.spectrum.precision,
     )
-
-
-def _about(evidence: Evidence, group: Group) -> dict[str, Any]:
-    """What every finding on some matrices says: which they are, and which is the worst."""
-    matrices = evidence.matrices
-    worst = matrices[group.worst]
-    named = ", ".join(page.code(matrices[i].label) for i in group.first)
-    whose = named
-    if group.count > 1:
-        more = ", …" if group.count > NAMED else ""
-        whose = f"{group.count} of {len(matrices)} matrices ({named}{more}); the worst, "
-        whose += page.code(worst.label)
-    return {
-        "whose": whose,
-        "worst": worst,
-        "precision": evidence.precision,
-        "unit": unit,
-        "limits": FLOAT32,
-        "tolerance": SYMMETRY_TOLERANCE,
-    }
 
 
 def _all(evidence: Evidence) -> Iterator[MatrixFinding]:
     """What the matrices are, before anything is differentiated."""
     cancelled = False
     for kind, group in evidence.census.groups.items():
-        about = _about(evidence, group)
-        entries = about["worst"].entries
+        worst = evidence.matrices[group.worst]
+        about = {
+            "whose": _whose(evidence, group),
+            "worst": worst,
+            "precision": evidence.precision,
+            "unit": unit,
+            "limits": FLOAT32,
+            "tolerance": SYMMETRY_TOLERANCE,
+            "asymmetry": group.badness,
+        }
         if kind == "not_finite":
-            broken = np.argwhere(~np.isfinite(entries))
+            broken = np.argwhere(~np.isfinite(worst.entries))
             yield finding(kind, **about, count=len(broken), first=broken[0])
             continue
-        spectrum = _spectrum(evidence, group.worst)
-        about |= {"spectrum": spectrum, "asymmetry": group.badness}
-        if (
-            kind in {"asymmetric", "indefinite"}
-            and spectrum.negative
-            and (grain := _grain(spectrum, entries))
-        ):
-            if not cancelled:
-                cancelled = True
-                yield finding("cancellation", **about, grain=grain)
-            continue
-        if kind == "singular":
-            answer = _answer_of(evidence, group.worst, "inverse-square-root")
-            cures = [] if answer is None else [one for one in answer.trials if one.always_right]
-            failed = answer is not None and _fails(answer.torch)
-            about |= {"cures": cures, "tied": bool(spectrum.ties)}
-            yield finding("zero_under_root" if failed else "singular", **about)
-        else:
+        measured = [one for one in evidence.measured if one.spectrum.label == worst.label]
+        spectrum = measured[0].spectrum if measured else spectrum_of(worst)
+        about["spectrum"] = spectrum
+        grain = 0.0
+        if kind in {"asymmetric", "indefinite"} and spectrum.negative:
+            grain = _grain(spectrum, worst.entries)
+        if grain and not cancelled:
+            cancelled = True
+            yield finding("cancellation", **about, grain=grain)
+        elif kind == "singular":
+            yield _singular([*measured, *evidence.measured], about)
+        elif not grain:
             yield finding(kind, **about)
 
 
-def _spectrum(evidence: Evidence, index: int) -> Spectrum:
-    measured = _measured(evidence, index)
-    return spectrum_of(evidence.matrices[index]) if measured is None else measured.spectrum
-
-
-def _measured(evidence: Evidence, index: int) -> MatrixMeasurement | None:
-    label = evidence.matrices[index].label
-    return next((one for one in evidence.measured if one.spectrum.label == label), None)
-
-
-def _answer_of(evidence: Evidence, index: int, use: str) -> Answer | None:
-    """The answer for a matrix, or that for another one that was measured and is like it."""
-    first = _measured(evidence, index)
-    some = [*([first] if first else []), *evidence.measured]
-    answers = [a for one in some for a in one.answers if a.question.use == use]
-    return next((a for a in answers if any(trial.cure.regularised for trial in a.trials)), None)
+def _whose(evidence: Evidence, group: Group) -> str:
+    """Which matrices it is about, and which of them is the worst."""
+    matrices = evidence.matrices
+    named = ", ".join(page.code(matrices[i].label) for i in group.first)
+    if group.count == 1:
+        return named
+    more = ", …" if group.count > NAMED else ""
+    worst = page.code(matrices[group.worst].label)
+    return f"{group.count} of {len(matrices)} matrices ({named}{more}); the worst, {worst}"
 
 
 def _grain(spectrum: Spectrum, entries: Numbers) -> float:
-    """What all entries are multiples of, where that says that larger numbers were subtracted.
+    """The power of two of which all entries are multiples, if it tells of larger numbers; else 0.
 
-    Halves and whole numbers say nothing: people write them.
+    Halves and whole numbers tell nothing: people write them.
     """
-    grain = granularity(entries)
-    coarse = grain > COARSE * spectrum.norm
-    return grain if coarse and grain not in WRITTEN else 0.0
+    parts = np.abs(np.concatenate([entries.real.ravel(), entries.imag.ravel()]))
+    fraction, exponent = np.frexp(parts[parts > 0])
+    bits = (fraction * 2.0**53).astype(np.int64)
+    trailing = np.log2((bits & -bits).astype(np.float64))
+    grain = float(2.0 ** np.min(exponent - 53 + trailing))
+    return grain if grain > COARSE * spectrum.norm and grain not in WRITTEN else 0.0
 
 
-def _fails(trial: Trial | None) -> bool:
-    """Whether torch's own lines end in NaN, an infinity or an error on M or any copy."""
-    if trial is None:
-        return False
-    return bool(trial.count(*FAILED)) or not all(one.forward_finite for one in trial.attempts)
+def _singular(measured: Sequence[MatrixMeasurement], about: dict[str, Any]) -> MatrixFinding:
+    """Of a matrix with zeros, with the lines for M^(−1/2): its own, or those of one like it."""
+    use = "inverse-square-root"
+    answers = [one.answers[use] for one in measured if use in one.answers]
+    like = [one for one in answers if any(trial.cure.regularised for trial in one.trials)]
+    cures = [trial for one in like[:1] for trial in one.trials if trial.always_right]
+    naive = next((one.torch for one in like[:1] if one.torch is not None), None)
+    fails = naive is not None and (
+        naive.count(*FAILED) or not all(one.forward_finite for one in naive.attempts)
+    )
+    kind = "zero_under_root" if fails else "singular"
+    return finding(kind, **about, cures=cures, tied=bool(about["spectrum"].ties))
 
 
 def _torch(evidence: Evidence) -> Iterator[MatrixFinding]:
     """The backward pass of torch's own functions, on uses that have a derivative."""
-    if any(one.seen is not None for one in evidence.measured):
-        return  # the user's own loss is what counts
-    kinds = {one: _judged(one) for one in evidence.measured}
+    kinds = [_judged(one) for one in evidence.measured]
     for kind in ("tie", "raises", "wrong", "by_chance", "right"):
-        some = [one for one in evidence.measured if kinds[one] == kind]
+        some = [one for one, its in zip(evidence.measured, kinds, strict=True) if its == kind]
         if not some:
             continue
-        worst = some[0]
-        answers = [a for a in _torch_answers(worst) if _bad(a)] or _torch_answers(worst)
+        worst, spectrum = some[0], some[0].spectrum
+        tried = _tried(worst)
+        bad = {use: trial for use, trial in tried.items() if not trial.always_right}
+        cures = [worst.answers[use].best for use in bad]
+        cures += [answer.best for answer in worst.answers.values()]
         yield finding(
             kind,
             labels=", ".join(page.code(one.spectrum.label) for one in some),
-            spectrum=worst.spectrum,
+            spectrum=spectrum,
             partly=len(evidence.matrices) > len(evidence.measured),
-            answers=answers,
-            nouns=[USES_SHORT[one.question.use] for one in answers],
+            trials={USES[use].noun: trial for use, trial in (bad or tried).items()},
             matrices=worst.copies + 1,
-            precision=worst.spectrum.precision,
-            function="svd" if worst.spectrum.svd else TORCH,
-            instead=_instead(worst),
-            uses=USES_SHORT,
+            precision=spectrum.precision,
+            function="svd" if spectrum.svd else TORCH,
+            instead=next((one for one in cures if one is not None), None),
             failed=FAILED,
             wrong=GradientOutcome.WRONG,
         )
 
 
-USES_SHORT = {
-    "inverse-square-root": "M^(−1/2)",
-    "square-root": "M^(1/2)",
-    "negative-subspace": "the negative subspace",
-    "function": "exp(M)",
-    "leading-subspace": "the leading subspace",
-    "leading-vector": "the leading eigenvector",
-    "smallest-vector": "the smallest eigenvector",
-    "second-smallest-vector": "the second smallest eigenvector",
-    "closest-vector": "an eigenvector of the closest pair",
-    "low-rank": "the low-rank part",
-    "polar": "the polar factor",
-    "leading-singular-vectors": "the leading singular vectors",
-}
-"""The uses in a sentence."""
-
-
-def _torch_answers(measured: MatrixMeasurement) -> list[Answer]:
-    """The uses that have a derivative, as torch's own lines answer them."""
+def _tried(measured: MatrixMeasurement) -> dict[str, Trial]:
+    """Torch's own lines for the uses that have a derivative."""
+    some = {use: one.torch for use, one in measured.answers.items() if one.torch is not None}
     singular = bool(measured.spectrum.zeros)
-    return [
-        one
-        for one in measured.answers
-        if one.torch is not None and not (singular and "square-root" in one.question.use)
-    ]
-
-
-def _bad(answer: Answer) -> bool:
-    return answer.torch is not None and not answer.torch.always_right
+    return {use: one for use, one in some.items() if not (singular and "square-root" in use)}
 
 
 def _judged(measured: MatrixMeasurement) -> str:
     """The kind of finding that torch's own functions are; empty if nothing could be judged."""
-    trials = [one.torch for one in _torch_answers(measured) if one.torch is not None]
-    if not trials:
-        return ""
-    if any(trial.count(GradientOutcome.NAN, GradientOutcome.INFINITE) for trial in trials):
+    tried = _tried(measured).values()
+    outcomes = {attempt.outcome for trial in tried for attempt in trial.attempts}
+    if outcomes & {GradientOutcome.NAN, GradientOutcome.INFINITE}:
         return "tie"
-    if any(trial.count(GradientOutcome.RAISED) for trial in trials):
+    if GradientOutcome.RAISED in outcomes:
         return "raises"
-    if any(trial.count(GradientOutcome.WRONG) for trial in trials):
+    if GradientOutcome.WRONG in outcomes:
         return "wrong"
-    return "by_chance" if measured.spectrum.ties else "right"
-
-
-def _instead(measured: MatrixMeasurement) -> Trial | None:
-    """The right lines for the use that torch fails at and that most people ask for."""
-    bad = [one for one in _torch_answers(measured) if _bad(one)]
-    best = [one.best for one in bad if one.best is not None]
-    others = [one.best for one in measured.answers if one.best is not None]
-    return next(iter([*best, *others]), None)
+    return "" if not outcomes else "by_chance" if measured.spectrum.ties else "right"
 
 
 def _others(evidence: Evidence) -> Iterator[MatrixFinding]:
@@ -340,21 +270,19 @@ def _others(evidence: Evidence) -> Iterator[MatrixFinding]:
     worst = next((one for one in evidence.measured if one.methods), None)
     if worst is None or _judged(worst) not in {"tie", "wrong"}:
         return
-    uses = list(dict.fromkeys(use for row in worst.methods.values() for use, _ in row))
-    if not uses:
-        return
-    key = (uses[0], worst.spectrum.precision)
+    precision = worst.spectrum.precision
+    use = next(use for use, _ in worst.methods[TORCH])
     errors = {
-        name: row[key].error
+        name: row[use, precision].error
         for name, row in worst.methods.items()
-        if name != TORCH and row[key].outcome is GradientOutcome.WRONG
+        if name != TORCH and row[use, precision].outcome is GradientOutcome.WRONG
     }
     if errors:
         yield finding(
             "finite_is_not_right",
             label=worst.spectrum.label,
-            noun=USES_SHORT[uses[0]],
-            precision=worst.spectrum.precision,
+            noun=USES[use].noun,
+            precision=precision,
             errors=errors,
             least=min(errors, key=errors.__getitem__),
             most=max(errors, key=errors.__getitem__),

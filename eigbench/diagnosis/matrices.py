@@ -6,9 +6,9 @@ import bisect
 import io
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -41,37 +41,12 @@ OUTPUTS = {
 FUNCTION = "function"
 """The name of a gradient by f(M), of M's shape."""
 
+Decomposition = Literal["eigh", "svd"]
 Numbers = NDArray[Any]
 """An array of float64 or complex128."""
 
 
-@dataclass(frozen=True, eq=False)
-class Upstream:
-    """The loss's gradients as they reach the decomposition, in float64 or complex128.
-
-    Complex gradients follow torch's convention: `dL = Re ⟨gradient, d output⟩`.
-    """
-
-    gradients: Mapping[str, Numbers] = field(default_factory=dict)
-    """By the names in `OUTPUTS`, or `FUNCTION`: each of its output's shape, without batch."""
-    outputs: Mapping[str, Numbers] = field(default_factory=dict)
-    """What the watched call returned, to which the gradients belong; empty if it is not known.
-
-    Then gradients by vectors belong to those that torch returns for the matrix in its own dtype.
-    """
-
-    @property
-    def finite(self) -> bool:
-        """Whether every gradient is finite."""
-        return all(np.isfinite(array).all() for array in self.gradients.values())
-
-    @property
-    def of_outputs(self) -> bool:
-        """Whether there is a gradient by values or vectors of a decomposition."""
-        return bool(self.gradients.keys() - {FUNCTION})
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Origin:
     """The call in which `eigbench.watch` saw a matrix."""
 
@@ -90,27 +65,55 @@ class Origin:
     """In which the caller had M, if it was cast to be decomposed, as autocast does."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SavedCall(Origin):
+    """One matrix of a call, as `watch` saves it."""
+
+    matrix: Tensor
+    """`(m, n)`."""
+    decomposition: str = ""
+    """"eigh" or "svd"; empty in older files, where it is the operation."""
+    outputs: dict[str, Tensor]
+    """By the names in `OUTPUTS`; the gradients by them too."""
+    gradients: dict[str, Tensor]
+
+
 @dataclass(frozen=True, eq=False)
 class GivenMatrix:
-    """One matrix `(m, n)` as it was given, and the dtype that it was given in."""
+    """One matrix `(m, n)` as it was given, and the loss's gradients as they reach it."""
 
     label: str
     entries: Numbers
     """Float64, or complex128 if it was given complex."""
     dtype: str
-    """Of torch, such as "bfloat16" or "complex64"."""
-    decomposition: Literal["eigh", "svd"] = "eigh"
+    """In which it was given: of torch, such as "bfloat16" or "complex64"."""
+    decomposition: Decomposition = "eigh"
     """Its problem: eigenpairs of a square matrix that should be Hermitian, or singular triples.
 
     "svd" of what is not square, and of what a watched `svd`, `svdvals` or `pinv` was given.
     """
-    upstream: Upstream = field(default_factory=Upstream)
+    gradients: Mapping[str, Numbers] = field(default_factory=dict)
+    """By the names in `OUTPUTS`, or `FUNCTION`: each of its output's shape, without batch.
+
+    Complex ones follow torch's convention: `dL = Re ⟨gradient, d output⟩`.
+    """
+    outputs: Mapping[str, Numbers] = field(default_factory=dict)
+    """What the watched call returned, to which the gradients belong; empty if it is not known.
+
+    Then gradients by vectors belong to those that torch returns for the matrix in its own dtype.
+    """
     origin: Origin | None = None
+
+    @property
+    def of_outputs(self) -> bool:
+        """Whether there is a gradient by values or vectors of a decomposition."""
+        return bool(self.gradients.keys() - {FUNCTION})
 
     @property
     def usable(self) -> GivenMatrix:
         """Without gradients that are not finite: every method would give NaN of them."""
-        return self if self.upstream.finite else replace(self, upstream=Upstream())
+        finite = all(np.isfinite(array).all() for array in self.gradients.values())
+        return self if finite else replace(self, gradients={}, outputs={})
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,11 +124,11 @@ class Stack:
     entries: Numbers
     """`(count, m, n)`."""
     dtype: str
-    decomposition: Literal["eigh", "svd"]
+    decomposition: Decomposition
     batch: tuple[int, ...] = ()
     """The shape that the count was given in; empty for a single matrix."""
     gradients: Mapping[str, Numbers] = field(default_factory=dict)
-    """`(count, ...)`, by the names of `Upstream.gradients`."""
+    """`(count, ...)`, by the names of `GivenMatrix.gradients`; so are the outputs."""
     outputs: Mapping[str, Numbers] = field(default_factory=dict)
     origin: Origin | None = None
 
@@ -137,14 +140,13 @@ class Stack:
 
     def matrix(self, i: int) -> GivenMatrix:
         """One of them, with its label and its gradients."""
-        parts = ({k: v[i] for k, v in some.items()} for some in (self.gradients, self.outputs))
-        upstream = Upstream(*parts)
-        return GivenMatrix(
-            self.label(i), self.entries[i], self.dtype, self.decomposition, upstream, self.origin
-        )
+        parts = self.gradients, self.outputs
+        gradients, outputs = ({name: one[i] for name, one in some.items()} for some in parts)
+        kind = self.dtype, self.decomposition
+        return GivenMatrix(self.label(i), self.entries[i], *kind, gradients, outputs, self.origin)
 
 
-class Matrices(Sequence[GivenMatrix]):
+class Matrices:
     """Every matrix that was given, in order; one is made when it is asked for.
 
     There may be millions: what looks at all of them takes the arrays in `stacks`.
@@ -155,20 +157,11 @@ class Matrices(Sequence[GivenMatrix]):
         self._ends = list(itertools.accumulate(len(stack.entries) for stack in self.stacks))
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return self._ends[-1]
 
-    @overload
-    def __getitem__(self, index: int) -> GivenMatrix: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[GivenMatrix]: ...
-
-    def __getitem__(self, index: int | slice) -> GivenMatrix | list[GivenMatrix]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        i = range(len(self))[index]
-        which = bisect.bisect_right(self._ends, i)
-        return self.stacks[which].matrix(i - (self._ends[which - 1] if which else 0))
+    def __getitem__(self, index: int) -> GivenMatrix:
+        which = bisect.bisect_right(self._ends, index)
+        return self.stacks[which].matrix(index - (self._ends[which - 1] if which else 0))
 
 
 def given_matrices(M: Any, gradients: Any) -> Matrices:
@@ -201,7 +194,7 @@ def _stacks(arrays: Sequence[NamedArray], upstream: Sequence[NamedArray]) -> lis
 def _own(
     array: NamedArray, given: Mapping[str, NamedArray], *, only: bool
 ) -> dict[str, NamedArray]:
-    """Those of the given gradients that belong to an array, by the names of `Upstream`'s."""
+    """Those of the given gradients that belong to an array, by the names in `OUTPUTS`."""
     key = array.key or "M"
     renamed = {name.replace("_", " "): one for name, one in given.items()}
     if only and any(renamed.keys() <= {*names} for names in OUTPUTS.values()):
@@ -225,7 +218,7 @@ def _stack(array: NamedArray, gradients: Mapping[str, NamedArray]) -> Stack:
     if entries.ndim < 2 or entries.size == 0:
         raise InputError(f"{array.name} has shape {entries.shape}; (..., m, n) is right, not empty")
     *batch, m, n = entries.shape
-    decomposition: Literal["eigh", "svd"] = "eigh"
+    decomposition: Decomposition = "eigh"
     if m != n or gradients.keys() & OUTPUTS["svd"]:
         decomposition = "svd"
     of_M = {name: _numbers(one) for name, one in gradients.items()}
@@ -289,30 +282,18 @@ def _numbers(array: NamedArray) -> Numbers:
         return array.values.astype(np.complex128 if complex_ else np.float64, copy=False)
 
 
-def write_call(
-    path: Path,
-    matrix: Tensor,
-    decomposition: Literal["eigh", "svd"],
-    parts: Mapping[str, Mapping[str, Tensor]],
-    origin: Origin,
-) -> None:
-    """Write tensors of one call, whole or not at all; `torch.load(weights_only=True)` reads it.
+def write_call(path: Path, call: SavedCall) -> None:
+    """Write one call, whole or not at all; `torch.load(weights_only=True)` reads it."""
 
-    The matrix is `(m, n)`. Parts are `gradients` and `outputs`, both by the names in `OUTPUTS`.
-    """
+    def kept(value: Any) -> Any:  # without the batch that it may be a view of
+        if isinstance(value, dict):
+            return {name: kept(one) for name, one in value.items()}
+        if isinstance(value, Tensor):
+            return value.cpu().resolve_conj().resolve_neg().clone()
+        return value
 
-    def kept(tensor: Tensor) -> Tensor:  # without the batch that it may be a view of
-        return tensor.cpu().resolve_conj().resolve_neg().clone()
-
-    content: dict[str, Any] = {
-        "format": FORMATS[-1],
-        "matrix": kept(matrix),
-        "decomposition": decomposition,
-        **{part: {k: kept(v) for k, v in some.items()} for part, some in parts.items()},
-        **asdict(origin),
-    }
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save({"format": FORMATS[-1], **kept(vars(call))}, buffer)
     write_whole(path, buffer.getvalue())
 
 
@@ -328,45 +309,28 @@ def read_call(path: Path) -> Stack | None:
     if not (isinstance(content, dict) and str(content.get("format")) in FORMATS):
         return None
     with at(f"cannot read {path}"):
-        return _call_of(content)
+        try:
+            return _stack_of(msgspec.convert(content, SavedCall))
+        except msgspec.ValidationError as error:
+            raise InputError(f"a part of the saved call is not right: {_reason(error)}") from error
 
 
-def _call_of(content: Mapping[str, Any]) -> Stack:
-    origin = _origin(content)
-    decomposition = content.get("decomposition", origin.operation)
-    if decomposition not in [*OUTPUTS]:  # a list: it may be anything
-        raise InputError(f"its decomposition is {decomposition!r}; eigh or svd is right")
-    matrix = content.get("matrix")
-    M = _numbers(_tensor("its matrix", matrix))
-    if M.ndim != 2 or M.size == 0:
-        raise InputError(f"its matrix has shape {M.shape}; (m, n) is right, not empty")
-    if decomposition == "eigh" and M.shape[0] != M.shape[1]:
-        raise InputError(f"its matrix has shape {M.shape}; a square one is right for eigh")
+def _stack_of(call: SavedCall) -> Stack:
+    kind = call.decomposition or call.operation
+    if kind not in OUTPUTS:
+        raise InputError(f"its decomposition is {printable(kind, 9)}; eigh or svd is right")
+    decomposition: Decomposition = "svd" if kind == "svd" else "eigh"
+    M = _numbers(_array("its matrix", call.matrix))
+    if M.ndim != 2 or M.size == 0 or (kind == "eigh" and M.shape[0] != M.shape[1]):
+        raise InputError(f"its matrix has shape {M.shape}; (m, n) is right, (n, n) for eigh")
     parts: dict[str, dict[str, Numbers]] = {}
-    for part in ("outputs", "gradients"):
-        some = content.get(part)
-        if not isinstance(some, dict) or not all(isinstance(name, str) for name in some):
-            raise InputError(f"its {part} are no mapping from names to tensors")
+    for what, tensors in (("gradients", call.gradients), ("outputs", call.outputs)):
         named = {
-            name: _numbers(_tensor(f"its {part}, {name[:LONGEST_NAME]},", value))
-            for name, value in some.items()
+            name: _numbers(_array(f"its {what}, {printable(name, LONGEST_NAME)},", value))
+            for name, value in tensors.items()
         }
-        _require_fitting(f"its {part}, ", named, M, decomposition)
-        parts[part] = {name: values[None] for name, values in named.items()}
+        _require_fitting(f"its {what}, ", named, M, decomposition)
+        parts[what] = {name: values[None] for name, values in named.items()}
     gradients, outputs = parts["gradients"], parts["outputs"]
-    kind = (dtype_name(matrix), decomposition)
-    return Stack("M", M[None], *kind, gradients=gradients, outputs=outputs, origin=origin)
-
-
-def _origin(content: Mapping[str, Any]) -> Origin:
-    known = {part.name: content[part.name] for part in fields(Origin) if part.name in content}
-    try:
-        return msgspec.convert(known, Origin)
-    except msgspec.ValidationError as error:
-        raise InputError(f"a part of the saved call is not right: {_reason(error)}") from error
-
-
-def _tensor(name: str, value: Any) -> NamedArray:
-    if not isinstance(value, Tensor):
-        raise InputError(f"{name} is a {type(value).__name__}, not a tensor")
-    return _array(name, value)
+    of_M = "M", M[None], dtype_name(call.matrix), decomposition
+    return Stack(*of_M, gradients=gradients, outputs=outputs, origin=call)

@@ -1,163 +1,114 @@
 """The user's own loss, known by the gradients that reached the decomposition: which lines give it.
 
-What of a cluster of tied vectors turns against the other ones is the derivative of the projector on
-it, exactly; a loss that depends on no basis inside of a cluster needs no more.
+A loss that depends on no basis inside of a cluster of tied vectors needs the pairs of different
+clusters alone. The loss is executed again with the vectors that a cure computes, whose signs,
+phases and bases may be other ones.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from eigbench.diagnosis.matrices import Numbers
+from eigbench.diagnosis import page
+from eigbench.diagnosis.matrices import OUTPUTS, Numbers
 from eigbench.diagnosis.questions import (
-    DILATION,
     TORCH,
     YOURS,
     Cure,
     Question,
-    because,
-    casts,
-    singular_questions,
+    cast,
+    masked,
+    polar,
 )
-from eigbench.diagnosis.sees import EXISTS, NAMED, LossView
-from eigbench.diagnosis.spectrum import Spectrum
-from eigbench.diagnosis.truth import Target
-from eigbench.methods.functions import SpectralFunction
-
-FEW = 4
-"""Up to so many clusters each is worth a decomposition of its own."""
+from eigbench.diagnosis.sees import EXISTS, NAMED, LossView, turns
+from eigbench.diagnosis.spectrum import Spectrum, ascending, wide
 
 
 def own_question(spectrum: Spectrum, seen: LossView) -> Question:
     """The user's own loss: the call that gives the gradient that it has."""
-    if seen.kind not in EXISTS or seen.gradient is None:
-        return Question(
-            YOURS, seen.indices, reason=because(f"seen_{seen.kind}", seen=seen, spectrum=spectrum)
-        )
-    some = list(casts(spectrum))
-    if spectrum.svd:
-        cures = _of_triples(spectrum, seen, some)
-        naive = next(cure for cure in cures if cure.method == TORCH)
-        return Question(YOURS, seen.indices, cures, torch=naive)
-    call = "values, V = torch.linalg.eigh({M})"
+    if seen.kind not in EXISTS:
+        reason = page.render("answers", f"seen_{seen.kind}", seen=seen, spectrum=spectrum)
+        return Question(YOURS, seen.indices, reason=reason)
+    names = "U, s, Vh" if spectrum.svd else "values, V"
     if not seen.vectors:
-        call = "values = torch.linalg.eigvalsh({M})"
-    result = call.partition(" =")[0]
-    plain = [Cure(TORCH, p, call.format(M=M), result) for p, M in some]
-    if seen.kind == "separated" or not seen.vectors:
-        return Question(YOURS, cures=tuple(plain), torch=plain[0])
-    if seen.function:
-        function = NAMED[seen.function]
-        weight = _weight(spectrum, function)
-        cures = tuple(
-            Cure(
-                "spectral",
-                precision,
-                f'S = eigbench.matrix_function({M}, "{seen.function}")',
-                "S",
-                Target(function),
-                weight=weight,
-            )
-            for precision, M in some
-        )
-        return Question(YOURS, seen.indices, cures, torch=plain[0])
-    exact = tuple(_by_clusters(spectrum, *cast) for cast in some)
-    smooth = tuple(_smoothed(spectrum, *cast) for cast in some)
-    few = len(_clusters_seen(spectrum)) <= FEW
-    cures = (*exact, *smooth) if few else (*smooth, *exact)
+        names = "s" if spectrum.svd else "values"
+        call = f"torch.linalg.{'svdvals' if spectrum.svd else 'eigvalsh'}({{M}})"
+    elif spectrum.svd:
+        call = "torch.linalg.svd({M}, full_matrices=False)"
+    else:
+        call = "torch.linalg.eigh({M})"
+    plain = cast(spectrum, Cure(TORCH, f"{names} = {call}", names))
+    cures = plain
+    tied = bool(spectrum.ties or (spectrum.svd and spectrum.zeros))
+    if seen.vectors and (seen.function == "polar" or (seen.function in NAMED and tied)):
+        cures = cast(spectrum, _of_function(spectrum, seen.function)) + plain
+    elif seen.vectors and tied:
+        # The sum over separated pairs is all of its gradient.
+        call = masked(spectrum, "svd" if spectrum.svd else "eigh")
+        cures = cast(spectrum, Cure("mask", f"{names} = {call}", names)) + plain
     return Question(YOURS, seen.indices, cures, torch=plain[0])
 
 
-_BY_CLUSTERS = """\
-from eigbench.methods.functions import Projector
-values, V = torch.linalg.eigh({M})
-V = V.detach().clone()
-for a, b in {clusters}:  # vectors a to b - 1 go together
-    chosen = (torch.arange({n}) >= a) & (torch.arange({n}) < b)
-    V[..., a:b] = eigbench.matrix_function({M}, Projector(chosen)) @ V[..., a:b].clone()
-"""
+def _of_function(spectrum: Spectrum, name: str) -> Cure:
+    """The lines for a loss that its gradients show to be of a function of M, and ∂L/∂f(M)."""
+    given, upstream = spectrum.given, spectrum.upstream
+    if name == "polar":
+        weight = upstream["left"] @ given["right"].conj().T
+        return replace(polar(spectrum), weight=weight)
+    function = NAMED[name]
+    # ∂L/∂V is 2 (∂L/∂f(M)) V f(Λ).
+    half = upstream["left"] / (2 * function.values(spectrum.values))
+    line = f'S = eigbench.matrix_function({{M}}, "{name}")'
+    return Cure("spectral", line, "S", function=function, weight=half @ given["left"].conj().T)
 
 
-def _by_clusters(spectrum: Spectrum, precision: str, M: str) -> Cure:
-    """Eigenvectors with the gradient of a loss that depends on no basis inside a tie."""
-    clusters = [(cluster.start, cluster.stop) for cluster in _clusters_seen(spectrum)]
-    code = _BY_CLUSTERS.format(M=M, clusters=clusters, n=spectrum.size).rstrip()
-    return Cure("spectral", precision, code, "values, V")
+def own_loss(cure: Cure, spectrum: Spectrum, results: Sequence[Tensor]) -> Tensor:
+    """A loss with the user's own gradients by what a cure computed."""
+    if cure.weight is not None:
+        weights, found = {"result": cure.weight}, {"result": results[0]}
+    else:
+        names: tuple[str, ...] = OUTPUTS[spectrum.matrix.decomposition]
+        if len(results) == 1:
+            names = tuple(name for name in names if name.endswith("values"))
+        found = ascending(dict(zip(names, results, strict=True)), spectrum.size)
+        # A phase is no matter of any loss that has a gradient: what is there of it is rounding,
+        # which a loss that is computed in more digits does not have.
+        wider = cure.precision != spectrum.precision
+        computed = {name: wide(part) for name, part in found.items()}
+        weights = _gradients_by(spectrum, computed, without_phase=wider)
+    total = torch.zeros((), dtype=torch.float64)
+    for name, weight in weights.items():
+        products = torch.as_tensor(weight).to(found[name]).conj() * found[name]
+        total = total + products.sum().real.double()
+    return total
 
 
-def _clusters_seen(spectrum: Spectrum) -> list[range]:
-    """The clusters of which the user's own loss sees a vector."""
-    by_vectors = spectrum.matrix.upstream.gradients["eigenvectors"]
-    sizes = np.abs(by_vectors).max(axis=0)
-    return [one for one in spectrum.clusters if sizes[one].max() > 0]
+def _gradients_by(
+    spectrum: Spectrum, computed: Mapping[str, Numbers], *, without_phase: bool
+) -> dict[str, Numbers]:
+    """The user's own gradients by what was computed, all as `ascending` has them.
 
-
-def _smoothed(spectrum: Spectrum, precision: str, M: str) -> Cure:
-    """Eigenvectors by 1/gap with a width between rounding and the narrowest open gap."""
-    call = f'eigbench.eigh({M}, method="lorentzian-relative", eta={_eta(spectrum):.0e})'
-    return Cure("lorentzian-relative", precision, f"values, V = {call}", "values, V")
-
-
-def _weight(spectrum: Spectrum, function: SpectralFunction) -> Numbers:
-    """∂L/∂f(M), of a loss that is known by ∂L/∂V to be one of f(M): ½ (∂L/∂V) f(Λ)⁻¹ Vᴴ."""
-    V = spectrum.outputs["eigenvectors"]
-    by_vectors = spectrum.matrix.upstream.gradients["eigenvectors"]
-    half = by_vectors / (2 * function.values(spectrum.values))
-    W: Numbers = half @ V.conj().T
-    return W
-
-
-def _eta(spectrum: Spectrum) -> float:
-    """A width between rounding and the narrowest gap that counts, by ‖M‖, in the middle."""
-    gaps = np.diff(spectrum.values)
-    open_gaps = gaps[gaps > spectrum.floor]
-    narrowest = float(open_gaps.min(initial=spectrum.norm))
-    return float(f"{math.sqrt(spectrum.floor * narrowest) / spectrum.norm:.0e}")
-
-
-def _of_triples(
-    spectrum: Spectrum, seen: LossView, some: list[tuple[str, str]]
-) -> tuple[Cure, ...]:
-    """The call for a loss of singular triples that has a gradient."""
-    call, result = "U, s, Vh = torch.linalg.svd({M}, full_matrices=False)", "U, s, Vh"
-    if not seen.vectors:
-        call, result = "s = torch.linalg.svdvals({M})", "s"
-    plain = tuple(Cure(TORCH, p, call.format(M=M), result) for p, M in some)
-    gradients = spectrum.matrix.upstream.gradients
-    if seen.function == "polar" and "left" in gradients:
-        (polar,) = [one for one in singular_questions(spectrum) if one.use == "polar"]
-        outputs = spectrum.outputs
-        weight = gradients["left"][:, : spectrum.size] @ outputs["right"][: spectrum.size]
-        return tuple(replace(cure, weight=weight) for cure in polar.cures) + plain
-    if not seen.vectors or not (spectrum.ties or spectrum.zeros):
-        return plain
-    return (*(_by_triples(spectrum, *cast) for cast in some), *plain)
-
-
-_BY_TRIPLES = f"""\
-{DILATION}\
-D = torch.cat([above, below])
-U, s, Vh = torch.linalg.svd(X, full_matrices=False)
-U, Vh, index = U.detach().clone(), Vh.detach().clone(), torch.arange(m + n)
-for a, b in {{clusters}}:  # triples a to b - 1 go together
-    chosen = (index >= m + n - b) & (index < m + n - a)
-    P, V = eigbench.matrix_function(D, Projector(chosen)), Vh[a:b].mH.clone()
-    U[:, a:b], Vh[a:b] = 2 * P[:m, m:] @ V, (2 * P[m:, m:] @ V).mH
-"""
-
-
-def _by_triples(spectrum: Spectrum, precision: str, M: str) -> Cure:
-    """Singular vectors with the gradient of a loss that depends on no basis inside a tie."""
-    gradients, k = spectrum.matrix.upstream.gradients, spectrum.size
-    sizes = np.zeros(k)
-    if "left" in gradients:
-        sizes = np.maximum(sizes, np.abs(gradients["left"][:, :k]).max(axis=0))
-    if "right" in gradients:
-        sizes = np.maximum(sizes, np.abs(gradients["right"][:k]).max(axis=1))
-    seen = [one for one in spectrum.clusters if sizes[k - one.stop : k - one.start].max() > 0]
-    clusters = [(k - one.stop, k - one.start) for one in reversed(seen)]
-    code = _BY_TRIPLES.format(M=M, clusters=clusters).rstrip()
-    return Cure("spectral", precision, code, "U, s, Vh")
+    Vectors of a narrow gap differ by a rotation that is rounding. `Vᴴ ∂L/∂V` is what the loss
+    says in the basis that it was given, and so it is that which is kept; but for vectors of zero
+    singular values, of which any others are as good.
+    """
+    given, upstream = spectrum.given, spectrum.upstream
+    sides = [name for name in ("left", "right") if name in computed]
+    turned = turns([given[side] for side in sides], [computed[side] for side in sides], spectrum)
+    moved: dict[str, Numbers] = {}
+    for side, turn in zip(sides, turned, strict=True):
+        if side in upstream:
+            A = given[side].conj().T @ upstream[side]
+            A[: spectrum.zeros if spectrum.svd else 0] = 0
+            beyond = upstream[side] - given[side] @ A
+            moved[side] = computed[side] @ (turn.conj().T @ A @ turn) + beyond @ turn
+    if without_phase and spectrum.complex and moved:
+        diagonals = [np.diagonal(computed[side].conj().T @ by) for side, by in moved.items()]
+        phases = np.mean([one.imag for one in diagonals], axis=0)
+        moved = {side: by - computed[side] * (1j * phases) for side, by in moved.items()}
+    return {**upstream, **moved}

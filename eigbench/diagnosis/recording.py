@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
-from eigbench.diagnosis.calls import Aside, Decomposition, values_of
-from eigbench.diagnosis.matrices import OUTPUTS, Origin, write_call
+from eigbench.diagnosis.calls import Aside, values_of
+from eigbench.diagnosis.matrices import OUTPUTS, Decomposition, SavedCall, write_call
 from eigbench.runs.record import number
 
 PSEUDO_INVERSE = "pseudo-inverse"
@@ -66,6 +66,10 @@ class CallRecord:
         return msgspec.json.encode(content) + b"\n"
 
 
+Told = Callable[["Call", dict[str, Tensor], Tensor], None]
+"""Is called with gradients by outputs, and numbers that they have."""
+
+
 class Call:
     """The tensors of one call, detached, for as long as its graph or its reading needs them.
 
@@ -73,12 +77,7 @@ class Call:
     """
 
     def __init__(
-        self,
-        kind: Decomposition,
-        M: Tensor,
-        record: CallRecord,
-        then: Callable[[Call, dict[str, Tensor], Tensor], None],
-        arrived: Callable[[Call, dict[str, Tensor], Tensor], None],
+        self, kind: Decomposition, M: Tensor, record: CallRecord, passed: Told, arrived: Told
     ) -> None:
         self.kind = kind
         self.record = record
@@ -87,7 +86,7 @@ class Call:
         # A copy: what the caller later writes into M must not change what is saved.
         self.matrix = M.detach().clone()
         self.outputs: dict[str, Tensor] = {}
-        self._then, self._arrived = then, arrived
+        self._passed, self._arrived = passed, arrived
         self._ranks: Tensor | None = None
         """Of a pseudo-inverse, one of each matrix of the batch."""
 
@@ -117,7 +116,7 @@ class Call:
         return gaps.amin(-1)
 
     def follow(self, node: Any, M: Tensor, results: Sequence[Tensor]) -> None:
-        """Call `then` in each backward pass, with the gradients and their norms.
+        """Call `passed` in each backward pass, with the gradients and their norms.
 
         The norms are one for each gradient, and last that of the gradient by M that `node` gave.
         Of complex vectors `arrived` is called before, since torch may refuse to go on, with the
@@ -135,27 +134,17 @@ class Call:
                 self._ranks = (self.matrix * inverse.mT).sum((-2, -1)).real.reshape(-1)
 
         def passed(by_M: Sequence[Tensor | None], upstream: Sequence[Tensor | None]) -> None:
-            transformed = torch._C._are_functorch_transforms_active()
-            with Aside(), temporarily_clear_interpreter_stack() if transformed else nullcontext():
-                named = zip([*names, _BY_M], [*upstream, *by_M], strict=True)
-                given = {name: values_of(one) for name, one in named if one is not None}
-                gradients = {name: one.detach() for name, one in given.items() if one is not None}
-                # What vmap batches outside of this call has no values of its own.
-                if _BY_M in gradients and len(gradients) == len(given):
+            with _apart():
+                gradients = _values([*names, _BY_M], [*upstream, *by_M])
+                if _BY_M in gradients:
                     norms = torch.stack([*map(_norm, gradients.values())])
                     del gradients[_BY_M]
-                    self._then(self, gradients, norms)
+                    self._passed(self, gradients, norms)
 
         def arriving(upstream: Sequence[Tensor | None]) -> None:
-            transformed = torch._C._are_functorch_transforms_active()
-            with Aside(), temporarily_clear_interpreter_stack() if transformed else nullcontext():
-                given = {
-                    name: values_of(one)
-                    for name, one in zip(names, upstream, strict=True)
-                    if one is not None
-                }
-                gradients = {name: one.detach() for name, one in given.items() if one is not None}
-                if len(gradients) == len(given) and (gradients.keys() & VECTORS):
+            with _apart():
+                gradients = _values(names, upstream)
+                if gradients.keys() & VECTORS:
                     self._arrived(self, gradients, self._gauge_residuals(gradients))
 
         if self.matrix.is_complex() and self.outputs.keys() & VECTORS and len(results) > 1:
@@ -186,10 +175,20 @@ class Call:
         if PSEUDO_INVERSE in chosen:
             rank = torch.inf if self._ranks is None else float(self._ranks[index])
             chosen = _through_pairs(outputs, chosen[PSEUDO_INVERSE], rank)
-        known = (record.step, record.module, record.shape, place, record.given_dtype)
-        origin = Origin(record.operation, cause, *known)
-        parts = {"outputs": outputs, "gradients": chosen}
-        write_call(path, self.matrix[place], self.kind, parts, origin)
+        saved = SavedCall(
+            operation=record.operation,
+            cause=cause,
+            step=record.step,
+            module=record.module,
+            shape=record.shape,
+            place=place,
+            given_dtype=record.given_dtype,
+            matrix=self.matrix[place],
+            decomposition=self.kind,
+            outputs=outputs,
+            gradients=chosen,
+        )
+        write_call(path, saved)
 
     def first_failing(self, gradients: Mapping[str, Tensor]) -> int:
         """The index in the flattened batch of the first matrix of which something is not finite.
@@ -202,6 +201,21 @@ class Call:
             if not finite.all():
                 return int(finite.logical_not().int().argmax())
         return int(self.smallest_gaps()[1].argmin())
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """`Aside` in a backward pass, where transforms may be at work."""
+    transformed = torch._C._are_functorch_transforms_active()
+    with Aside(), temporarily_clear_interpreter_stack() if transformed else nullcontext():
+        yield
+
+
+def _values(names: Sequence[str], gradients: Sequence[Tensor | None]) -> dict[str, Tensor]:
+    """The plain tensors of gradients; none where vmap batches outside of this call."""
+    given = {n: values_of(one) for n, one in zip(names, gradients, strict=True) if one is not None}
+    found = {name: one.detach() for name, one in given.items() if one is not None}
+    return found if len(found) == len(given) else {}
 
 
 def cast_from(M: Tensor) -> str:

@@ -9,13 +9,13 @@ function of M the derivative of that function. An svd has the same frame twice (
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from eigbench.diagnosis.matrices import FUNCTION, Numbers
+from eigbench.diagnosis.matrices import Numbers
 from eigbench.diagnosis.spectrum import Spectrum, unit
 from eigbench.diagnosis.truth import in_float64
 from eigbench.methods.functions import (
@@ -40,13 +40,22 @@ NAMED: dict[str, SpectralFunction] = {
 }
 
 Kind = Literal[
-    "separated", "blind", "function", "free", "zeros", "singular", "basis", "values", "phase"
+    "separated",
+    "blind",
+    "function",
+    "free",
+    "zeros",
+    "overflow",
+    "singular",
+    "basis",
+    "values",
+    "phase",
 ]
 """separated: nothing ties; blind: the loss does not see the tied vectors; function: it fits a
 function of M; free: it depends on no basis, and what was saved does not determine its gradient;
-zeros: the same, at singular values of zero; singular: it is one of a root or a logarithm of M,
-which is singular; basis: it depends on which basis of a tie it gets;
-values: on which of some tied eigenvalues; phase: on the phase of a complex eigenvector."""
+zeros: the same, at singular values of zero; overflow: float64 cannot hold its gradient; singular:
+it is one of a root or a logarithm of M, which is singular; basis: it depends on which basis of a
+tie it gets; values: on which of some tied eigenvalues; phase: on the phase of a complex vector."""
 EXISTS = frozenset({"separated", "blind", "function"})
 NO_DERIVATIVE = frozenset({"singular", "basis", "values", "phase"})
 
@@ -69,13 +78,16 @@ class LossView:
 
 
 def view(spectrum: Spectrum) -> LossView | None:
-    """What the loss of a matrix with upstream gradients sees; None without finite ones."""
-    upstream = spectrum.matrix.upstream
-    if not upstream.of_outputs or not upstream.finite:
+    """What the loss of a matrix sees; None without gradients by its values or vectors."""
+    if not spectrum.upstream:
         return None
-    gradients = {k: v for k, v in upstream.gradients.items() if k != FUNCTION}
+    by_values = np.real(spectrum.upstream.get("values", np.zeros(spectrum.size)))
     with np.errstate(over="ignore", invalid="ignore"):
-        return _svd(spectrum, gradients) if spectrum.svd else _eigh(spectrum, gradients)
+        if not spectrum.upstream.keys() & {"left", "right"}:
+            return _of_values(spectrum, by_values)
+        found = (_svd if spectrum.svd else _eigh)(spectrum, by_values)
+    unknown = found.kind in EXISTS and found.gradient is None
+    return replace(found, kind="overflow") if unknown else found
 
 
 def gauge_residual(spectrum: Spectrum) -> float | None:
@@ -84,20 +96,11 @@ def gauge_residual(spectrum: Spectrum) -> float | None:
     The largest |Im A[i,i]|, and |A[i,j] − conj A[j,i]| of tied i and j, divided by ‖A‖, with
     `A = Vᴴ ∂L/∂V`, or of an svd `Uᴴ ∂L/∂U + Vᴴ ∂L/∂V`. None without gradients by vectors.
     """
-    upstream = spectrum.matrix.upstream
-    named = upstream.gradients.keys() & {"eigenvectors", "left", "right"}
-    if not named or not upstream.finite:
+    by = spectrum.upstream
+    named = [name for name in ("left", "right") if name in by]
+    if not named:
         return None
-    k, outputs = spectrum.size, spectrum.outputs
-    A: Numbers = np.zeros((k, k), dtype=np.complex128)
-    for name in named:
-        pair = (outputs[name], upstream.gradients[name])
-        V, by_V = (one.conj().T[:, :k] for one in pair) if name == "right" else (
-            one[:, :k] for one in pair
-        )  # fmt: skip
-        A += V.conj().T @ by_V
-    if spectrum.svd:
-        A = A[::-1, ::-1]  # ascending, as clusters are
+    A = np.sum([spectrum.given[name].conj().T @ by[name] for name in named], axis=0)
     inside = np.abs(np.where(_same(spectrum), A - A.conj().T, 0))
     np.fill_diagonal(inside, np.abs(np.diagonal(A).imag))
     norm = float(np.linalg.norm(A))
@@ -123,22 +126,6 @@ def turns(
     return turned
 
 
-def transported(
-    given: Numbers, gradient: Numbers, new: Numbers, turned: Numbers, null: int
-) -> Numbers:
-    """The gradient `(n, k)` by new vectors, from that by the given ones that it belongs to.
-
-    Vectors of a narrow gap differ by a rotation that is rounding. `Vᴴ ∂L/∂V` is what the loss
-    says in the basis that it was given, and so it is that which is kept; but for the first `null`
-    vectors, of which any others are as good.
-    """
-    A = given.conj().T @ gradient
-    A[:null] = 0
-    beyond = gradient - given @ A
-    moved: Numbers = new @ (turned.conj().T @ A @ turned) + beyond @ turned
-    return moved
-
-
 def _same(spectrum: Spectrum) -> Numbers:
     """Whether two values are of one cluster, `(k, k)`."""
     labels = np.concatenate([[i] * len(c) for i, c in enumerate(spectrum.clusters)])
@@ -146,31 +133,17 @@ def _same(spectrum: Spectrum) -> Numbers:
     return same
 
 
-def _eigh(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
-    by_values = np.real(gradients.get("eigenvalues", np.zeros(spectrum.size)))
-    if "eigenvectors" not in gradients:
-        return _of_values(spectrum, by_values)
-    given = spectrum.outputs["eigenvectors"]
-    (turned,) = turns([spectrum.vectors], [given], spectrum)
-    V = spectrum.vectors @ turned
-    A = given.conj().T @ gradients["eigenvectors"]
-    found = _channel(spectrum, A, by_values)
-    if isinstance(found, LossView):
-        return found
-    core, kind, indices, function = found
-    gradient = in_float64(lambda: V @ core @ V.conj().T)
-    return LossView(kind, gradient, indices, function=function)
-
-
 def _of_values(spectrum: Spectrum, by_values: Numbers) -> LossView:
-    """A loss of eigenvalues alone: of tied ones only what treats them alike has a derivative."""
+    """A loss of values alone: of tied ones only what treats them alike has a derivative."""
+    zeros = spectrum.zeros if spectrum.svd else 0
+    if zeros and np.abs(by_values[:zeros]).max() > 0:
+        return LossView("zeros", None, tuple(range(zeros)), vectors=False)
     large = np.abs(by_values).max(initial=0)
     for tie in spectrum.ties:
-        own = by_values[tie]
-        if np.ptp(own) > ROUNDING * unit(spectrum.precision) * large:
-            return LossView("values", None, tuple(tie), float(np.ptp(own) / large), vectors=False)
-    V = spectrum.vectors
-    gradient = (V * by_values) @ (spectrum.right if spectrum.svd else V).conj().T
+        spread = np.ptp(by_values[tie])
+        if spread > ROUNDING * unit(spectrum.precision) * large:
+            return LossView("values", None, tuple(tie), float(spread / large), vectors=False)
+    gradient = (spectrum.vectors * by_values) @ spectrum.right.conj().T
     kind: Kind = "blind" if spectrum.ties else "separated"
     return LossView(kind, gradient, _tied(spectrum), vectors=False)
 
@@ -179,45 +152,50 @@ def _tied(spectrum: Spectrum) -> tuple[int, ...]:
     return tuple(i for tie in spectrum.ties for i in tie)
 
 
-def _channel(
-    spectrum: Spectrum, A: Numbers, by_values: Numbers
-) -> LossView | tuple[Numbers, Kind, tuple[int, ...], str]:
-    """The gradient in the basis of eigenvectors, and of which kind it is; or why there is none."""
+def _eigh(spectrum: Spectrum, by_values: Numbers) -> LossView:
+    given = spectrum.given["left"]
+    (turned,) = turns([spectrum.vectors], [given], spectrum)
+    V = spectrum.vectors @ turned
+    found = _channel(spectrum, given.conj().T @ spectrum.upstream["left"], by_values)
+    core = found.gradient
+    if core is None:
+        return found
+    return replace(found, gradient=in_float64(lambda: V @ core @ V.conj().T))
+
+
+def _channel(spectrum: Spectrum, A: Numbers, by_values: Numbers) -> LossView:
+    """The gradient in the basis of the vectors, or why there is none."""
     values, same = spectrum.values, _same(spectrum)
     largest = float(np.abs(A).max(initial=0)) or 1.0
-    tolerance = ROUNDING * unit(spectrum.precision)
+    tolerance = ROUNDING * unit(spectrum.precision) * largest
     skew = A - A.conj().T
-    phase = float(np.abs(np.diagonal(A).imag).max(initial=0)) / largest
-    if phase > tolerance:
-        where = tuple(map(int, np.flatnonzero(np.abs(np.diagonal(A).imag) > tolerance * largest)))
-        return LossView("phase", None, where, phase)
-    inside = np.abs(np.where(same, skew, 0))
-    residual = float(inside.max(initial=0)) / largest
-    if residual > tolerance:
-        where = tuple(map(int, np.flatnonzero(inside.max(axis=0) > tolerance * largest)))
-        return LossView("basis", None, where, residual)
+    phase = np.abs(np.diagonal(A).imag)
+    inside = np.abs(np.where(same, skew, 0)).max(axis=0)
+    kinds: list[tuple[Kind, Numbers]] = [("phase", phase), ("basis", inside)]
+    for kind, seen in kinds:
+        if seen.max() > tolerance:
+            where = tuple(map(int, np.flatnonzero(seen > tolerance)))
+            return LossView(kind, None, where, float(seen.max()) / largest)
     gap = np.where(same, 1.0, values[None, :] - values[:, None])
     # What is zero to rounding is zero: a narrow gap would make a gradient of it.
-    skew = np.where(np.abs(skew) <= tolerance * largest, 0, skew)
+    skew = np.where(np.abs(skew) <= tolerance, 0, skew)
     core = np.where(same, 0, skew / (2 * gap)) + np.diag(by_values)
     function = _fitting(spectrum, A, by_values)
     if spectrum.zeros and (function not in {"", "identity"} or _steep(spectrum, by_values)):
         return LossView("singular", None, tuple(range(spectrum.zeros)), function=function)
     if not spectrum.ties:
-        return core, "separated", (), function
+        return LossView("separated", core, function=function)
     if function:
         weight = A / (2 * NAMED[function].values(values))
         core = NAMED[function].divided_differences(values) * (weight + weight.conj().T) / 2
-        return core, "function", _tied(spectrum), function
+        return LossView("function", core, _tied(spectrum), function=function)
     return _inside_ties(spectrum, A, by_values, core)
 
 
-def _inside_ties(
-    spectrum: Spectrum, A: Numbers, by_values: Numbers, core: Numbers
-) -> LossView | tuple[Numbers, Kind, tuple[int, ...], str]:
+def _inside_ties(spectrum: Spectrum, A: Numbers, by_values: Numbers, core: Numbers) -> LossView:
     """What tied vectors add to the gradient of a loss that depends on no basis of theirs."""
-    largest = float(np.abs(A).max(initial=0)) or 1.0
     tolerance = ROUNDING * unit(spectrum.precision)
+    largest = float(np.abs(A).max(initial=0)) or 1.0
     most = float(np.abs(by_values).max()) or 1.0
     kind: Kind = "blind"
     for tie in spectrum.ties:
@@ -234,7 +212,7 @@ def _inside_ties(
         if np.abs(own - ratio * diagonal).max() > FITS * (np.abs(own).max() or 1):
             return LossView("free", None, tuple(tie))
         core[at] = ratio * block
-    return core, kind, _tied(spectrum), ""
+    return LossView(kind, core, _tied(spectrum))
 
 
 def _steep(spectrum: Spectrum, by_values: Numbers) -> bool:
@@ -266,83 +244,59 @@ def _fitting(spectrum: Spectrum, A: Numbers, by_values: Numbers) -> str:
     return ""
 
 
-def _product(
-    values: Numbers, A_left: Numbers, A_right: Numbers, by_values: Numbers, zeros: int
-) -> bool:
-    """Whether the gradients fit a loss of the product U Σ Vᴴ, which is M.
-
-    Then `Uᴴ∂L/∂U = W Σ` and `Vᴴ∂L/∂V = Wᴴ Σ` with one W, and `∂L/∂σi = W[i,i]`.
-    """
-    rest = slice(zeros, None)
-    W, mirrored = A_left[rest, rest] / values, A_right[rest, rest] / values
-    size = np.abs(W).max(initial=0)
-    apart = np.abs(W - mirrored.conj().T).max(initial=0)
-    off = np.abs(np.real(np.diagonal(W)) - by_values[rest]).max(initial=0)
-    return bool(size > 0 and max(apart, off) <= FITS * size)
-
-
-def _svd(spectrum: Spectrum, gradients: Mapping[str, Numbers]) -> LossView:
+def _svd(spectrum: Spectrum, by_values: Numbers) -> LossView:
     """The gradient by singular triples: two channels.
 
     With `A = Uᴴ∂L/∂U + Vᴴ∂L/∂V` and `B` their difference, the Hermitian part of UᴴdMV rotates U and
     V alike, by 1/(σj − σi): as eigenvectors. Its skew part rotates them against each other, by
     1/(σi + σj): there ties do no harm. What lies outside is divided by σ.
     """
-    by_values = np.real(gradients.get("singular values", np.zeros(spectrum.size)))[::-1]
-    zeros, k = spectrum.zeros, spectrum.size
-    if not {"left", "right"} & gradients.keys():
-        if zeros and np.abs(by_values[:zeros]).max() > 0:
-            return LossView("zeros", None, tuple(range(zeros)), vectors=False)
-        return _of_values(spectrum, by_values)
-    given = spectrum.outputs
-    left = given["left"][:, :k][:, ::-1]
-    right = given["right"].conj().T[:, :k][:, ::-1]
-    U, V = spectrum.vectors, spectrum.right
-    turned = turns([U, V], [left, right], spectrum)
-    U, V = U @ turned[0], V @ turned[1]
+    zeros, k, values = spectrum.zeros, spectrum.size, spectrum.values
+    given = [spectrum.given[side] for side in ("left", "right")]
+    own = spectrum.vectors, spectrum.right
+    U, V = (a @ turned for a, turned in zip(own, turns(own, given, spectrum), strict=True))
     # Any vectors of the null space are as good as others: those that the gradients belong to.
-    U[:, :zeros], V[:, :zeros] = left[:, :zeros], right[:, :zeros]
-    by_left, by_right = (np.zeros_like(one) for one in (U, V))
-    if "left" in gradients:
-        by_left = gradients["left"][:, :k][:, ::-1]
-    if "right" in gradients:
-        by_right = gradients["right"].conj().T[:, :k][:, ::-1]
-    A_left, A_right = left.conj().T @ by_left, right.conj().T @ by_right
+    U[:, :zeros], V[:, :zeros] = (vectors[:, :zeros] for vectors in given)
+    sides = ("left", given[0]), ("right", given[1])
+    by = [spectrum.upstream.get(side, np.zeros_like(vectors)) for side, vectors in sides]
+    A = [vectors.conj().T @ g for vectors, g in zip(given, by, strict=True)]
     if zeros:
-        at_zero = max(
-            np.abs(part[:, :zeros]).max(initial=0) for part in (by_left, by_right, by_values[None])
-        )
-        largest = max(np.abs(by_left).max(), np.abs(by_right).max(), np.abs(by_values).max())
+        at_zero = max(np.abs(part[..., :zeros]).max(initial=0) for part in (*by, by_values))
+        largest = max(np.abs(part).max() for part in (*by, by_values))
         if at_zero > ROUNDING * unit(spectrum.precision) * largest:
-            fits = _product(values := spectrum.values[zeros:], A_left, A_right, by_values, zeros)
-            function = "product" if fits and len(values) else ""
+            function = "product" if _product(spectrum, A, by_values) else ""
             residual = float(at_zero / largest)
             return LossView("zeros", None, tuple(range(zeros)), residual, function)
-    found = _channel(spectrum, A_left + A_right, by_values)
-    if isinstance(found, LossView):
+    found = _channel(spectrum, A[0] + A[1], by_values)
+    core = found.gradient
+    if core is None:
         return found
-    core, kind, indices, function = found
-    if not by_values.any() and not core.any() and not zeros:
-        function = "polar"  # U and V turn against each other alone, as in U Vᴴ
-    difference = A_left - A_right
-    values = spectrum.values
+    if "left" in spectrum.upstream and not (by_values.any() or core.any() or zeros):
+        found = replace(found, function="polar")  # U and V turn against each other alone
+    difference = A[0] - A[1]
     both_zero = np.arange(k) < zeros
     total = np.where(both_zero[:, None] & both_zero, np.inf, values[:, None] + values)
     core = core + (difference - difference.conj().T) / (2 * total)
     inverse = np.where(both_zero, 0, 1 / np.where(both_zero, 1, values))
-    beyond_left = _beyond(left, by_left, A_left)
-    beyond_right = _beyond(right, by_right, A_right)
+    # What of a gradient lies outside of the span of the vectors; nothing of a square matrix.
+    beyond = [
+        (g - vectors @ a) * inverse * (len(vectors) > k)
+        for vectors, g, a in zip(given, by, A, strict=True)
+    ]
     gradient = in_float64(
-        lambda: (
-            U @ core @ V.conj().T
-            + (beyond_left * inverse) @ V.conj().T
-            + (U * inverse) @ beyond_right.conj().T
-        )
+        lambda: (U @ core + beyond[0]) @ V.conj().T + U @ beyond[1].conj().T,
     )
-    return LossView(kind, gradient, indices, function=function)
+    return replace(found, gradient=gradient)
 
 
-def _beyond(vectors: Numbers, gradient: Numbers, A: Numbers) -> Numbers:
-    """What of a gradient lies outside of the span of the vectors `(n, k)`; nothing at k = n."""
-    outside: Numbers = (gradient - vectors @ A) * (vectors.shape[0] > vectors.shape[1])
-    return outside
+def _product(spectrum: Spectrum, A: Sequence[Numbers], by_values: Numbers) -> bool:
+    """Whether the gradients fit a loss of the product U Σ Vᴴ, which is M.
+
+    Then `Uᴴ∂L/∂U = W Σ` and `Vᴴ∂L/∂V = Wᴴ Σ` with one W, and `∂L/∂σi = W[i,i]`.
+    """
+    rest = slice(spectrum.zeros, None)
+    W, mirrored = (one[rest, rest] / spectrum.values[rest] for one in A)
+    size = np.abs(W).max(initial=0)
+    apart = np.abs(W - mirrored.conj().T).max(initial=0)
+    off = np.abs(np.real(np.diagonal(W)) - by_values[rest]).max(initial=0)
+    return bool(size > 0 and max(apart, off) <= FITS * size)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ class Spectrum:
     vectors: Numbers
     """`(n, n)` eigenvectors; of an svd the left singular vectors `(m, k)`."""
     right: Numbers
-    """The right singular vectors `(n, k)`; empty for eigenpairs."""
+    """The right singular vectors `(n, k)`; for eigenpairs the eigenvectors again."""
 
     @property
     def label(self) -> str:
@@ -138,24 +138,25 @@ class Spectrum:
         """The cluster in which a value is."""
         return next(cluster for cluster in self.clusters if index in cluster)
 
-    def separation(self, index: int) -> float:
-        """How far a value is from the nearest other one; infinite if there is no other."""
-        others = np.delete(self.values, index)
-        return float(np.abs(others - self.values[index]).min(initial=np.inf))
-
     @functools.cached_property
-    def outputs(self) -> Mapping[str, Numbers]:
-        """What gradients by values and vectors belong to, by the names in `OUTPUTS`.
+    def given(self) -> Mapping[str, Numbers]:
+        """Values and vectors that the loss's gradients belong to, as `ascending` has them.
 
         What was saved of the watched call, or what torch returns in M's own dtype.
         """
-        if self.matrix.upstream.outputs:
-            return self.matrix.upstream.outputs
-        dtype = getattr(torch, COMPLEX[self.precision] if self.complex else self.precision)
-        M = torch.as_tensor(self.matrix.entries).to(dtype)
-        parts = torch.linalg.svd(M, full_matrices=False) if self.svd else torch.linalg.eigh(M)
-        named = zip(OUTPUTS[self.matrix.decomposition], parts, strict=True)
-        return {name: wide(part) for name, part in named}
+        outputs = self.matrix.outputs
+        if not outputs:
+            dtype = getattr(torch, COMPLEX[self.precision] if self.complex else self.precision)
+            M = torch.as_tensor(self.matrix.entries).to(dtype)
+            parts = torch.linalg.svd(M, full_matrices=False) if self.svd else torch.linalg.eigh(M)
+            named = zip(OUTPUTS[self.matrix.decomposition], map(wide, parts), strict=True)
+            outputs = dict(named)
+        return ascending(outputs, self.size)
+
+    @functools.cached_property
+    def upstream(self) -> Mapping[str, Numbers]:
+        """The loss's gradients by values and vectors, as `ascending` has them."""
+        return ascending(self.matrix.gradients, self.size)
 
     @functools.cached_property
     def narrowest(self) -> Neighbours | None:
@@ -179,24 +180,28 @@ class Spectrum:
         return 0 if not relative.any() else self.size - 1 - int(relative.argmax())
 
 
+def ascending(parts: Mapping[str, Any], k: int) -> dict[str, Any]:
+    """Parts of a decomposition in the order of a spectrum, of arrays or tensors alike.
+
+    By the names in `OUTPUTS`; others are left out. It gives "values" `(k,)`, and "left" and
+    "right", vectors in k columns; eigenvectors are left ones.
+    """
+    order, found = [*range(k)][::-1], dict[str, Any]()
+    for name, part in parts.items():
+        if name in OUTPUTS["eigh"]:
+            found["values" if name == "eigenvalues" else "left"] = part
+        elif name == "singular values":
+            found["values"] = part[order]
+        elif name in OUTPUTS["svd"]:
+            found[name] = (part.conj().T if name == "right" else part)[:, order]
+    return found
+
+
 def wide(tensor: Tensor) -> Numbers:
     """A tensor in float64, or complex128."""
     dtype = torch.complex128 if tensor.is_complex() else torch.float64
-    array: Numbers = tensor.detach().to(dtype).numpy()
+    array: Numbers = tensor.detach().to(dtype).resolve_conj().numpy()
     return array
-
-
-def granularity(entries: Numbers) -> float:
-    """The largest power of two of which every entry is a multiple; 0 if all are zero."""
-    parts = np.abs(np.concatenate([entries.real.ravel(), entries.imag.ravel()]))
-    parts = parts[parts > 0]
-    if not len(parts):
-        return 0.0
-    fraction, exponent = np.frexp(parts)
-    bits = (fraction * 2.0**53).astype(np.int64)
-    trailing = np.log2((bits & -bits).astype(np.float64))
-    lowest = int(np.min(exponent - 53 + trailing))
-    return float(math.ldexp(1.0, lowest))
 
 
 def unit_of(matrix: GivenMatrix) -> float:
@@ -207,7 +212,7 @@ def unit_of(matrix: GivenMatrix) -> float:
     """
     dtype = (matrix.origin.given_dtype if matrix.origin else "") or matrix.dtype
     if dtype not in DOUBLE:
-        return unit(dtype) if dtype in _FLOATS else unit("float64")
+        return unit(dtype if "float" in dtype or "complex" in dtype else "float64")
     entries = matrix.entries
     narrow = np.complex64 if np.iscomplexobj(entries) else np.float32
     if not (entries.astype(narrow) == entries).all():
@@ -217,9 +222,6 @@ def unit_of(matrix: GivenMatrix) -> float:
     return unit("float64" if short else "float32")
 
 
-_FLOATS = {"float16", "bfloat16", "float32", "complex64"}
-
-
 def hermitian_part(entries: Numbers) -> Numbers:
     """`(M + Mᴴ)/2` `(..., n, n)`, rounding nothing where M is Hermitian."""
     mirrored = entries.conj().swapaxes(-1, -2)
@@ -227,33 +229,25 @@ def hermitian_part(entries: Numbers) -> Numbers:
     return np.where(entries == mirrored, entries, entries / 2 + mirrored / 2)
 
 
-def decomposed(matrix: GivenMatrix) -> GivenMatrix:
-    """The Hermitian matrix that is diagnosed in the place of a square one that is not Hermitian.
+def spectrum_of(matrix: GivenMatrix) -> Spectrum:
+    """The spectrum of one finite matrix; of a square one that of a Hermitian matrix in its place.
 
     With gradients of a decomposition that of the lower triangle, which is what torch decomposed;
     else `(M + Mᴴ)/2`.
     """
-    if matrix.decomposition == "svd":
-        return matrix
-    entries = matrix.entries
-    if matrix.upstream.of_outputs:
+    entries, square = matrix.entries, matrix.decomposition == "eigh"
+    if square and matrix.of_outputs:
         lower = np.tril(entries, -1)
-        diagonal = np.diag(np.diagonal(entries).real)
-        return replace(matrix, entries=lower + lower.conj().T + diagonal)
-    return replace(matrix, entries=hermitian_part(entries))
-
-
-def spectrum_of(matrix: GivenMatrix) -> Spectrum:
-    """The spectrum of one finite matrix."""
-    matrix = decomposed(matrix)
-    entries = matrix.entries
+        entries = lower + lower.conj().T + np.diag(np.diagonal(entries).real)
+    elif square:
+        entries = hermitian_part(entries)
     # Scaled, so that nothing overflows on the way.
     scale = float(np.abs(entries).max(initial=0)) or 1.0
-    none = np.empty((0, 0))
-    if matrix.decomposition == "svd":
+    if square:
+        values, left = np.linalg.eigh(entries / scale)
+        right = left
+    else:
         left, values, right = np.linalg.svd(entries / scale, full_matrices=False)
         values, left, right = values[::-1], left[:, ::-1], right.conj().T[:, ::-1]
-    else:
-        values, left = np.linalg.eigh(entries / scale)
-        right = none
+    matrix = replace(matrix, entries=entries)
     return Spectrum(matrix, unit_of(matrix), values * scale, left, right)

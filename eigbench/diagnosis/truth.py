@@ -31,47 +31,15 @@ class Pairs:
 
     values: Any
     vectors: Any
-    digits: int
+    digits: int = FLOAT64_DIGITS
     """In which they were computed."""
 
 
-@dataclass(frozen=True)
-class Triples:
-    """Left and right singular vectors `(m, m)`, `(n, n)`; values `(k,)`, descending."""
-
-    left: Numbers
-    values: Numbers
-    right: Numbers
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a loss is made of: a function of M + shift·I, or an odd one of a rectangular M.
-
-    An odd function is `U f(Σ) Vᴴ`, with `f` given as its values on the singular values `(k,)`,
-    ascending, and their differences; see `of_odd_function`.
-    """
-
-    function: SpectralFunction | None = None
-    shift: float = 0.0
-    odd: str = ""
-    """"power" (f(σ) = σ) or "sign" (f(σ) = 1), on the leading `kept` singular values."""
-    kept: int = 0
-
-
 def pairs_of(entries: Numbers, smallest: float) -> Pairs:
-    """The eigenpairs of the Hermitian part of a matrix, of which gaps down to `smallest` count."""
-    exact = in_more_digits(entries, smallest)
-    if exact is not None:
-        return exact
-    M = hermitian_part(entries)
-    norm = float(np.abs(M).max(initial=0)) or 1.0
-    values, vectors = np.linalg.eigh(M / norm)
-    return Pairs(values * norm, vectors, FLOAT64_DIGITS)
+    """The eigenpairs of the Hermitian part of a matrix, of which gaps down to `smallest` count.
 
-
-def in_more_digits(entries: Numbers, smallest: float) -> Pairs | None:
-    """The same in 50 digits, where float64 leaves a doubt and the matrix is small; else None."""
+    In 50 digits where float64 leaves a doubt and the matrix is small.
+    """
     M = hermitian_part(entries)
     norm = float(np.abs(M).max(initial=0)) or 1.0
     doubtful = len(M) * unit("float64") / DOUBT * norm > smallest
@@ -79,14 +47,8 @@ def in_more_digits(entries: Numbers, smallest: float) -> Pairs | None:
         # Where its iteration does not converge, float64 is all that there is.
         with contextlib.suppress(RuntimeError, ZeroDivisionError):
             return _by_mpmath(M)
-    return None
-
-
-def triples_of(entries: Numbers) -> Triples:
-    """All singular triples of a matrix, those of zero beside them."""
-    norm = float(np.abs(entries).max(initial=0)) or 1.0
-    left, values, right = np.linalg.svd(entries / norm, full_matrices=True)
-    return Triples(left, values * norm, right.conj().T)
+    values, vectors = np.linalg.eigh(M / norm)
+    return Pairs(values * norm, vectors)
 
 
 def _by_mpmath(M: Numbers) -> Pairs:
@@ -106,50 +68,36 @@ def _by_mpmath(M: Numbers) -> Pairs:
     return Pairs(values[order], columns[:, order], DIGITS)
 
 
-def of_function(pairs: Pairs, target: Target, W: Numbers) -> Numbers | None:
-    """`∂ Re⟨W, f(M + shift·I)⟩/∂M` `(n, n)` (Daleckii–Krein); None where float64 cannot hold it."""
-    assert target.function is not None  # noqa: S101 - the other kind of target is below
-    V, function = pairs.vectors, target.function
+def dilated(left: Numbers, values: Numbers, right: Numbers) -> Pairs:
+    """Eigenpairs of `[[0, M], [Mᴴ, 0]]`, of the singular triples of M, descending.
 
-    def composed() -> Numbers:
-        core = function.divided_differences(pairs.values + target.shift)
-        product: Numbers = V @ (core * (V.conj().T @ hermitian_part(W) @ V)) @ V.conj().T
-        return product
-
-    return in_float64(composed)
-
-
-def of_odd_function(triples: Triples, target: Target, W: Numbers) -> Numbers | None:
-    """`∂ Re⟨W, U f(Σ) Vᴴ⟩/∂M` `(m, n)`, f odd: U (S ∘ D⁻ + K ∘ D⁺) Vᴴ.
-
-    S and K are the Hermitian and the skew part of UᴴWV; D⁻ holds the divided differences
-    (f(σi) − f(σj))/(σi − σj), D⁺ the quotients (f(σi) + f(σj))/(σi + σj). What lies outside of
-    both subspaces is divided by a zero singular value of its own.
+    Of `values` `(k,)`, and of `left` `(m, p)` and `right` `(n, q)`, of which the columns after the
+    first k are orthogonal to these; there are p + q pairs.
     """
-    U, values, V = triples.left, triples.values, triples.right
     k = len(values)
-    kept = np.arange(k) < target.kept
-    f = kept * (values if target.odd == "power" else 1.0)
-    slope = kept * (1.0 if target.odd == "power" else 0.0)
+    u, v = left[:, :k] / np.sqrt(2), right[:, :k] / np.sqrt(2)
+    none = np.zeros(left.shape[1] + right.shape[1] - 2 * k)
+    upper = [-u, left[:, k:], np.zeros((len(left), right.shape[1] - k)), u[:, ::-1]]
+    lower = [v, np.zeros((len(right), left.shape[1] - k)), right[:, k:], v[:, ::-1]]
+    return Pairs(np.concatenate([-values, none, values[::-1]]), np.block([upper, lower]))
+
+
+def of_function(
+    pairs: Pairs, function: SpectralFunction, shift: float, W: Numbers
+) -> Numbers | None:
+    """`∂ Re⟨W, f(M + shift·I)⟩/∂M`, by Daleckii–Krein; None where float64 cannot hold it.
+
+    W is `(n, n)`. Of pairs of a dilation it is `(m, n)`, in the span of their vectors: of the upper
+    right block of f, as the gradient is.
+    """
+    m, n = W.shape
+    V, U = pairs.vectors[-n:], pairs.vectors[:m]
+    blocks = 1 if len(pairs.vectors) == n else 2  # in how many dM is
 
     def composed() -> Numbers:
-        G = U.conj().T @ W @ V
-        square = G[:k, :k]
-        same = (kept[:, None] == kept[None, :]) | (values[:, None] == values[None, :])
-        gap = np.where(same, 1.0, values[:, None] - values[None, :])
-        minus = np.where(same, (slope[:, None] + slope) / 2, (f[:, None] - f) / gap)
-        total = values[:, None] + values
-        bare = (f[:, None] == 0) & (f == 0)
-        flat = (slope[:, None] + slope) / 2
-        plus = np.where(bare, flat, (f[:, None] + f) / np.where(bare, 1.0, total))
-        mirrored = square.conj().T
-        core = G.copy()
-        core[:k, :k] = minus * (square + mirrored) / 2 + plus * (square - mirrored) / 2
-        quotient = np.where(values == 0, slope, f / np.where(values == 0, 1.0, values))
-        core[k:, :k] *= quotient
-        core[:k, k:] *= quotient[:, None]
-        gradient: Numbers = U @ core @ V.conj().T
-        return gradient
+        core = function.divided_differences(pairs.values + shift)
+        G: Numbers = U @ (core * hermitian_part(U.conj().T @ W @ V)) @ V.conj().T
+        return blocks * G
 
     return in_float64(composed)
 

@@ -22,8 +22,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from eigbench.data.matrices import dtype_name
 from eigbench.diagnosis import page
-from eigbench.diagnosis.calls import Decomposition, intercepted
+from eigbench.diagnosis.calls import intercepted
 from eigbench.diagnosis.diagnose import diagnose
+from eigbench.diagnosis.matrices import Decomposition
 from eigbench.diagnosis.page import first_line, one_line
 from eigbench.diagnosis.recording import Call, CallRecord, Queue, Reading
 from eigbench.errors import InputError, in_one_line
@@ -214,7 +215,8 @@ class CallObserver:
     def _noted(self, kind: Decomposition, name: str, M: Tensor) -> Call:
         where = (*self._where(), name, tuple(M.shape))
         record = CallRecord(*where, dtype_name(M), str(M.device))
-        call = Call(kind, M, record, self._passed, self._arrived)
+        told = (partial(self._later, read) for read in (self._read_norms, self._read_residuals))
+        call = Call(kind, M, record, *told)
         if not call.again:
             self.records.append(record)
             self._sums(call).calls += 1
@@ -240,11 +242,13 @@ class CallObserver:
         elif record.operation in VECTORS and (self._closest is None or share < self._closest[0]):
             self._closest = (share, call)
 
-    def _arrived(self, call: Call, gradients: dict[str, Tensor], residuals: Tensor) -> None:
+    def _later(
+        self, read: Callable[..., None], call: Call, gradients: dict[str, Tensor], numbers: Tensor
+    ) -> None:
+        """Read `numbers` of a backward pass when they are there."""
         with self._lock:
             if self._open:
-                then = partial(self._read_residuals, call, gradients)
-                self._queue.push(Reading(residuals), then)
+                self._queue.push(Reading(numbers), partial(read, call, gradients))
 
     def _read_residuals(
         self, call: Call, gradients: dict[str, Tensor], residuals: list[float]
@@ -254,11 +258,6 @@ class CallObserver:
         if worst > PHASE_REFUSED:
             cause = f"the loss depends on the phases of its vectors (gauge residual {worst:.1e})"
             self._save(call, cause, gradients, residuals.index(worst))
-
-    def _passed(self, call: Call, gradients: dict[str, Tensor], norms: Tensor) -> None:
-        with self._lock:
-            if self._open:
-                self._queue.push(Reading(norms), partial(self._read_norms, call, gradients))
 
     def _read_norms(self, call: Call, gradients: dict[str, Tensor], numbers: list[float]) -> None:
         *upstream, norm = numbers

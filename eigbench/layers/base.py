@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
 from eigbench.errors import InputError
 from eigbench.layers import composable, fused
@@ -26,10 +27,11 @@ Fold = TypeVar("Fold", nn.Conv2d, nn.Conv1d, nn.Linear)
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-# A compiler leaves what is exchanged between processes as it is, and compiles the rest.
-_apart_from_compilers: Callable[..., tuple[Tensor, Tensor, Mapped]] = torch.compiler.disable(
+# A compiler leaves what is exchanged between processes as it is, and compiles the rest. Not
+# `torch.compiler.disable`, which imports the compiler at once; this one does in its first call.
+_apart_from_compilers: Callable[..., tuple[Tensor, Tensor, Mapped]] = _disable_dynamo(
     fused.normalise
-)  # type: ignore[no-untyped-call]
+)
 
 
 class Latest(NamedTuple):

@@ -87,7 +87,9 @@ def analytic_eigh(name: str, M: Tensor) -> Eigenpairs:
 
     A second derivative raises at a tie, and the message speaks for the method called `name`.
     """
-    spread = gpu.takes(M) if M.is_cuda else parts_of(M) > 1
+    # An exported program is not bound to a number of matrices.
+    alone = torch.compiler.is_exporting()
+    spread = not alone and (gpu.takes(M) if M.is_cuda else parts_of(M) > 1)
     if spread and not composing():
         return Eigenpairs(*call(_ANALYTIC, M, name))
     # Torch's own node is faster by a tenth for a single matrix, and can be nested.

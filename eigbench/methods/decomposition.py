@@ -24,11 +24,12 @@ def decompose(M: Tensor) -> Pairs:
     """
     if not composing():
         return _decompose(M)
-    # What is compiled has the size that it has; a transform hides how many matrices there are. An
-    # exported program shall not need this package.
+    # An exported program shall not need this package, nor be bound to one number of matrices.
+    if torch.compiler.is_exporting():
+        return _whole(M)
+    # What is compiled has the size that it has; a transform hides how many matrices there are.
     small = torch.compiler.is_compiling() and M.numel() < WORTH
-    apart = gpu.takes(M) if M.is_cuda else M.is_cpu and not small
-    if torch.compiler.is_exporting() or not apart:
+    if not (gpu.takes(M) if M.is_cuda else M.is_cpu and not small):
         return _whole(M)
     found: Pairs = _OPERATOR(M)
     return found

@@ -65,7 +65,7 @@ class PowerIteration(Method):
         values, vectors = self.found(M)
         with phase("decomposition"):
             eigenvalues, order = torch.sort(values, dim=-1, stable=True)
-            eigenvectors = torch.take_along_dim(vectors, order[..., None, :], dim=-1)
+            eigenvectors = vectors.gather(-1, order[..., None, :].expand_as(vectors))
             return Eigenpairs(eigenvalues, phases_watched(eigenvectors))
 
     def found(self, M: Tensor) -> Eigenpairs:

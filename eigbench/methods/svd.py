@@ -45,7 +45,7 @@ def _decompose(M: Tensor) -> Eigenpairs:
     # A zero singular value has no sign of its own; +1 keeps it zero.
     eigenvalues = magnitudes * (signs + (signs == 0))
     eigenvalues, order = torch.sort(eigenvalues, dim=-1, stable=True)
-    V = torch.take_along_dim(left, order[..., None, :], dim=-1)
+    V = left.gather(-1, order[..., None, :].expand_as(left))  # of any number of matrices
     return Eigenpairs(eigenvalues, phases_watched(V))
 
 

@@ -18,18 +18,19 @@ def write_report(folder: Path) -> str:
     Returns the report's first sentences, for a terminal. The same records give the same bytes.
     `InputError` if there is no run.
     """
-    run = read_run(folder)
-    with copies.beside(), _garbage_kept():
-        from eigbench.report.compose import compose  # late: matplotlib, polars
-        from eigbench.report.render import page
+    with _garbage_kept():
+        run = read_run(folder)
+        with copies.beside():
+            from eigbench.report.compose import compose  # late: matplotlib, polars
+            from eigbench.report.render import page
 
-        text, summary = compose(run, folder)
-    for picture in (folder / "figures").glob("*.png"):
-        if f"figures/{picture.name}" not in text:  # of a report that an earlier version wrote
-            picture.unlink()
-    write_whole(folder / REPORT, text.encode())
-    html = page(text, folder, harmless(run.suite.title or run.suite.name))
-    write_whole((folder / REPORT).with_suffix(".html"), html.encode())
+            text, summary = compose(run, folder)
+        for picture in (folder / "figures").glob("*.png"):
+            if f"figures/{picture.name}" not in text:  # of a report of an earlier version
+                picture.unlink()
+        write_whole(folder / REPORT, text.encode())
+        html = page(text, folder, harmless(run.suite.title or run.suite.name))
+        write_whole((folder / REPORT).with_suffix(".html"), html.encode())
     return "\n".join(summary)
 
 

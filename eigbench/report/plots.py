@@ -124,7 +124,6 @@ def gap_axis(axes: Any, gaps: Iterable[float]) -> dict[float, float]:
         ticks[places[0.0]] = "0"
         axes.axvline(places[0.0] * 5, color="0.8", linewidth=0.8)
     axes.set_xticks(list(ticks), list(ticks.values()))
-    axes.set_xticks([], minor=True)
     axes.invert_xaxis()
     return places
 
@@ -184,6 +183,9 @@ def _draw(figure: Any, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a name in letters that the font has not
         figure.set_dpi(DOTS_PER_INCH)
+        for axes in figure.axes:
+            # Matplotlib lays out each of the eight small ticks of a decade, several times.
+            axes.minorticks_off()
         # Not `savefig`, which draws everything once before, to find the layout, and throws it away.
         canvas: Any = FigureCanvasAgg(figure)
         canvas.print_png(picture, metadata={"Software": None})

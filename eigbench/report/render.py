@@ -165,6 +165,8 @@ def page(markdown: str, folder: Path, title: str) -> str:
     content = re.sub(r'src="(figures/[^"]+)"', lambda m: f'src="{_inlined(folder, m[1])}"',
                      converter.render(markdown))  # fmt: skip
     content = re.sub(r'<a href="figures/[^"]+">(<img[^>]*>)</a>', r"\1", content)
+    content = re.sub("<th(?=[ >])", '<th scope="col"', content)
+    content = re.sub(r"(<tr>\s*)<td(.*)</td>", r'\1<th scope="row"\2</th>', content)
     content = content.replace("<table>", '<div class="wide"><table>')
     content = content.replace("</table>", "</table></div>")
     template = environment().get_template("page.html.j2")

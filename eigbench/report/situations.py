@@ -54,7 +54,7 @@ SITUATIONS = (
         "of CIFAR-10 features; float32 resolves every eigenvalue: n·u·κ ≤ 0.1",
     ),
     Situation("ill-conditioned covariances", "of CIFAR-10 features with n·u·κ > 0.1"),
-    Situation("scaled matrices", "built, times a factor from 1e-5 to 1e5, without ε"),
+    Situation("scaled matrices", "built, times a factor that is not 1"),
     Situation("your matrices", "from your file, whatever they are"),
 )
 NAMES = tuple(situation.name for situation in SITUATIONS)

@@ -3,11 +3,15 @@
 A difference is shown if its p-value, corrected for all the differences that are asked together
 (Benjamini and Hochberg, 1995), is below 0.05. A test that no outcome could bring below 0.05 is not
 asked: it is reported as one that cannot show anything.
+
+`scipy.stats` takes 0.6 s to import, so that only what needs it does: a report of gradients and
+times has sign tests alone, and those are sums of binomial coefficients.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +20,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 Share = tuple[int, int]
@@ -105,10 +108,12 @@ def adjust(p_values: Sequence[float]) -> list[float]:
 
     Of the differences with one below 0.05, one in twenty at most is expected to be chance.
     """
-    if not p_values:
-        return []
-    raised: list[float] = stats.false_discovery_control(p_values, method="bh").tolist()
-    return raised
+    p, count = np.array(p_values, dtype=np.float64), len(p_values)
+    order = np.argsort(p)
+    scaled = p[order] * (count / np.arange(1, count + 1))
+    raised = np.empty(count)
+    raised[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(0, 1)
+    return raised.tolist()
 
 
 def middle(values: Iterable[float]) -> float:
@@ -153,21 +158,31 @@ def median(values: Iterable[float], *, signed: bool = False, none: float = 1.0) 
     return Interval(middle(kept), low, high, p_value, 2 * 0.5 ** len(kept))
 
 
-@functools.cache
 def _sign_test(below: int, equal: int, above: int) -> tuple[float, float, float]:
     """The p-value, and the places of the interval's ends among the values in order.
 
-    Of values with so many below the median that is tested, equal to it and above it. Reports ask
-    this thousands of times of a few dozen counts, and SciPy takes a millisecond.
+    Of values with so many below the median that is tested, equal to it and above it (W. J. Conover,
+    Practical Nonparametric Statistics, 1999, §3.2).
     """
-    signs = np.repeat([-1.0, 0.0, 1.0], [below, equal, above])
-    places = stats.quantile_test(np.arange(len(signs)), q=0, p=0.5).confidence_interval(CONFIDENCE)
-    p_value = stats.quantile_test(signs, q=0, p=0.5).pvalue
-    return float(p_value), float(places.low), float(places.high)
+    count = below + equal + above
+    p = min(1.0, 2 * min(_at_most(below + equal, count), _at_most(equal + above, count)))
+    beyond = (1 - CONFIDENCE) / 2
+    ways = itertools.accumulate(math.comb(count, k) for k in range(count))
+    low = next((k for k, sum_ in enumerate(ways) if sum_ / 2**count >= beyond), count) - 1
+    return p, float(low) if low >= 0 else math.nan, float(count - 1 - low) if low >= 0 else math.nan
+
+
+@functools.cache
+def _at_most(heads: int, tosses: int) -> float:
+    """The probability of at most so many heads in tosses of a fair coin, rounded once."""
+    ways = sum(math.comb(tosses, k) for k in range(heads + 1))
+    return float(ways / 2**tosses)
 
 
 def share(successes: int, trials: int) -> Interval:
     """A share with its Wilson interval (E. B. Wilson, 1927); NaN, from 0 to 1, of no trials."""
+    from scipy import stats
+
     if not trials:
         return Interval(math.nan, 0.0, 1.0)
     found = stats.binomtest(successes, trials).proportion_ci(CONFIDENCE, method="wilson")
@@ -180,6 +195,8 @@ def hazard(failures: int, steps: int) -> Interval:
     Without a failure the upper end is one-sided, `1 − 0.05^(1/steps)`, about 3/steps: the rule of
     three.
     """
+    from scipy import stats
+
     if not steps:
         return Interval(math.nan, 0.0, 1.0)
     if not failures:
@@ -206,6 +223,8 @@ def mean_difference(one: Floats, other: Floats) -> Interval | None:
     None where there is nothing to test with: fewer than two values on a side, one that is not
     finite, or no spread on either side.
     """
+    from scipy import stats
+
     if min(len(one), len(other)) < 2 or not np.isfinite([*one, *other]).all():
         return None
     (first, second), exponent = _scaled(one, other)
@@ -223,6 +242,8 @@ def paired(differences: Floats) -> Interval | None:
 
     None of fewer than two, or without spread.
     """
+    from scipy import stats
+
     if len(differences) < 2 or float(np.ptp(differences)) == 0:
         return None
     return _t_test(float(differences.mean()), lambda: stats.ttest_1samp(differences, 0))
@@ -238,52 +259,32 @@ def _t_test(value: float, test: Callable[[], Any]) -> Interval:
     return Interval(value, float(low), float(high), float(found.pvalue))
 
 
-def fisher(strata: Sequence[tuple[Share, Share]]) -> float:
-    """The p-value of two shares under Fisher's exact test, stratified; 1 of no strata.
+def share_difference(one: Share, other: Share) -> Interval:
+    """The first share less the second under Fisher's exact test.
 
-    Each stratum, such as a condition of a run, has its own margins, and the successes of the first
-    share are added up over them: what differs between strata is not taken for a difference between
-    the shares.
+    The interval is the tenth of R. G. Newcombe, 1998: of both Wilson intervals, squared and added.
+    It is not the test's own.
     """
-    chances, observed = np.ones(1), 0
-    for (successes, trials), (others, other_trials) in strata:
-        total = successes + others
-        least, most = max(0, total - other_trials), min(trials, total)
-        possible = np.arange(least, most + 1)
-        chances = np.convolve(
-            chances, stats.hypergeom.pmf(possible, trials + other_trials, total, trials)
-        )
-        observed += successes - least
-    # As unlikely as what was observed, or more; equal ones differ by rounding.
-    return min(1.0, float(chances[chances <= chances[observed] * (1 + 1e-9)].sum()))
+    from scipy import stats
 
-
-def least_fisher(sizes: Sequence[tuple[int, int]]) -> float:
-    """The least p-value that `fisher` could give for strata with so many trials on each side."""
-    return fisher([((0, one), (other, other)) for one, other in sizes]) if sizes else 1.0
-
-
-def share_difference(strata: Sequence[tuple[Share, Share]]) -> Interval:
-    """The first share less the second under Fisher's exact test, stratified.
-
-    The interval is that of the pooled shares, the tenth of R. G. Newcombe, 1998: of both Wilson
-    intervals, squared and added. It is not the test's own.
-    """
-    one = (sum(a for (a, _), _ in strata), sum(n for (_, n), _ in strata))
-    other = (sum(b for _, (b, _) in strata), sum(n for _, (_, n) in strata))
+    (successes, trials), (others, other_trials) = one, other
     first, second = share(*one), share(*other)
     value = first.value - second.value
     below = math.hypot(first.value - first.low, second.high - second.value)
     above = math.hypot(first.high - first.value, second.value - second.low)
-    least = least_fisher([(a[1], b[1]) for a, b in strata])
-    return Interval(value, value - below, value + above, fisher(strata), least)
+    found, extreme = (
+        float(stats.fisher_exact(counts).pvalue)
+        for counts in (
+            [[successes, trials - successes], [others, other_trials - others]],
+            [[0, trials], [other_trials, 0]],
+        )
+    )
+    return Interval(value, value - below, value + above, found, extreme)
 
 
 def discordant(lost: int, gained: int) -> float:
     """The p-value of so many losses and gains among pairs: McNemar's test, exact."""
-    if lost + gained == 0:
-        return 1.0
-    return float(stats.binomtest(lost, lost + gained).pvalue)
+    return min(1.0, 2 * _at_most(min(lost, gained), lost + gained))
 
 
 # How far a time may be off: by the scatter of its rounds, and from one run to another.
@@ -356,6 +357,8 @@ def between_runs(a: Sequence[Level], b: Sequence[Level], allowance: float) -> In
     another, though nothing has changed. No run shows it, so that it is known beforehand, from
     repeated runs: its degrees of freedom are infinite. Welch's own test is that of 0.
     """
+    from scipy import stats
+
     value = sum(one.value for one in b) - sum(one.value for one in a)
     levels = [*a, *b]
     variance = sum(one.variance for one in levels) + 2 * allowance**2
@@ -385,6 +388,8 @@ def survival(steps: Sequence[int], failed: Sequence[bool]) -> Survival:
 
     The interval is Greenwood's on the scale log(−log S), by SciPy.
     """
+    from scipy import stats
+
     seen = np.asarray(steps, dtype=np.float64)
     ended = np.asarray(failed, dtype=bool)
     found = stats.ecdf(stats.CensoredData(uncensored=seen[ended], right=seen[~ended])).sf

@@ -43,8 +43,6 @@ class Run:
     check: Callable[[], None]
     """Called before what is measured at once; what it raises ends the run."""
     say: Callable[[str], None]
-    begin: Callable[[], None] = lambda: None
-    """Called when the workers are there."""
 
     def in_workers(
         self, client: Client, untimed: Sequence[Case], timed: Sequence[Case] = ()
@@ -54,7 +52,6 @@ class Run:
             return
         session = self.place.session([*untimed, *timed][0])
         there = workers.Workers(client, self.job, session, self.check, self.say)
-        self.begin()
         yield from there.measured(groups(untimed))
         yield from there.measured(groups(timed), timed=True)
 
@@ -77,15 +74,17 @@ def executor(run: Run, means: Means, client: Client | None, soon: Coming | None 
         return partial(_as_worth_it, run, soon)
     if means.workers == 0:
         return partial(here, run.place, run.check)
-    return partial(_in_local_workers, run, means.workers)
+    return partial(_in_local_workers, run, means.workers, soon)
 
 
-def _in_local_workers(run: Run, count: int, missing: Sequence[Case]) -> Generator[Batch]:
+def _in_local_workers(
+    run: Run, count: int, soon: Coming | None, missing: Sequence[Case]
+) -> Generator[Batch]:
     """What is timed is measured in this process, when the workers have gone."""
     untimed, timed = _by_time(missing)
     if untimed:
-        device = run.job.suite.device
-        with workers.local_workers(count, run.job.threads, device) as client:
+        own = workers.local_workers(count, run.job.threads, run.job.suite.device)
+        with own if soon is None else soon.used() as client:
             yield from run.in_workers(client, untimed)
     yield from here(run.place, run.check, timed)
 
@@ -108,10 +107,14 @@ def coming(plan: Sequence[Case], means: Means, device: str) -> Iterator[Coming |
 
     `device` is the suite's.
     """
-    count = _cores(device)
-    many = len([*takewhile(_is_small, plan)]) >= CASES_WORTH_WORKERS
-    by_themselves = means == Means(threads=means.threads) and workers.is_installed()
-    if not (many and by_themselves and count > 1):
+    if means.workers is None:
+        count = _cores(device)
+        many = len([*takewhile(_is_small, plan)]) >= CASES_WORTH_WORKERS
+        wanted = many and count > 1 and workers.is_installed()
+    else:
+        count = means.workers
+        wanted = count > 0 and any(not KINDS[case.kind].timed for case in plan)
+    if means.cluster is not None or not wanted:
         yield None
         return
     found = workers.Coming(count, means.threads, device)
@@ -153,7 +156,7 @@ def _as_worth_it(run: Run, soon: Coming | None, missing: Sequence[Case]) -> Gene
                 break
         if done < len(own):
             run.say(f"{len(own) - done} cases take more than {left:.0f} s: {count} workers start")
-            yield from _in_local_workers(run, count, own[done:])
+            yield from _in_local_workers(run, count, None, own[done:])
 
 
 def part_of(plan: Sequence[Case], part: int, parts: int) -> list[Case]:

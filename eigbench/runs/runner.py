@@ -72,12 +72,11 @@ def run(
     cases: Sequence[Case],
     execute: Executor,
     writer: Writer,
-    observe: Callable[[Sequence[Record]], None] = lambda _: None,
+    observe: Callable[[Record], None] = lambda _: None,
 ) -> None:
     """Measure every case that `writer` does not hold yet, and append each record as it comes.
 
-    `observe` is called with the records that came together, for progress. This process alone
-    writes.
+    `observe` is called with each record, for progress. This process alone writes.
     """
     missing = [case for case in cases if case.id not in writer.done]
     # Closed at once whatever is raised here, so that no worker outlives the run.
@@ -88,7 +87,7 @@ def run(
                 writer.keep_trace(path, content)
             for record in batch.records:
                 writer.append(msgspec.structs.replace(record, session=session))
-            observe(batch.records)
+                observe(record)
     writer.require_own()
 
 

@@ -10,7 +10,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.main import get_command
 
+from eigbench.cli.app import app
 from eigbench.cli.axis_options import spread
 from eigbench.cli.options import RunOptions
 from eigbench.errors import InputError
@@ -186,3 +188,9 @@ def test_parameters_reach_the_methods_that_have_them() -> None:
     assert ("taylor", None) not in by_method
     with pytest.raises(InputError, match="no method here has a parameter 'eta'"):
         cases(msgspec.structs.replace(suite, parameters={"eta": 3.0}))
+
+
+def test_a_line_that_a_shell_completes_may_end_with_an_option() -> None:
+    command = get_command(app).commands["stability"]  # type: ignore[attr-defined]
+    with command.make_context("stability", ["--method"], resilient_parsing=True) as context:
+        assert context.resilient_parsing

@@ -34,58 +34,51 @@ def test_a_line_every_few_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     lines = PlainLines(total=10, done=0, clock=clock)
     assert capsys.readouterr().err == ""
+    clock.now += SECONDS_BETWEEN_LINES - 1
     for _ in range(3):
-        clock.now += SECONDS_BETWEEN_LINES / 3 - 0.1
-        lines([MEASURED])
+        lines(MEASURED)
+        clock.now += 0.3
     assert capsys.readouterr().err == ""
-    clock.now = 100.0 + SECONDS_BETWEEN_LINES
-    lines([FAILED])
+    clock.now = 101.5 + SECONDS_BETWEEN_LINES
+    lines(FAILED)
     out, err = capsys.readouterr()
-    # Four cases took 5 s, so the six that are left take 7.5 s.
-    assert err == "4/10 cases, 1 failed, 3 measured, about 8 s left\n"
+    # Three cases took 2.5 s since the first, before which workers start: six take 5 s.
+    assert err == "4/10 cases, 1 failed, 3 measured, about 5 s left\n"
     assert out == ""
     clock.now += SECONDS_BETWEEN_LINES - 0.1
-    lines([MEASURED])
+    lines(MEASURED)
     assert capsys.readouterr().err == ""
 
 
 def test_the_last_case_always_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     lines = PlainLines(total=2, done=0, clock=Clock())
-    lines([MEASURED])
+    lines(MEASURED)
     assert capsys.readouterr().err == ""
-    lines([MEASURED])
-    assert capsys.readouterr().err == "2/2 cases, 2 measured, about 0 s left\n"
+    lines(MEASURED)
+    assert capsys.readouterr().err == "2/2 cases, 2 measured\n"
 
 
 def test_what_was_done_before_does_not_count_as_fast(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     lines = PlainLines(total=110, done=100, clock=clock)
     clock.now += 10
-    lines([MEASURED])
-    # One case in 10 s leaves nine of them, whatever an earlier session did.
-    assert capsys.readouterr().err == "101/110 cases, 1 measured, about 90 s left\n"
-
-
-def test_the_start_of_workers_does_not_count(capsys: pytest.CaptureFixture[str]) -> None:
-    clock = Clock()
-    lines = PlainLines(total=100, done=0, clock=clock)
-    clock.now += 10  # until the workers are there
-    lines.begin()
-    clock.now += 1
-    lines([MEASURED] * 20)
-    # Of the first batch no record is alone: twenty took one second, so 80 take four.
-    assert capsys.readouterr().err == "20/100 cases, 20 measured, about 4 s left\n"
+    lines(MEASURED)
+    assert capsys.readouterr().err == "101/110 cases, 1 measured\n"
+    clock.now += 10
+    lines(MEASURED)
+    # One case in 10 s leaves eight of them, whatever an earlier session did.
+    assert capsys.readouterr().err == "102/110 cases, 2 measured, about 80 s left\n"
 
 
 def test_no_terminal_gets_lines(capsys: pytest.CaptureFixture[str]) -> None:
     with progress(1, 0, show=True) as observe:
-        observe([MEASURED])
-    assert capsys.readouterr().err == "1/1 cases, 1 measured, about 0 s left\n"
+        observe(MEASURED)
+    assert capsys.readouterr().err == "1/1 cases, 1 measured\n"
 
 
 def test_hidden_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with progress(1, 0, show=False) as observe:
-        observe([MEASURED])
+        observe(MEASURED)
     assert capsys.readouterr() == ("", "")
 
 

@@ -11,7 +11,8 @@ from mpmath import mp
 from torch import Tensor
 
 import eigbench
-from eigbench.diagnosis.diagnose import Diagnosis, Recommendation
+from eigbench.diagnosis.advice import Recommendation
+from eigbench.diagnosis.diagnose import Diagnosis
 from tests.diagnosis.exact import DIGITS, Eigenpairs, Function, Gradient, exact
 from tests.diagnosis.questions import HALF, ROOTS, VALUES, Numbers, Question
 
@@ -73,8 +74,9 @@ class Outcome(NamedTuple):
 
 def numbers(M: Tensor) -> Numbers:
     """The same numbers in float64 or complex128."""
-    wide: Numbers = M.detach().to(torch.complex128 if M.is_complex() else torch.float64).numpy()
-    return wide
+    wide = M.detach().to(torch.complex128 if M.is_complex() else torch.float64)
+    array: Numbers = wide.resolve_conj().numpy()
+    return array
 
 
 # The loss, of what torch computes

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import eigbench
-from eigbench.diagnosis.diagnose import Diagnosis, Recommendation
-from eigbench.diagnosis.findings import MatrixFinding, Severity
+from eigbench.diagnosis.advice import Recommendation
+from eigbench.diagnosis.diagnose import Diagnosis
+from eigbench.diagnosis.findings import MatrixFinding
 from eigbench.spectra import Floats, random_orthogonal
 
 
@@ -27,11 +28,6 @@ def finding(found: Diagnosis, words: str) -> MatrixFinding:
     """The one finding whose title has these words."""
     (one,) = [finding for finding in found.findings if words in finding.title]
     return one
-
-
-def severities(found: Diagnosis) -> set[Severity]:
-    """How bad the findings are."""
-    return {finding.severity for finding in found.findings}
 
 
 def kinds(found: Diagnosis) -> list[str]:

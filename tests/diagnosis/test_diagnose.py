@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,30 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eigbench
-from eigbench.diagnosis import findings, own_loss, questions, trials
-from eigbench.diagnosis.findings import Severity
-from eigbench.diagnosis.sees import EXISTS, NO_DERIVATIVE
-from eigbench.errors import InputError
+from eigbench.diagnosis import findings, questions, sees
 from eigbench.methods.registry import available
 from eigbench.spectra import Floats
-from tests.diagnosis.making import advised, finding, kinds, severities, with_spectrum
-
-
-def test_the_identity_is_nan_and_spectral_is_advised() -> None:
-    found = eigbench.diagnose(torch.eye(4))
-    assert found.findings[0].severity is Severity.FAILS
-    assert "NaN" in found.verdict
-    assert "λ[0] to λ[3] are equal" in " ".join(found.findings[0].text.split())
-    assert "matrix_function" in found.findings[0].text
-    assert advised(found, "inverse-square-root") == "spectral"
-    assert advised(found, "leading-vector") == advised(found, "smallest-vector") == ""
-
-
-def test_a_well_separated_matrix_is_well() -> None:
-    found = eigbench.diagnose(with_spectrum(1, 2, 3, 4))
-    assert severities(found) == {Severity.WELL}
-    assert advised(found, "leading-vector") == advised(found, "smallest-vector") == "eigh"
-    assert found.facts[0].condition == pytest.approx(4)
+from tests.diagnosis.making import advised, finding, kinds, with_spectrum
 
 
 def test_every_method_that_there_is_has_its_row() -> None:
@@ -51,7 +31,7 @@ def test_where_float64_is_in_doubt_mpmath_is_the_truth() -> None:
     found = eigbench.diagnose(with_spectrum(1, 1 + 1e-13, 2, 3))
     (measured,) = found.measured
     assert measured.digits == 50
-    error = measured.answer("smallest-vector").trials[0].attempts[0].error
+    error = measured.answers["smallest-vector"].trials[0].attempts[0].error
     assert 1e-5 < error < 0.1  # a few of ε·‖M‖/gap = 7e-3
 
 
@@ -65,36 +45,24 @@ def test_nan_is_a_finding_with_its_place() -> None:
 
 
 def test_a_batch_of_all_kinds() -> None:
-    batch = np.stack(
-        [np.eye(3), np.diag([1.0, 2, 3]), np.full((3, 3), np.inf), np.array([[0, 1, 0]] * 3)]
-    )
+    batch = np.stack([np.diag([1.0, 2, 3 + i]) for i in range(7)])
+    batch[0], batch[2], batch[3] = np.eye(3), np.inf, [[0, 1, 0]] * 3
     found = eigbench.diagnose(batch)
     assert finding(found, "not finite").text.startswith("`M[2]")
     assert finding(found, "not symmetric").text.startswith("`M[3]")
     assert "`M[0]`" in finding(found, "NaN").text
-
-
-def test_of_a_large_batch_the_worst_are_measured_and_that_is_said() -> None:
-    batch = np.stack([with_spectrum(1, 2 + i, 9) for i in range(6)])
-    batch[4] = np.eye(3)
-    found = eigbench.diagnose(batch)
     labels = [one.label for one in found.facts]
-    assert labels[0] == "M[4]"
-    assert len(labels) == 4
-    assert "All 6 matrices were looked at" in " ".join(str(found).split())
-
-
-def test_advice_for_a_batch_is_right_on_every_measured_matrix() -> None:
-    batch = torch.stack([torch.eye(3), torch.diag(torch.tensor([1.0, 2, 3]))])
-    found = eigbench.diagnose(batch)
-    assert advised(found, "leading-vector") == ""  # the identity has none
+    assert (labels[0], len(labels)) == ("M[0]", 4)
+    assert "All 7 matrices were looked at" in " ".join(str(found).split())
+    # Advice is right on every measured matrix: the identity has no leading vector.
+    assert advised(found, "leading-vector") == ""
     assert advised(found, "inverse-square-root") == "spectral"
 
 
 def test_an_error_is_the_largest_on_all_that_the_lines_were_executed_on() -> None:
     found = eigbench.diagnose(np.stack([with_spectrum(1, 2, 3), with_spectrum(1, 2, 2.001)]))
     one = next(one for one in found.recommendations if one.use == "leading-vector")
-    trials = [a for m in found.measured for a in m.answer(one.use).trials if a.always_right]
+    trials = [a for m in found.measured for a in m.answers[one.use].trials if a.always_right]
     errors = [trial.largest_error for trial in trials if trial.cure.code == one.code]
     assert len(set(errors)) == 2
     assert one.error == max(errors)
@@ -116,29 +84,6 @@ def test_a_hundred_thousand_matrices_are_looked_at_in_parts() -> None:
     assert any("%" in words for words in said)
 
 
-def test_methods_that_would_take_long_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "PATIENCE_SECONDS", 0.0)
-    found = eigbench.diagnose(np.diag(np.arange(1.0, 66)))
-    assert "would take about" in found.to_markdown()
-    assert advised(found, "inverse-square-root") == "spectral"
-
-
-@pytest.mark.parametrize(
-    ("M", "words"),
-    [
-        (np.zeros((0, 0)), "shape"),
-        (np.zeros((0, 3, 3)), "shape"),
-        (np.zeros(4), "shape"),
-        (np.array([["a", "b"], ["c", "d"]]), "numbers"),
-        ([[1, 2], [3]], "not an array"),
-    ],
-)
-def test_what_is_no_matrix_is_refused_in_a_line(M: Any, words: str) -> None:
-    with pytest.raises(InputError, match=words) as caught:
-        eigbench.diagnose(M)
-    assert "\n" not in str(caught.value)
-
-
 _X = np.random.default_rng(0).standard_normal((6, 3))
 EVERY_KIND: dict[str, tuple[Any, ...]] = {
     "not_finite": (np.full((2, 2), np.nan),),
@@ -148,7 +93,10 @@ EVERY_KIND: dict[str, tuple[Any, ...]] = {
     "upstream_not_finite": (np.diag([1.0, 2.0]), np.full((2, 2), np.inf)),
     "upstream_zero": (np.diag([1.0, 2.0]), np.zeros((2, 2))),
     "no_derivative": (np.eye(2), {"eigenvectors": np.arange(4.0).reshape(2, 2)}),
-    "undetermined": (np.diag([0.0, 2.0])[:, :1], {"singular values": np.ones(1)}),
+    "undetermined": (
+        np.diag([1e-300, 2e-300]),
+        {"eigenvectors": np.array([[0, 1e10], [-3e10, 1]])},
+    ),
     "own_fails": (np.diag([1.0, 1.0, 2.0]), {"eigenvectors": np.diag([0.0, 0.0, 1.0])[::-1]}),
     "own_wrong": (
         with_spectrum(1, 1 + 1e-5, 2, 3).astype(np.float32),
@@ -197,22 +145,12 @@ def test_no_words_belong_to_no_finding() -> None:
 
 
 def test_no_reason_is_without_words() -> None:
-    sources = [Path(str(one.__file__)).read_text("utf-8") for one in (questions, own_loss)]
-    said = set(re.findall(r'because\("(\w+)"', "".join(sources)))
+    source = Path(questions.__file__).read_text("utf-8")
+    said = set(re.findall(r'(?:_no\([^,]+|chosen), "(\w+)"', source))
     assert len(said) > 5
-    all_kinds = {
-        "separated",
-        "blind",
-        "function",
-        "free",
-        "zeros",
-        "singular",
-        "basis",
-        "values",
-        "phase",
-    }
-    said |= {f"seen_{kind}" for kind in all_kinds - EXISTS}
-    assert all_kinds >= EXISTS | NO_DERIVATIVE
+    kinds_of_losses = set(get_args(sees.Kind))
+    assert kinds_of_losses >= sees.EXISTS | sees.NO_DERIVATIVE
+    said |= {f"seen_{kind}" for kind in kinds_of_losses - sees.EXISTS}
     assert said <= blocks("answers")
 
 
@@ -227,7 +165,7 @@ def matrices(draw: st.DrawFn) -> Floats:
     return np.triu(M) + np.triu(M, 1).T
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(M=matrices())
 def test_no_finite_symmetric_matrix_crashes_it(M: Floats) -> None:
     found = eigbench.diagnose(M)

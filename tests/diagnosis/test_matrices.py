@@ -8,16 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 
 import eigbench
 from eigbench.diagnosis import matrices
 from eigbench.diagnosis.matrices import GivenMatrix, given_matrices
 from eigbench.errors import InputError
 from tests.diagnosis.making import upstream, with_spectrum
-
-EIGH = ("eigenvalues", "eigenvectors")
-SVD = ("left", "singular values", "right")
 
 
 def test_a_stack_makes_a_matrix_when_it_is_asked_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,8 +29,8 @@ def test_a_stack_makes_a_matrix_when_it_is_asked_for_one(monkeypatch: pytest.Mon
     given = given_matrices(batch, None)
     assert (len(given), made) == (10**6, [])
     assert given[999_998].entries.tolist() == [[7, 7], [7, 7]]
-    assert [one.label for one in given[-2:]] == ["M[999, 998]", "M[999, 999]"]
-    assert len(made) == 3
+    assert given[10**6 - 1].label == "M[999, 999]"
+    assert len(made) == 2
     (stack,) = given.stacks
     assert (stack.entries.shape, stack.label(1000)) == ((10**6, 2, 2), "M[1, 0]")
     with pytest.raises(IndexError):
@@ -44,9 +40,10 @@ def test_a_stack_makes_a_matrix_when_it_is_asked_for_one(monkeypatch: pytest.Mon
 def test_arrays_of_a_file_follow_each_other(tmp_path: Path) -> None:
     np.savez(tmp_path / "M.npz", one=np.eye(2), wide=np.ones((2, 1, 3)), last=np.eye(4)[None])
     given = given_matrices(tmp_path / "M.npz", None)
-    assert [one.label for one in given] == ["one", "wide[0]", "wide[1]", "last[0]"]
-    assert [one.decomposition for one in given] == ["eigh", "svd", "svd", "eigh"]
-    assert given[3].entries.shape == (4, 4)
+    some = [given[i] for i in range(len(given))]
+    assert [one.label for one in some] == ["one", "wide[0]", "wide[1]", "last[0]"]
+    assert [one.decomposition for one in some] == ["eigh", "svd", "svd", "eigh"]
+    assert some[3].entries.shape == (4, 4)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +68,7 @@ def test_every_type_of_number_is_taken(given: Any, dtype: str, entries: Any) -> 
     ("M", "words"),
     [
         (np.ones(3), r"shape \(3,\); \(\.\.\., m, n\)"),
+        (np.ones((0, 0)), "not empty"),
         (np.ones((0, 2, 2)), "not empty"),
         ([[1], [1, 2]], "not an array"),
         ([["a"]], "numbers are right"),
@@ -79,8 +77,9 @@ def test_every_type_of_number_is_taken(given: Any, dtype: str, entries: Any) -> 
     ],
 )
 def test_what_is_no_matrix_is_refused(M: Any, words: str) -> None:
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=words) as caught:
         given_matrices(M, None)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -93,27 +92,20 @@ def test_gradients_by_singular_triples(full: bool, dtype: Any) -> None:
         "right": np.ones((5, 3, 3)),
     }
     one = given_matrices(M, gradients)[4]
-    assert tuple(one.upstream.gradients) == SVD
-    assert one.upstream.gradients["left"].shape == (4, 4 if full else 3)
+    assert tuple(one.gradients) == ("left", "singular values", "right")
+    assert one.gradients["left"].shape == (4, 4 if full else 3)
     square = given_matrices(np.eye(3), {"right": np.ones((3, 3))})[0]
     assert square.decomposition == "svd"
 
 
-@pytest.mark.parametrize("ending", ["npz", "pt", "safetensors"])
-def test_gradients_come_from_a_file(tmp_path: Path, ending: str) -> None:
+def test_gradients_come_from_a_file(tmp_path: Path) -> None:
     M = torch.tensor(with_spectrum(1, 2, 3, 5))
     gradients = upstream(M, lambda values, V: values.square().sum() + (V**3).sum())
-    path = tmp_path / f"gradients.{ending}"
-    if ending == "npz":
-        np.savez(path, **{name: one.numpy() for name, one in gradients.items()})  # type: ignore[arg-type]
-    elif ending == "pt":
-        torch.save(gradients, path)
-    else:
-        save_file({name: one.contiguous() for name, one in gradients.items()}, path)
+    torch.save(gradients, tmp_path / "gradients.pt")
     np.save(tmp_path / "M.npy", M)
-    one = given_matrices(tmp_path / "M.npy", path)[0]
-    assert tuple(sorted(one.upstream.gradients)) == EIGH
-    assert np.array_equal(one.upstream.gradients["eigenvectors"], gradients["eigenvectors"])
+    one = given_matrices(tmp_path / "M.npy", tmp_path / "gradients.pt")[0]
+    assert tuple(sorted(one.gradients)) == ("eigenvalues", "eigenvectors")
+    assert np.array_equal(one.gradients["eigenvectors"], gradients["eigenvectors"])
 
 
 def test_gradients_go_by_the_keys_of_the_matrices(tmp_path: Path) -> None:
@@ -121,7 +113,7 @@ def test_gradients_go_by_the_keys_of_the_matrices(tmp_path: Path) -> None:
     np.savez(tmp_path / "M.npz", one=one, two=two)
     np.savez(tmp_path / "W.npz", two=two * 3, one=one * 2)
     given = given_matrices(tmp_path / "M.npz", tmp_path / "W.npz")
-    assert np.array_equal(given[1].upstream.gradients["function"], two * 3)
+    assert np.array_equal(given[1].gradients["function"], two * 3)
     np.savez(tmp_path / "W.npz", three=two)
     with pytest.raises(InputError, match="no gradient for one: there are three"):
         given_matrices(tmp_path / "M.npz", tmp_path / "W.npz")

@@ -14,7 +14,7 @@ import eigbench
 from eigbench.methods import available, get
 from eigbench.methods.functions import OnRange, Projector, SquareRoot, Truncated, Whitening
 from eigbench.methods.smooth import Logarithm, Smooth
-from tests.methods.declared import DECOMPOSING
+from tests.methods.declared import DECOMPOSING, few
 from tests.methods.matrices import relative, separated, symmetric, weights
 
 HALF = [torch.float16, torch.bfloat16]
@@ -115,6 +115,31 @@ def test_half_precision_is_taken_as_float32(dtype: torch.dtype, cast: bool) -> N
 
 
 # One triangle
+
+
+@pytest.mark.parametrize("method", DECOMPOSING)
+def test_a_matrix_without_rows_is_taken(method: str) -> None:
+    M = torch.zeros(2, 0, 0, requires_grad=True)
+    values, vectors = eigbench.eigh(M, method=method)
+    assert (values.shape, vectors.shape) == ((2, 0), (2, 0, 0))
+    assert torch.autograd.grad(values.sum() + vectors.sum(), M)[0].shape == M.shape
+
+
+class Decomposing(torch.nn.Module):
+    def __init__(self, method: str) -> None:
+        super().__init__()
+        self.method = method
+
+    def forward(self, M: Tensor) -> tuple[Tensor, ...]:
+        return tuple(eigbench.eigh(M, method=self.method, **few(self.method)))
+
+
+@pytest.mark.parametrize("method", ["eigh", "svd", "pi"])
+def test_an_exported_program_takes_any_number_of_matrices(method: str) -> None:
+    module, sizes = Decomposing(method), ({0: torch.export.Dim("batch")},)
+    exported = torch.export.export(module, (separated(4, (3,)),), dynamic_shapes=sizes)
+    M = separated(4, (5,))
+    assert relative(exported.module()(M)[0], module(M)[0]) < 1e-14
 
 
 @pytest.mark.parametrize("uplo", ["L", "U", "l", "u"])

@@ -85,4 +85,4 @@ def test_every_axis_of_every_figure_is_labelled(
     for module in ("stability", "accuracy", "properties", "claims"):
         monkeypatch.setattr(f"{chapters.__name__}.{module}.save", look)
     write_report(tmp_path)
-    assert {"situations", "error-by-gap", "norm-by-gap", "figure-1"} <= set(seen)
+    assert {"situations", "error-by-gap", "figure-1"} <= set(seen)

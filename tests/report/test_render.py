@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -11,6 +14,8 @@ import pytest
 from eigbench.report import numbers
 from eigbench.report.render import both, details, escape, page, pivot, table
 from eigbench.report.stats import Interval
+
+REPORTS = Path(__file__).parents[2] / "reports"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +66,7 @@ def test_strange_names_are_text(name: str, tmp_path: Path) -> None:
     html = page(f"{table(['name', 'n'], [[escape(name), '1']])}\n", tmp_path, name)
     assert "<script>alert" not in html
     body = html.split("<body>")[1].split("<script>")[0]
-    assert body.count("<td") == 2
+    assert (body.count("<th "), body.count("<td")) == (3, 1)
     assert "<script" not in body
 
 
@@ -78,6 +83,59 @@ def test_the_page_is_one_file(tmp_path: Path) -> None:
     assert "<details>" in html
     assert "<table>" in html
     assert "<title>T &amp; co</title>" in html
+
+
+class Read(HTMLParser):
+    """What a page is made of: its tags with their attributes, in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+@pytest.mark.parametrize("name", ["stability", "profile", "train-stress"])
+def test_everybody_can_read_the_page(name: str) -> None:
+    """WCAG 2.2: language, names of pictures, order of headings, headers of tables; no requests."""
+    folder = REPORTS / name
+    html = page((folder / "report.md").read_text("utf-8"), folder, name)
+    tags = Read(html).tags
+    assert dict(tags)["html"]["lang"] == "en"
+    pictures = [own for tag, own in tags if tag == "img"]
+    assert pictures
+    for own in pictures:
+        assert len(own["alt"] or "") > 10
+    headings = [int(tag[1]) for tag, _ in tags if re.fullmatch("h[1-6]", tag)]
+    assert headings.count(1) == 1
+    assert all(below <= above + 1 for above, below in pairwise([0, *headings]))
+    cells = [own.get("scope") for tag, own in tags if tag == "th"]
+    assert {*cells} == {"col", "row"}
+    assert sum(tag == "tr" for tag, _ in tags) == cells.count("row") + html.count("<thead>")
+    loads = [own[key] or "" for tag, own in tags if tag != "a" for key in ("src", "href")
+             if key in own]  # fmt: skip
+    assert all(one.startswith("data:") for one in loads)
+    assert not re.search(r"url\(|@import|fetch\(|<link", html)
+
+
+def test_colours_of_the_page_have_contrast(tmp_path: Path) -> None:
+    """At least 4.5 to 1 (WCAG 2.2, 1.4.3) in the light and in the dark scheme."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+        return sum(a * b for a, b in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    schemes = re.findall(r":root \{([^}]*--ink[^}]*)\}", page("# T", tmp_path, "T"))
+    assert len(schemes) == 2
+    for scheme in schemes:
+        colours = dict(re.findall(r"--(\w+): (#\w{6})", scheme))
+        for ink in ("ink", "link"):
+            for ground in ("paper", "soft"):
+                low, high = sorted(luminance(colours[one]) for one in (ink, ground))
+                assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, ground)
 
 
 def test_lists_in_words() -> None:

@@ -39,7 +39,7 @@ def _run(
 
 def test_every_case_is_measured_in_order(tmp_path: Path) -> None:
     seen: list[Record] = []
-    records = _run(tmp_path / "run", making.measure, observe=seen.extend)
+    records = _run(tmp_path / "run", making.measure, observe=seen.append)
     assert [record.case for record in records] == CASES
     assert seen == records
     assert all(record.schema == SCHEMA and record.id == record.case.id for record in records)
@@ -60,7 +60,7 @@ def test_records_are_kept_as_they_come_with_the_session_that_made_them(tmp_path:
             ended.append(len((tmp_path / "run" / "records.jsonl").read_bytes().splitlines()))
 
     with store.open_run(tmp_path / "run", SUITE, making.session(), resume=False) as writer:
-        run(CASES, backwards, writer, seen.extend)
+        run(CASES, backwards, writer, seen.append)
     found = store.read_run(tmp_path / "run")
     assert [record.case for record in found.records] == CASES
     assert len(seen) == len(CASES)
@@ -69,7 +69,7 @@ def test_records_are_kept_as_they_come_with_the_session_that_made_them(tmp_path:
     assert [one.worker for one in found.environment.sessions] == ["", "of stability"]
     assert (tmp_path / "run" / "traces" / "x" / CASES[0].id).read_bytes() == b"content"
 
-    def stopped(_: Sequence[Record]) -> None:
+    def stopped(_: Record) -> None:
         raise RunStopped
 
     with (

@@ -44,12 +44,7 @@ def _resume(folder: Path) -> tuple[list[str], list[str]]:
     measured: list[str] = []
     with store.open_run(folder, SUITE, making.session(), resume=True) as writer:
         found = list(writer.done)
-        run(
-            cases(SUITE),
-            making.executor(),
-            writer,
-            lambda batch: measured.extend(r.id for r in batch),
-        )
+        run(cases(SUITE), making.executor(), writer, lambda record: measured.append(record.id))
     return found, measured
 
 

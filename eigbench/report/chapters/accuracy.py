@@ -26,7 +26,6 @@ from eigbench.report.plots import (
     style,
 )
 from eigbench.report.render import Chapter, details, figure, pivot, render, table
-from eigbench.spectra import SPECTRA, draw
 
 CEILING = 1e3
 """Where errors that are not finite, or larger, are drawn."""
@@ -59,7 +58,6 @@ def chapters(
         _closing(frames, frame, shown),
         _by_epsilon(frame.filter(few & (pl.col("dtype") == dtype))),
         _by_precision(frame.filter(few)),
-        _spectra(frames),
     ]
 
 
@@ -104,8 +102,9 @@ def _definitions(frame: pl.DataFrame) -> Chapter:
         own = counts.filter(pl.col("situation") == one.name)
         spectra = own.group_by("spectrum", maintain_order=True).len().iter_rows()
         gaps = own.select(metric(own, "smallest_relative_gap").alias("gap"))["gap"].drop_nulls()
+        factors = f": {span(values_of(own, 'scale'), scientific)}" * (one.name == situations.SCALED)
         body.append([
-            one.name, one.says, ", ".join(f"{spectrum} ({n})" for spectrum, n in spectra),
+            one.name, one.says + factors, ", ".join(f"{spectrum} ({n})" for spectrum, n in spectra),
             ", ".join(map(str, values_of(own, "d"))),
             span(gaps, scientific),
         ])  # fmt: skip
@@ -252,10 +251,7 @@ def one_gap(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _closing(frames: Frames, frame: pl.DataFrame, shown: Sequence[str]) -> Chapter | None:
-    """Error and norm as one gap closes, at one size and precision that the titles name.
-
-    The norm is that of two losses: a function of M, and one eigenvector of the closing pair.
-    """
+    """Error as one gap closes, at one size and precision that the titles name."""
     own = one_gap(frame)
     if not (own["status"] == "measured").any():
         return None
@@ -267,43 +263,38 @@ def _closing(frames: Frames, frame: pl.DataFrame, shown: Sequence[str]) -> Chapt
     several = values_of(own, "contestant")
     drawn = several if len(several) <= SMALL_SET else [*shown]
     pictured = own.filter(pl.col("contestant").is_in(drawn), pl.col("dtype") == own["dtype"][0])
-    of_norm = pictured.filter(pl.col("loss").is_in(("whitening", "closing-eigenvector")))
-    links = [_gap_picture(frames, pictured, "error", ("rounding_floor", "rounding of M"))]
-    if len(of_norm):
-        exact = ("exact_gradient_norm", "exact")
-        links.append(_gap_picture(frames, of_norm, "gradient_norm", exact))
-    fewer = len(drawn) < len(several)
     text = render(
-        "accuracy-gaps", tables=tables, links=links, d=own["d"][0], drawn=drawn, fewer=fewer
+        "accuracy-gaps",
+        tables=tables,
+        figure=_gap_picture(frames, pictured),
+        d=own["d"][0],
+        drawn=drawn,
+        fewer=len(drawn) < len(several),
     )
     return Chapter("As one gap closes", text)
 
 
-def _gap_picture(frames: Frames, own: pl.DataFrame, quantity: str, dotted: tuple[str, str]) -> str:
-    """Medians of a quantity against the gap, a panel a loss; what is dotted has no method."""
-    name = quantity.removeprefix("gradient_")
+def _gap_picture(frames: Frames, own: pl.DataFrame) -> str:
+    """Median errors against the gap, a panel a loss; what is dotted has no method."""
     losses, setting = values_of(own, "loss"), f"d = {own['d'][0]}, {own['dtype'][0]}"
     picture, axes = panels(len(losses), 3.9, 3.2)
     for panel, loss in zip(axes, losses, strict=True):
         rows = own.filter(pl.col("loss") == loss)
         places = gap_axis(panel, values_of(rows, "gap"))
         for method in values_of(rows, "contestant"):
-            _gap_curve(panel, rows.filter(pl.col("contestant") == method), quantity, places,
+            _gap_curve(panel, rows.filter(pl.col("contestant") == method), "error", places,
                        label=method, **style(method))  # fmt: skip
-        _gap_curve(panel, rows, dotted[0], places, label=dotted[1], color="black", linestyle=":")
-        if name == "error":
-            panel.axhline(CEILING, color="0.8", linewidth=0.8)
-            panel.text(0.01, 1.3 * CEILING, "not finite, or larger", fontsize=7,
-                       transform=panel.get_yaxis_transform())  # fmt: skip
-        panel.set(yscale="log", ylabel=f"{'relative ' * (name == 'error')}{name} of the gradient")
+        _gap_curve(panel, rows, "rounding_floor", places, label="rounding of M", color="black",
+                   linestyle=":")  # fmt: skip
+        panel.axhline(CEILING, color="0.8", linewidth=0.8)
+        panel.text(0.01, 1.3 * CEILING, "not finite, or larger", fontsize=7,
+                   transform=panel.get_yaxis_transform())  # fmt: skip
+        panel.set(yscale="log", ylabel="relative error of the gradient",
+                  ylim=(LEAST_ERROR, 100 * CEILING))  # fmt: skip
         panel.set_title(f"{loss}, {setting}", fontsize=9)
-    ends = [end for panel in axes for end in panel.get_ylim()]
-    ends = [LEAST_ERROR, 100 * CEILING] if name == "error" else ends
-    for panel in axes:  # one scale for all, and whole decades on it
-        panel.set_ylim(10 ** np.floor(np.log10(min(ends))), max(ends))
     legend_below(picture, axes)
-    alt = f"Median {name} of the gradient as one gap closes, {setting}"
-    return figure(save(picture, frames.folder, f"{name}-by-gap"), alt)
+    alt = f"Median error of the gradient as one gap closes, {setting}"
+    return figure(save(picture, frames.folder, "error-by-gap"), alt)
 
 
 def _gap_curve(
@@ -313,9 +304,9 @@ def _gap_curve(
     middle = metric(rows, quantity).fill_nan(np.inf).median().alias("middle")
     found = rows.group_by("gap").agg(middle).drop_nulls().sort("gap", descending=True)
     x, values = np.array([places[gap] for gap in found["gap"]]), found["middle"].to_numpy()
-    beyond = values > (CEILING if quantity == "error" else np.finfo(float).max)
+    beyond = values > CEILING
     panel.plot(x, np.where(beyond | (values == 0), np.nan, values), **look)
-    if quantity == "error" and beyond.any():
+    if beyond.any():
         panel.plot(x[beyond], [CEILING] * int(beyond.sum()),
                    **{**look, "linestyle": "none", "label": None})  # fmt: skip
 
@@ -357,26 +348,3 @@ def _by_precision(frame: pl.DataFrame) -> Chapter | None:
         return None
     shares = share_table(rows, lambda row: percent(row["right"]), " → ")
     return Chapter("float32 and float64", render("accuracy-precision", table=shares))
-
-
-def _spectra(frames: Frames) -> Chapter | None:
-    """The eigenvalues of one matrix of each spectrum of the suite, from its definition."""
-    frame = frames.usual
-    names = [name for name in values_of(frame, "spectrum") if name in SPECTRA]
-    if not names:
-        return None
-    size = min(64, max(values_of(frame, "d")))
-    picture, axes = panels(1, 7.5, 3.6)
-    for place, name in enumerate(names):
-        own = min(size, max(values_of(frame.filter(pl.col("spectrum") == name), "d")))
-        gap = 1e-2 if SPECTRA[name].uses_gap else None
-        values = draw(SPECTRA[name], own, gap, range(1)).eigenvalues[0, ::-1] + situations.EPSILON
-        axes[0].plot(np.arange(1, own + 1), values / values[0], label=name, color=f"C{place}",
-                     marker=".", markersize=3, linewidth=1)  # fmt: skip
-    axes[0].set(yscale="log", xlabel="eigenvalue, the largest first", ylabel="λ over the largest")
-    axes[0].axhline(situations.EPSILON, color="0.7", linewidth=0.8, linestyle=":")
-    legend_below(picture, axes)
-    link = save(picture, frames.folder, "spectra")
-    shown = figure(link, "Eigenvalues of one matrix of each spectrum")
-    text = render("accuracy-spectra", figure=shown, epsilon=situations.EPSILON, d=size)
-    return Chapter("What the matrices look like", text)

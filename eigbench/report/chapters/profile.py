@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from eigbench.kinds.profile import ProfileCase
 from eigbench.report import names, paper, stats
@@ -113,7 +113,6 @@ def _plain(axis: Any) -> None:
     low, high = axis.get_view_interval()
     axis.set_major_locator(MaxNLocator(5) if high < 6 * low else LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter("{x:g}")
-    axis.set_minor_locator(NullLocator())
 
 
 def _look(name: str) -> dict[str, Any]:

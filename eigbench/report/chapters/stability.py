@@ -260,7 +260,6 @@ def _trade_off(frames: Frames, advice: Sequence[Advice], times: pl.DataFrame) ->
     low, high = axes[0].get_xlim()
     ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100) if low < tick < high]
     axes[0].set_xticks(ticks, map(axis_value, ticks))
-    axes[0].set_xticks([], minor=True)
     for panel in axes[-3:]:
         panel.set_xlabel("time over torch.linalg.eigh", fontsize=8)
     picture.supylabel("within 10 % in the worst situation, % of matrices", fontsize=8)
