@@ -20,8 +20,8 @@ LEVELS = [
     ("layers", "singular"),
     ("networks",),
     ("axes",),
-    # A case is the argument of what measures it; a kind imports that only when it is asked for it.
-    ("kinds", "measure"),
+    ("kinds",),
+    ("measure",),
     ("runs",),
     ("contract",),
     ("report",),
@@ -100,7 +100,7 @@ def test_a_report_is_made_of_records_alone(module: str) -> None:
 def test_the_imports_are_seen() -> None:
     """That is, the test above could fail: these are known to be there."""
     assert "eigbench.runs.store" in _imports("eigbench.report")
-    assert "eigbench.measure.invariance" in _imports("eigbench.kinds.path")  # inside a function
+    assert "eigbench.measure.noise" in _imports("eigbench.cli.env")  # inside a function
     assert "eigbench.runs.record" in _imports("eigbench.cli.execute")  # for types only
     assert "eigbench.report.chapters.run" in _imports("eigbench.report.compose")
 
@@ -113,11 +113,6 @@ def test_the_package_itself_imports_none_of_its_parts_at_once() -> None:
 def test_no_part_imports_the_package_itself(module: str) -> None:
     """Its names live in parts far above most of the parts; `_version` has the version."""
     assert "eigbench" not in _imports(module)
-
-
-@pytest.mark.parametrize("module", [name for name in SOURCES if _part(name) == "kinds"])
-def test_a_kind_imports_what_measures_it_only_when_asked(module: str) -> None:
-    assert not [name for name in _imports_at_once(module) if _part(name) == "measure"]
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

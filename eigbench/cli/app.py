@@ -16,11 +16,8 @@ from eigbench.cli import (
     compare,
     diagnose,
     env,
-    listing,
-    merge,
     profile,
     run,
-    singular,
     stability,
     train,
     validate,
@@ -37,17 +34,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("stability", cls=ListCommand)(stability.stability)
-app.command("singular", cls=ListCommand)(singular.singular)
+app.command("singular", cls=ListCommand)(stability.singular)
 app.command("profile", cls=ListCommand)(profile.profile)
 app.command("train", cls=ListCommand)(train.train)
 app.command("run")(run.run)
 app.command("report")(run.report)
 app.command("validate")(validate.validate)
-app.command("merge")(merge.merge)
+app.command("merge")(compare.merge)
 app.command("compare")(compare.compare)
 app.command("check")(check.check)
 app.command("diagnose")(diagnose.diagnose)
-app.command("methods")(listing.methods)
+app.command("methods")(env.methods)
 app.command("env")(env.env)
 
 

@@ -1,4 +1,4 @@
-"""`eigbench stability`: which gradient survives which matrices, and how right it is."""
+"""`eigbench stability`, `eigbench singular`: which gradient survives which matrices, how right."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ File = Annotated[
 
 NAMES = ("d", "method", "gap", "dtype", "epsilon", "iterations", "spectrum", "loss", "scale")
 GRID = Panel("Axes of the grid", itemgetter(*NAMES)(AXES))
+RECTANGULAR = Panel(
+    "Axes of the grid",
+    itemgetter("method", "function", "situation", "d", "dtype", "iterations")(AXES),
+)
 
 
 @options_of(axes=GRID)
@@ -75,3 +79,13 @@ def _with_matrices(
     # A path, a profile and the paper's series have matrices of their own.
     grids = [grid for grid in suite.grids if kind_of(suite, grid) == "stability"]
     return msgspec.structs.replace(suite, matrices=remembered, grids=grids)
+
+
+@options_of(axes=RECTANGULAR)
+def singular(axes: dict[str, list[Any]], *, seeds: Seeds = None, options: RunOptions) -> None:
+    """Measure gradients of functions of rectangular matrices: polar factors, low rank.
+
+    Runs the shipped suite `singular`. An axis option replaces that axis: `--d 4 8 16`,
+    `--d 4 --d 8` and `--d 4,8` mean the same.
+    """
+    execute(options.applied(override(load(find("singular")), axes), seeds), options)

@@ -15,12 +15,9 @@ import msgspec
 from eigbench.errors import InputError
 
 if TYPE_CHECKING:
-    from eigbench.kinds.profile import Profiling
-    from eigbench.kinds.train import Training
-    from eigbench.measure.differentiate import UserMatrices
-    from eigbench.measure.measurement import Measurement
-    from eigbench.measure.profile import Keep
-    from eigbench.measure.training import Checkpoints, Watch
+    from eigbench.kinds.profile import Keep, Profiling
+    from eigbench.kinds.train import Checkpoints, Training, Watch
+    from eigbench.spectra import Numbers
 
 Parameters = dict[str, int | float | bool | None]
 """A method's parameters by name. Those that it has by default are left out."""
@@ -38,8 +35,8 @@ ParameterNames = Callable[[str], Collection[str]]
 Counts = Iterator[tuple[Iterable[str], Collection[int]]]
 """Metrics, and how many values each may have; `:` marks the name of a label."""
 
-Measure = Callable[[Any], "Measurement"]
-"""What measures one case: raw values by metric."""
+Measure = Callable[[Any], tuple[dict[str, list[float]], dict[str, list[str]]]]
+"""What measures one case: raw numbers and raw words by metric."""
 
 
 class CaseBase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -176,7 +173,7 @@ class Tools:
     """What keeps the trace of a profile."""
 
     @cached_property
-    def user_matrices(self) -> UserMatrices:
+    def user_matrices(self) -> Mapping[int, Numbers]:
         """The user's matrices by size; `InputError` if the file has changed since it was named."""
         if self.matrices is None:
             return {}
@@ -200,8 +197,8 @@ class Kind:
     """The axes without which a grid of these values has no cases."""
     expand: Callable[[Span], Iterator[Any]]
     """The cases of one grid, in order."""
-    measurer: Callable[[Tools], Measure]
-    """The function that measures a case, raw values by metric. Imports what it needs when called.
+    measurer: str
+    """A function of `Tools`: it gives the one that measures a case, a `Measure`.
 
     `InputError` if the matrices or images of the suite cannot be had.
     """

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from eigbench.kinds.base import Counts, Kind, Measure, MethodCase, Parameters, Span, Tools
+from eigbench.kinds.base import Counts, Kind, MethodCase, Parameters, Span
 from eigbench.kinds.stability import STABILITY, StabilityCase
 
 
@@ -45,18 +45,11 @@ def _expand(span: Span) -> Iterator[InvarianceCase]:
         yield InvarianceCase(**{name: getattr(case, name) for name in names})
 
 
-def _measurer(tools: Tools) -> Measure:
-    from eigbench.measure.invariance import measure_invariance
-
-    user = tools.user_matrices
-    return lambda case: measure_invariance(case, user)
-
-
 INVARIANCE = Kind(
     case=InvarianceCase,
     required=lambda values: STABILITY.required(values) - {"scale"},
     expand=_expand,
-    measurer=_measurer,
+    measurer="eigbench.measure.invariance:measurer",
     part="eigbench.report.chapters.stability:part",
     comparison="eigbench.compare.rules:probes",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from eigbench.kinds.base import Counts, Kind, Measure, MethodCase, Parameters, Span, Tools
+from eigbench.kinds.base import Counts, Kind, MethodCase, Parameters, Span
 
 
 class PathCase(MethodCase, tag="path", tag_field="kind", frozen=True, kw_only=True):
@@ -32,17 +32,11 @@ def _expand(span: Span) -> Iterator[PathCase]:
         yield PathCase(**point)
 
 
-def _measurer(_tools: Tools) -> Measure:
-    from eigbench.measure.invariance import measure_path
-
-    return measure_path
-
-
 PATH = Kind(
     case=PathCase,
     required=lambda _: {"method", "d", "dtype", "epsilon", "iterations", "loss", "start"},
     expand=_expand,
-    measurer=_measurer,
+    measurer="eigbench.measure.invariance:path_measurer",
     part="eigbench.report.chapters.stability:part",
     comparison="eigbench.compare.rules:probes",
 )

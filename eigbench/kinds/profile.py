@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 import msgspec
 
 from eigbench.axes import LAYOUTS
-from eigbench.kinds.base import Counts, Kind, Measure, MethodCase, Parameters, Span, Tools, Values
+from eigbench.kinds.base import Counts, Kind, MethodCase, Parameters, Span, Values
 
 REFERENCES = {
     "operation": ("torch.linalg.eigh",),
@@ -110,6 +110,9 @@ class ProfileCase(
         return self.method in (*REFERENCES["operation"], *REFERENCES["layer"])
 
 
+Keep = Callable[[ProfileCase, bytes], str]
+"""Keeps the trace of a case; returns its path within the run's folder."""
+
 _REQUIRED = frozenset({"subject", "batch", "dtype", "method", "iterations", "compiled"})
 _REQUIRED_BY_SUBJECT = {
     "operation": {"d"},
@@ -169,18 +172,11 @@ def _contestants(subject: str, span: Span) -> Iterator[dict[str, Any]]:
         yield {**point, "parameters": parameters}
 
 
-def _measurer(tools: Tools) -> Measure:
-    from eigbench.measure.profile import Profiler
-
-    planned = [case for case in tools.plan if isinstance(case, ProfileCase)]
-    return Profiler(planned, tools.keep_trace)
-
-
 PROFILE = Kind(
     case=ProfileCase,
     required=_required,
     expand=_expand,
-    measurer=_measurer,
+    measurer="eigbench.measure.profile:measurer",
     part="eigbench.report.chapters.profile:part",
     comparison="eigbench.compare.rules:profile",
     timed=True,

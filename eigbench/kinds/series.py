@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from eigbench.kinds.base import CaseBase, Counts, Kind, Measure, Span, Tools
+from eigbench.kinds.base import CaseBase, Counts, Kind, Span
 
 FIGURE_1_POWERS = (1, 2, 4, 6, 8, 10, 14, 19, 24, 29, 40, 60, 80, 100)
 """The powers k at which a series case holds qᵏ, in the order of its record."""
@@ -34,17 +34,11 @@ def _expand(span: Span) -> Iterator[SeriesCase]:
         yield SeriesCase(**point, threshold=span.threshold)
 
 
-def _measurer(_tools: Tools) -> Measure:
-    from eigbench.measure.series import measure_series
-
-    return measure_series
-
-
 SERIES = Kind(
     case=SeriesCase,
     required=lambda _: {"ratio", "dtype"},
     expand=_expand,
-    measurer=_measurer,
+    measurer="eigbench.measure.series:measurer",
     part="eigbench.report.chapters.stability:part",
     comparison="eigbench.compare.rules:series",
     may_differ=(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from eigbench.kinds.base import Counts, Kind, Measure, MethodCase, Parameters, Span, Tools
+from eigbench.kinds.base import Counts, Kind, MethodCase, Parameters, Span
 
 
 class SingularCase(MethodCase, tag="singular", tag_field="kind", frozen=True, kw_only=True):
@@ -34,17 +34,11 @@ def _expand(span: Span) -> Iterator[SingularCase]:
         yield SingularCase(**point, seeds=span.seeds)
 
 
-def _measurer(_tools: Tools) -> Measure:
-    from eigbench.measure.singular import measure_singular
-
-    return measure_singular
-
-
 SINGULAR = Kind(
     case=SingularCase,
     required=lambda _: {"method", "iterations", "start", *_AXES},
     expand=_expand,
-    measurer=_measurer,
+    measurer="eigbench.measure.singular:measurer",
     part="eigbench.report.chapters.singular:part",
     comparison="eigbench.compare.rules:stability",
     may_differ=("device", "seeds"),

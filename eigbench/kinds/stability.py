@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from eigbench.kinds.base import Counts, Kind, Measure, MethodCase, Parameters, Span, Tools
+from eigbench.kinds.base import Counts, Kind, MethodCase, Parameters, Span
 
 STABILITY_METRICS = (
     "forward_finite", "function_finite", "gradient_finite", "gradient_error", "gradient_cosine",
@@ -66,18 +66,11 @@ def _families(span: Span) -> list[tuple[str, int, int]]:
     return [(FILE_SPECTRUM, int(d), count) for d, count in span.matrices.count.items()]
 
 
-def _measurer(tools: Tools) -> Measure:
-    from eigbench.measure.stability import measure_stability
-
-    user = tools.user_matrices
-    return lambda case: measure_stability(case, user)
-
-
 STABILITY = Kind(
     case=StabilityCase,
     required=lambda _: {"method", "iterations", "start", "d", "spectrum", *_OF_A_PROBLEM},
     expand=expand,
-    measurer=_measurer,
+    measurer="eigbench.measure.stability:measurer",
     part="eigbench.report.chapters.stability:part",
     comparison="eigbench.compare.rules:stability",
     may_differ=("device", "seeds"),  # the first seeds of more are the same matrices

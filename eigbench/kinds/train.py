@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
 import msgspec
 
 from eigbench.architectures import STEM_CHANNELS
 from eigbench.errors import InputError
-from eigbench.kinds.base import Counts, Kind, Measure, MethodCase, Parameters, Span, Tools, Values
+from eigbench.kinds.base import Counts, Kind, MethodCase, Parameters, Span, Values
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
@@ -176,6 +177,26 @@ _REQUIRED_BY_LAYER = {"zca": _DECOMPOSING | {"d"}, "pca": _DECOMPOSING}
 """What a grid needs besides, for the layers that decompose."""
 
 
+Watch = Callable[[TrainCase, int, int, float], None]
+"""Called after each step with the case, steps done and planned, and the last loss that was read."""
+
+
+class Checkpoints(Protocol):
+    """Where the state of the trial in flight is kept, by the case's id."""
+
+    def load(self, case_id: str) -> dict[str, Any] | None:
+        """What was saved last, or None."""
+        ...
+
+    def save(self, case_id: str, state: dict[str, Any]) -> None:
+        """Replace what was saved before."""
+        ...
+
+    def own(self, case_id: str) -> AbstractContextManager[None]:
+        """Inside, whatever is raised ends the run: what was saved is not of this case."""
+        ...
+
+
 def _required(values: Values) -> frozenset[str]:
     layers = values.get("layer", ())
     needed = (_REQUIRED_BY_LAYER.get(layer, frozenset()) for layer in layers)
@@ -247,20 +268,11 @@ def _denoised(values: Values) -> Iterator[dict[str, Any]]:
     yield from kept
 
 
-def _measurer(tools: Tools) -> Measure:
-    from eigbench.measure.training import measure_training
-    from eigbench.measure.trial import image_sets
-
-    assert tools.training is not None  # noqa: S101  # without it there is no such case
-    images = image_sets(tools.training)
-    return lambda case: measure_training(case, images, tools.checkpoints, tools.watch)
-
-
 TRAIN = Kind(
     case=TrainCase,
     required=_required,
     expand=_expand,
-    measurer=_measurer,
+    measurer="eigbench.measure.training:measurer",
     part="eigbench.report.chapters.training:part",
     comparison="eigbench.compare.rules:train",
     has_trials=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from eigbench.algorithm_1 import NEIGHBOUR_RATIO
 from eigbench.axes import COMPLEX
 from eigbench.errors import NotApplicable
+from eigbench.kinds.base import Measure, Tools
 from eigbench.kinds.invariance import InvarianceCase
 from eigbench.kinds.path import PathCase
 from eigbench.losses import LOSSES, weights
@@ -165,3 +167,13 @@ def _eigenvalues(d: int) -> tuple[Floats, int]:
     moving[pair], moving[pair + 1] = 1, -1
     values: Floats = base * (1 + POSITIONS[:, None] * moving)
     return values, pair
+
+
+def measurer(tools: Tools) -> Measure:
+    """Measures invariance cases, of the user's own matrices too."""
+    return functools.partial(measure_invariance, user=tools.user_matrices)
+
+
+def path_measurer(_tools: Tools) -> Measure:
+    """Measures path cases."""
+    return measure_path

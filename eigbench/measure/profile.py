@@ -11,7 +11,8 @@ from functools import partial
 import torch
 
 from eigbench.errors import RunStopped, in_one_line
-from eigbench.kinds.profile import REFERENCES, ProfileCase
+from eigbench.kinds.base import Measure, Tools
+from eigbench.kinds.profile import REFERENCES, Keep, ProfileCase
 from eigbench.measure import noise
 from eigbench.measure.anatomy import anatomy, matmul_flops_per_second
 from eigbench.measure.contestants import make
@@ -23,9 +24,6 @@ from eigbench.measure.process import (
 )
 from eigbench.measure.timing import Clock, Contestant, Outcome, Times, clock_for, interleave
 from eigbench.measure.trace import record_file
-
-Keep = Callable[[ProfileCase, bytes], str]
-"""Keeps the trace of a case; returns its path within the run's folder."""
 
 
 class Profiler:
@@ -170,3 +168,9 @@ def _cudnn_chooses_once() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.benchmark = before
+
+
+def measurer(tools: Tools) -> Measure:
+    """Measures profile cases, a workload at a time."""
+    planned = [case for case in tools.plan if isinstance(case, ProfileCase)]
+    return Profiler(planned, tools.keep_trace)

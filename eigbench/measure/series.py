@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import torch
 
+from eigbench.kinds.base import Measure, Tools
 from eigbench.kinds.series import COEFFICIENT_TERMS, FIGURE_1_POWERS, SeriesCase
 from eigbench.measure.measurement import Measurement
 from eigbench.measure.process import one_thread
@@ -52,3 +53,8 @@ def _least_terms(ratio: Fraction, threshold: Fraction) -> int:
         power = -(-power * ratio.numerator // ratio.denominator)
         k += 1
     return k
+
+
+def measurer(_tools: Tools) -> Measure:
+    """Measures series cases."""
+    return measure_series

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from eigbench.errors import NotApplicable
+from eigbench.kinds.base import Measure, Tools
 from eigbench.kinds.singular import SingularCase
 from eigbench.measure.differentiate import RESOLUTION, STEP
 from eigbench.measure.measurement import Measurement, are_finite, as_list, float64, norms
@@ -223,3 +224,8 @@ def measure_singular(case: SingularCase) -> Measurement:
 def _real(X: Tensor) -> Floats:
     """Real and imaginary parts beside one another, in float64."""
     return float64(torch.cat([X.real, X.imag], -1) if X.is_complex() else X)
+
+
+def measurer(_tools: Tools) -> Measure:
+    """Measures singular cases."""
+    return measure_singular

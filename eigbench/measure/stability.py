@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from eigbench.algorithm_1 import ITERATIONS
+from eigbench.kinds.base import Measure, Tools
 from eigbench.kinds.stability import StabilityCase
 from eigbench.measure.differentiate import (
     LAST,
@@ -248,3 +249,8 @@ def _bound_metrics(derivative: Derivative, problem: Problem, iterations: int) ->
         "gradient_bound": bound,
         "inside_bound": norms(float64(derivative.gradient)) <= bound,
     }
+
+
+def measurer(tools: Tools) -> Measure:
+    """Measures stability cases, of the user's own matrices too."""
+    return functools.partial(measure_stability, user=tools.user_matrices)

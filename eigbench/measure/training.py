@@ -4,43 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
 
 import torch
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from eigbench.errors import in_one_line
-from eigbench.kinds.train import BEFORE_A_FAILURE, BY_STEP, BY_STEP_WITH_PAIRS, TrainCase
+from eigbench.kinds.base import Measure, Tools
+from eigbench.kinds.train import (
+    BEFORE_A_FAILURE,
+    BY_STEP,
+    BY_STEP_WITH_PAIRS,
+    Checkpoints,
+    TrainCase,
+    Watch,
+)
 from eigbench.measure.measurement import Measurement
 from eigbench.measure.probe import moment
 from eigbench.measure.process import PeakMemory, keep_freed_memory
-from eigbench.measure.trial import ImageSets, Trial, determinism
+from eigbench.measure.trial import ImageSets, Trial, determinism, image_sets
 
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
 STEPS_BETWEEN_READS = {"cpu": 1, "cuda": 32}
 """The host waits for a device when it reads; on a CPU there is nothing to wait for."""
 NORMS_SHOWN = 3
-
-Watch = Callable[[TrainCase, int, int, float], None]
-"""Called after each step with the case, steps done and planned, and the last loss that was read."""
-
-
-class Checkpoints(Protocol):
-    """Where the state of the trial in flight is kept, by the case's id."""
-
-    def load(self, case_id: str) -> dict[str, Any] | None:
-        """What was saved last, or None."""
-        ...
-
-    def save(self, case_id: str, state: dict[str, Any]) -> None:
-        """Replace what was saved before."""
-        ...
-
-    def own(self, case_id: str) -> AbstractContextManager[None]:
-        """Inside, whatever is raised ends the run: what was saved is not of this case."""
-        ...
 
 
 class CompilerError(Exception):
@@ -185,3 +171,10 @@ def _cause(trial: Trial, what: str, step: int) -> str:
     last = f"{losses[-1]:.4g}" if losses else "none"
     before = ", ".join(f"{norm:.3g}" for norm in norms) or "none"
     return f"{what} at step {step}; last finite loss {last}; gradient norms before it {before}"
+
+
+def measurer(tools: Tools) -> Measure:
+    """Runs the trials of a suite, whose images are read once."""
+    assert tools.training is not None  # noqa: S101  # without it there is no such case
+    given = image_sets(tools.training), tools.checkpoints, tools.watch
+    return lambda case: measure_training(case, *given)

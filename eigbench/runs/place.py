@@ -23,14 +23,12 @@ from eigbench.errors import InputError, RunStopped
 from eigbench.kinds import KINDS, Case
 from eigbench.kinds.base import MethodCase
 from eigbench.kinds.profile import ProfileCase
-from eigbench.kinds.train import TrainCase
+from eigbench.kinds.train import Watch
 from eigbench.runs.attachments import Checkpoints, trace_path
 from eigbench.runs.environment import Session, describe, physical_cores
 from eigbench.runs.runner import Batch, attempt, measurer
 from eigbench.runs.store import SUITE
 from eigbench.runs.suite import Suite, cases, load, programs
-
-Watch = Callable[[TrainCase, int, int, float], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from pkgutil import resolve_name
 from typing import Any
 
 import msgspec
@@ -23,14 +24,11 @@ from eigbench.errors import (
     printable,
 )
 from eigbench.kinds import KINDS, Case
-from eigbench.kinds.base import Tools
+from eigbench.kinds.base import Measure, Tools
 from eigbench.runs.environment import Session
 from eigbench.runs.record import SCHEMA, Record, number
 from eigbench.runs.store import Writer
 from eigbench.runs.suite import Suite
-
-Measure = Callable[[Any], tuple[dict[str, list[float]], dict[str, list[str]]]]
-"""What measures one case: raw numbers and raw words by metric."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,10 @@ def measurer(suite: Suite, plan: Sequence[Case], **tools: Any) -> Measure:
     """
     planned = {type(case) for case in plan}
     given = Tools(plan=plan, matrices=suite.matrices, training=suite.training, **tools)
-    measure_by_type = {
-        kind.case: kind.measurer(given) for kind in KINDS.values() if kind.case in planned
+    measure_by_type: dict[type[Case], Measure] = {
+        kind.case: resolve_name(kind.measurer)(given)
+        for kind in KINDS.values()
+        if kind.case in planned
     }
 
     def measure(case: Case) -> tuple[dict[str, list[float]], dict[str, list[str]]]:

@@ -271,19 +271,24 @@ class Workers:
         """
         waiting = deque(list(group) for group in groups)
         suspects: deque[list[Case]] = deque()
+
+        def give() -> None:
+            # One each, so that only the case that a worker died of is suspected of it.
+            room = len(self._alone if timed else self._known or ())
+            while (waiting or suspects) and len(self._flying) < room:
+                group = suspects.popleft() if suspects else _share(waiting, room)
+                self._flying[self._submitted(group, timed=timed)] = group
+
         try:
             while waiting or suspects or self._flying:
                 self._check()
                 self._look()
-                # One each, so that only the case that a worker died of is suspected of it.
-                room = len(self._alone if timed else self._known or ())
-                while (waiting or suspects) and len(self._flying) < room:
-                    group = suspects.popleft() if suspects else _share(waiting, room)
-                    self._flying[self._submitted(group, timed=timed)] = group
+                give()
                 for future in self._finished():
                     group = self._flying.pop(future)
                     batch, left = self._outcome(future, group, timed=timed)
                     (suspects if len(left) > 1 else waiting).extendleft(reversed(left))
+                    give()  # before its records are written, so that the worker does not wait
                     if batch is not None:
                         yield batch
         finally:

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from eigbench.cli.app import invoke
-from eigbench.cli.options import resolve_device
-from eigbench.errors import InputError
 from tests.cli.commandline import NARROW, SMALL, Outcome, call, call_apart, contents
 
 WHOLE = "whole numbers from 1"
@@ -99,21 +97,6 @@ def test_a_device_that_is_not_there(
     complaint = _refused(cwd, *command, "--device", device)
     for part in ("--device", repr(device), "cpu"):
         assert part in complaint
-
-
-def test_devices_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
-    assert resolve_device("auto") == "cuda"
-    assert resolve_device("cuda") == "cuda"
-    assert resolve_device("cuda:0") == "cuda:0"
-    assert resolve_device("cpu") == "cpu"
-    with pytest.raises(InputError, match="'cuda:1' does not exist"):
-        resolve_device("cuda:1")
-
-
-def test_auto_is_the_processor_without_cuda(no_cuda: None) -> None:
-    assert resolve_device("auto") == "cpu"
 
 
 @pytest.mark.parametrize(

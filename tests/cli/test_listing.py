@@ -1,4 +1,4 @@
-"""`eigbench methods` and `eigbench env`."""
+"""`eigbench methods`, `eigbench env`, and `--device` with a fake CUDA, as tests run anywhere."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import json
 import re
 
 import pytest
+import torch
 
+from eigbench.cli.options import resolve_device
+from eigbench.errors import InputError
 from eigbench.methods import available, get
+from eigbench.runs.environment import describe
 from tests.cli.commandline import call
 
 
@@ -53,3 +57,46 @@ def test_version() -> None:
     from eigbench import __version__
 
     assert call("--version").out == f"eigbench {__version__}\n"
+
+
+@pytest.fixture(params=[0, 2])
+def devices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    count: int = request.param
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "A Fast One")
+    return count
+
+
+def test_auto_takes_cuda_where_there_is_one(devices: int) -> None:
+    assert resolve_device("auto") == ("cuda" if devices else "cpu")
+    assert resolve_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:1"])
+def test_cuda_is_refused_where_there_is_none(devices: int, name: str) -> None:
+    if devices:
+        assert resolve_device(name) == name
+    else:
+        with pytest.raises(InputError, match=f"--device: '{name}' is not available"):
+            resolve_device(name)
+
+
+def test_a_device_beyond_the_last_is_refused(devices: int) -> None:
+    words = "does not exist; there are 2" if devices else "is not available"
+    with pytest.raises(InputError, match=words):
+        resolve_device("cuda:2")
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "", "CUDA"])
+def test_other_names_are_refused_with_what_is_accepted(devices: int, name: str) -> None:
+    with pytest.raises(InputError, match="accepted: cpu, cuda, cuda:N"):
+        resolve_device(name)
+    assert devices in (0, 2)
+
+
+def test_the_environment_names_the_device(devices: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eigbench.runs.environment._accelerator", lambda _: {"driver": "1"})
+    if devices:
+        assert describe("cuda", 0, []).device.startswith("cuda: A Fast One, CUDA")
+    assert describe("cpu", 0, []).device == "cpu"

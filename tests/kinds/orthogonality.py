@@ -30,7 +30,7 @@ def _expand(span: Span) -> Iterator[OrthogonalityCase]:
         yield OrthogonalityCase(**point, parameters=parameters, seeds=span.seeds, seed=span.seed)
 
 
-def _measurer(_tools: Tools) -> Measure:
+def measurer(_tools: Tools) -> Measure:
     import torch
 
     import eigbench
@@ -68,7 +68,7 @@ ORTHOGONALITY = Kind(
     case=OrthogonalityCase,
     required=lambda _: {"d", "method"},
     expand=_expand,
-    measurer=_measurer,
+    measurer="tests.kinds.orthogonality:measurer",
     part=f"{__name__}:part",
     comparison=f"{__name__}:compared",
     may_differ=("seeds",),

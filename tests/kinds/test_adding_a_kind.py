@@ -92,6 +92,7 @@ def test_a_name_is_taken_once() -> None:
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_what_a_kind_names_is_there(kind: Kind) -> None:
+    assert callable(resolve_name(kind.measurer))
     assert callable(resolve_name(kind.part))
     assert callable(resolve_name(kind.comparison))
     assert set(kind.may_differ) <= set(kind.case.__struct_fields__)
