@@ -57,7 +57,7 @@ def test_a_kind_from_a_file_is_measured_and_is_in_the_report(run: Path) -> None:
     head, _, *rows = next(b for b in text.split("\n\n") if b.startswith("| method")).splitlines()
     assert [cell.strip() for cell in head.split("|")[2:-1]] == ["3", "5"]
     assert [row.split("|")[1].strip() for row in rows] == ["eigh", "svd", "*n*"]
-    assert re.search(r"<td[^>]*>svd</td>", (run / "report.html").read_text("utf-8"))
+    assert re.search(r"<th scope=\"row\"[^>]*>svd</th>", (run / "report.html").read_text("utf-8"))
 
 
 def test_a_kind_from_a_file_is_compared_by_its_own_rule(run: Path) -> None:
