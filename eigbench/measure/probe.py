@@ -95,8 +95,29 @@ def norm_of(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
     """The norm of all values together, `()` float64, so that no square overflows; 0 of none."""
     if not tensors:
         return torch.zeros((), dtype=torch.float64, device=device)
-    norms = [torch.linalg.vector_norm(tensor, dtype=torch.float64) for tensor in tensors]
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+    norm: Tensor = torch.linalg.vector_norm(torch.stack([*map(_norm, tensors)]))
+    return norm
+
+
+ROW = 256
+"""So many values have their norm taken in float32, which is right to 1e-7."""
+
+
+def _norm(tensor: Tensor) -> Tensor:
+    """The norm `()` float64 of one tensor.
+
+    Of float32 on a CPU by rows: there torch takes 25 times as long to sum in float64.
+    """
+    dense = tensor.is_contiguous() or (
+        tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    )
+    plain = tensor.device.type == "cpu" and tensor.dtype == torch.float32 and dense
+    if plain and tensor.numel() % ROW == 0 and tensor.numel() > 0:
+        rows = tensor.as_strided((tensor.numel() // ROW, ROW), (ROW, 1))
+        norms = torch.linalg.vector_norm(rows, dim=1)
+        if 1e-10 < norms.max() < math.inf:  # else a square may be too small or too large
+            tensor = norms
+    norm: Tensor = torch.linalg.vector_norm(tensor, dtype=torch.float64)
     return norm
 
 

@@ -81,8 +81,8 @@ def test_complex_matrices_beside_torch(bar: Bar, count: int) -> None:
 @pytest.mark.parametrize("method", ["hybrid", "spectral"])
 @pytest.mark.parametrize(
     ("count", "n", "limit"),
-    [missed(64, 64, 0.75, reason="0.77: LAPACK takes 5.9 of 8.0 ms, and five products "
-            "1.4; torch.linalg.eigh takes 10.5 both ways"),
+    # Medians of both methods in five measurements at 64×64×64: 0.57 to 0.77.
+    [(64, 64, 0.75),
      (256, 16, 0.8)],
 )  # fmt: skip
 def test_batch_on_two_threads_beside_torch(

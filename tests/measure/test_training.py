@@ -15,7 +15,7 @@ from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 from eigbench.architectures import BLOCKS
 from eigbench.errors import InputError, RunStopped
 from eigbench.kinds.train import BY_STEP, BY_STEP_WITH_PAIRS, TrainCase, Training
-from eigbench.measure import training
+from eigbench.measure import probe, training
 from eigbench.measure.measurement import Measurement
 from eigbench.measure.training import measure_training
 from eigbench.measure.trial import Trial, image_sets, make_optimiser
@@ -273,6 +273,7 @@ def test_a_break_that_is_read_late_has_its_own_step(monkeypatch: pytest.MonkeyPa
 
 def test_nothing_is_read_between_readings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of these makes the host wait for a GPU."""
+    monkeypatch.setattr(probe, "ROW", 10**9)  # no norm as a CPU takes it
     trial = Trial(small.case(layer="bn"), small.image_sets())
     for name in ("item", "tolist", "cpu", "__bool__", "__float__", "numpy"):
         refuse = partial(pytest.fail, f"Tensor.{name} between readings")
@@ -283,6 +284,17 @@ def test_nothing_is_read_between_readings(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.undo()
     assert [math.isfinite(row["loss"]) for row in trial.probe.read()] == [True, True]
     assert trial.probe.kept == []
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30, math.nan, math.inf])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_norm_is_that_of_float64(scale: float, layout: torch.memory_format) -> None:
+    X = torch.randn(2, 64, 8, 8, generator=torch.Generator().manual_seed(0))
+    X[0, 0, 0, 0] = scale
+    for some in (X.to(memory_format=layout), X * scale, X[..., :7], X[0, 0, 0, :0]):
+        wanted = np.linalg.norm(some.double().numpy().ravel())
+        found = probe.norm_of([some], some.device).item()
+        assert found == pytest.approx(wanted, rel=1e-6, abs=0, nan_ok=True)
 
 
 def test_other_errors_are_not_taken_for_divergence(monkeypatch: pytest.MonkeyPatch) -> None:
