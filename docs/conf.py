@@ -76,11 +76,10 @@ def judged_table() -> str:
     frames = Frames(read_run(SAMPLE), SAMPLE)
     by_loss = frames.usual.partition_by("loss", maintain_order=True)
     names = {use.loss: use.depends_on for use in reversed(USES)}
+    filters = ("" if chosen is None else f' data-filter="{chosen}"' for _, chosen in HEADINGS)
     heads = "".join(
-        f'<th scope="col">{name}</th>'
-        if chosen is None
-        else f'<th scope="col" data-filter="{chosen}">{name}</th>'
-        for name, chosen in HEADINGS
+        f'<th scope="col"{kept}>{name}</th>'
+        for (name, _), kept in zip(HEADINGS, filters, strict=True)
     )
     rows = []
     for row in judged(pl.concat([comparable(own)[0] for own in by_loss])).iter_rows(named=True):
@@ -92,16 +91,8 @@ def judged_table() -> str:
         words += ["–" if row["cosine"] is None else f"{row['cosine']:.2f}".replace("-", "−")]
         rows.append("<tr>" + "".join(f"<td>{word}</td>" for word in words) + "</tr>")
     head = f"<thead><tr>{heads}</tr></thead>"
-    return "\n".join(
-        [
-            '<table class="sortable" aria-label="Every method">',
-            head,
-            "<tbody>",
-            *rows,
-            "</tbody>",
-            "</table>",
-        ]
-    )
+    table = '<table class="sortable" aria-label="Every method">'
+    return "\n".join([table, head, "<tbody>", *rows, "</tbody>", "</table>"])
 
 
 def _judged(_app: Sphinx, page: str, source: list[str]) -> None:

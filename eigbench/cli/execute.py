@@ -267,9 +267,8 @@ class PlainLines(Observer):
         started, first = self._first or (self._last, done)
         if not first < done < self._total:
             return ""
-        return (
-            f", about {(self._last - started) / (done - first) * (self._total - done):.0f} s left"
-        )
+        each = (self._last - started) / (done - first)
+        return f", about {each * (self._total - done):.0f} s left"
 
 
 def _words(case: TrainCase, loss: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import math
 import sys
 from collections.abc import Callable
@@ -31,9 +32,13 @@ def _apart_from_compilers(*inputs: Any) -> tuple[Tensor, Tensor, Mapped]:
     """`fused.normalise` uncompiled: a compiler leaves what processes exchange as it is."""
     if "torch._dynamo" not in sys.modules:  # nothing is compiled, and the import takes a second
         return fused.normalise(*inputs)
-    apart = torch.compiler.disable(fused.normalise)  # type: ignore[no-untyped-call]
-    found: tuple[Tensor, Tensor, Mapped] = apart(*inputs)
+    found: tuple[Tensor, Tensor, Mapped] = _uncompiled()(*inputs)
     return found
+
+
+@functools.cache
+def _uncompiled() -> Any:
+    return torch.compiler.disable(fused.normalise)  # type: ignore[no-untyped-call]
 
 
 # As `torch.compiler.disable` marks what a compiler shall call and not follow.

@@ -26,7 +26,6 @@ WORTH = 2**14
 """Entries of a batch from which on threads gain: about 0.7 ms of work for one, at any n ≤ 128."""
 
 _BODY = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-_Team = Callable[["ctypes._FuncPointer", None, int, int], None]
 
 
 def parts_of(M: Tensor) -> int:
@@ -74,22 +73,17 @@ def _by_a_team(tasks: Sequence[Callable[[], None]]) -> None:
     waiting, errors = list(tasks), list[BaseException]()
 
     def body(_: object) -> None:
-        # A team may have fewer threads than were asked for.
-        while waiting:
+        while True:  # a team may have fewer threads than were asked for
             try:
                 task = waiting.pop()
-            except IndexError:  # another thread was faster
+            except IndexError:
                 return
             try:
                 task()
             except BaseException as error:  # noqa: BLE001 - nothing can be raised through C
                 errors.append(error)
 
-    team = _team()
-    if team is None:
-        body(None)
-    else:
-        team(_BODY(body), None, len(tasks), 0)
+    _team()(_BODY(body), None, len(tasks), 0)
     if errors:
         raise errors[0]
 
@@ -114,14 +108,13 @@ def _use_mkl_threads() -> Callable[[int], int]:
 
 
 @cache
-def _team() -> _Team | None:
-    """`GOMP_parallel(body, data, threads, flags)` of the runtime that torch uses."""
+def _team() -> Any:
+    """`GOMP_parallel(body, data, threads, flags)` of the runtime that torch uses; None without."""
     found = _of_torch("GOMP_parallel")
     if found is None or not torch.backends.openmp.is_available():  # type: ignore[no-untyped-call]
         return None
     found.argtypes, found.restype = [_BODY, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
-    team: _Team = found
-    return team
+    return found
 
 
 _kept_whole = 0
