@@ -7,7 +7,7 @@ need not have a formula: one without is not compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -15,7 +15,14 @@ import mpmath
 import numpy as np
 from mpmath import mp, mpc, mpf
 
-from eigbench.contract.problem import Problem, central_differences, eigenpairs, problem_of
+from eigbench.contract.problem import (
+    Formula,
+    Parameters,
+    Problem,
+    central_differences,
+    eigenpairs,
+    problem_of,
+)
 from eigbench.contract.root_formulas import ROOT_FORMULAS
 from eigbench.methods.base import Method
 from eigbench.methods.functions import SpectralFunction
@@ -28,8 +35,6 @@ class NoDerivative(ArithmeticError):
     """The rule itself says that there is none."""
 
 
-Parameters = Mapping[str, Any]
-Formula = Callable[[Problem, Parameters], mpmath.matrix]
 Coefficients = Callable[[Problem, Parameters, int, int], Any]
 """c⁺ and c⁻ of the pair a < b, the eigenvalue of b leads; or one number that is both."""
 
@@ -279,67 +284,9 @@ def _power_iteration(problem: Problem, parameters: Parameters) -> mpmath.matrix:
     return central_differences(problem, value)
 
 
-def _newton_schulz(problem: Problem, parameters: Parameters) -> mpmath.matrix:
-    """IterNorm's `P ← (3P − P³A)/2` for the inverse root, and `A P` for the root."""
-
-    def value(M: mpmath.matrix) -> mpmath.matrix:
-        trace = sum(mp.re(M[i, i]) for i in range(problem.n))
-        A, P = M / trace, mp.eye(problem.n)
-        for _ in range(parameters["steps"]):
-            P = (3 * P - P * P * P * A) / mpf(2)
-        root = mp.sqrt(trace)
-        return P / root if problem.inverse else A * P * root
-
-    return central_differences(problem, value)
-
-
 def _cholesky(problem: Problem, _: Parameters) -> mpmath.matrix:
     """`L⁻¹`, for whitening alone."""
     return central_differences(problem, lambda M: mp.inverse(mp.cholesky(M)))
-
-
-def _pade_root(Z: mpmath.matrix, *, inverse: bool) -> mpmath.matrix:
-    """[5/5] of √(1 − z), its coefficients from the Taylor series by linear equations."""
-    series = [mp.binomial(mpf(1) / 2, k) * (-1) ** k for k in range(11)]
-    numerator, denominator = mp.pade(series, 5, 5)
-    P, Q = _polynomial(numerator, Z), _polynomial(denominator, Z)
-    return mp.inverse(P) * Q if inverse else mp.inverse(Q) * P
-
-
-def _taylor_root(Z: mpmath.matrix, *, inverse: bool) -> mpmath.matrix:
-    power = mpf(-1 if inverse else 1) / 2
-    return _polynomial([mp.binomial(power, k) * (-1) ** k for k in range(11)], Z)
-
-
-def _polynomial(coefficients: list[Any], Z: mpmath.matrix) -> mpmath.matrix:
-    power, total = mp.eye(Z.rows), mp.zeros(Z.rows)
-    for coefficient in coefficients:
-        total += coefficient * power
-        power = power * Z
-    return total
-
-
-def _lyapunov(root: Callable[..., mpmath.matrix]) -> Callable[[Problem, Parameters], mpmath.matrix]:
-    def gradient(problem: Problem, parameters: Parameters) -> mpmath.matrix:
-        inverse = problem.inverse
-        norm = mp.mnorm(problem.M, "f")
-        R = root(mp.eye(problem.n) - problem.M / norm, inverse=inverse)
-        R = R / mp.sqrt(norm) if inverse else R * mp.sqrt(norm)
-        right = -R * R * problem.W * R * R if inverse else problem.W
-        return _solve(R, right, parameters["sign_steps"])
-
-    return gradient
-
-
-def _solve(R: mpmath.matrix, right: mpmath.matrix, steps: int) -> mpmath.matrix:
-    """Newton–Schulz on the whole of `[[R, right], [0, −R]]`; half of its corner."""
-    n = R.rows
-    X = mp.zeros(2 * n)
-    X[:n, :n], X[:n, n:], X[n:, n:] = R, right, -R
-    X /= mp.sqrt(mp.mnorm(R * R, "f"))
-    for _ in range(steps):
-        X = (3 * X - X * X * X) / mpf(2)
-    return X[:n, n:] / 2
 
 
 FORMULAS: dict[str, Formula] = {
@@ -367,10 +314,6 @@ FORMULAS: dict[str, Formula] = {
     "cholesky": _cholesky,
     "pi": _power_iteration,
     "pi-released": _power_iteration,
-    "newton-schulz": _newton_schulz,
-    "svd-newton": _newton_schulz,
-    "mpa-lyapunov": _lyapunov(_pade_root),
-    "mtp-lyapunov": _lyapunov(_taylor_root),
     **ROOT_FORMULAS,
 }
 """By method."""

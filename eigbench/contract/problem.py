@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
 from typing import Any
@@ -67,6 +67,12 @@ class Problem:
     def rotated(self, core: mpmath.matrix) -> mpmath.matrix:
         """`V core Vᴴ`."""
         return self.V * core * self.V.H
+
+
+Parameters = Mapping[str, Any]
+"""A method's own, by name."""
+Formula = Callable[[Problem, Parameters], mpmath.matrix]
+"""The gradient `∂Re⟨W, f(M)⟩/∂M` by the rule of a method."""
 
 
 def problem_of(

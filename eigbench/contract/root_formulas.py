@@ -1,22 +1,19 @@
-"""Roots by matrix products, again in 60 digits: as functions of the eigenvalues.
+"""Roots by matrix products, again in 60 digits.
 
-The methods multiply matrices; here is no product but with the eigenvectors.
+Some of them as functions of the eigenvalues, without a product but with the eigenvectors.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import mpmath
 from mpmath import mp, mpf
 
-if TYPE_CHECKING:
-    from eigbench.contract.formulas import Formula
-    from eigbench.contract.problem import Problem
+from eigbench.contract.problem import Formula, Parameters, Problem, central_differences
 
-Parameters = Mapping[str, Any]
 Step = tuple[Any, ...]
 """Coefficients of x, x³, …"""
 
@@ -113,9 +110,71 @@ def _best_steps(degree: int, condition: float) -> tuple[Step, ...]:
     return tuple(steps)
 
 
+def _newton_schulz(problem: Problem, parameters: Parameters) -> mpmath.matrix:
+    """IterNorm's `P ← (3P − P³A)/2` for the inverse root, and `A P` for the root."""
+
+    def value(M: mpmath.matrix) -> mpmath.matrix:
+        trace = sum(mp.re(M[i, i]) for i in range(problem.n))
+        A, P = M / trace, mp.eye(problem.n)
+        for _ in range(parameters["steps"]):
+            P = (3 * P - P * P * P * A) / mpf(2)
+        root = mp.sqrt(trace)
+        return P / root if problem.inverse else A * P * root
+
+    return central_differences(problem, value)
+
+
+def _pade_root(Z: mpmath.matrix, *, inverse: bool) -> mpmath.matrix:
+    """[5/5] of √(1 − z), its coefficients from the Taylor series by linear equations."""
+    series = [mp.binomial(mpf(1) / 2, k) * (-1) ** k for k in range(11)]
+    numerator, denominator = mp.pade(series, 5, 5)
+    P, Q = _polynomial(numerator, Z), _polynomial(denominator, Z)
+    return mp.inverse(P) * Q if inverse else mp.inverse(Q) * P
+
+
+def _taylor_root(Z: mpmath.matrix, *, inverse: bool) -> mpmath.matrix:
+    power = mpf(-1 if inverse else 1) / 2
+    return _polynomial([mp.binomial(power, k) * (-1) ** k for k in range(11)], Z)
+
+
+def _polynomial(coefficients: list[Any], Z: mpmath.matrix) -> mpmath.matrix:
+    power, total = mp.eye(Z.rows), mp.zeros(Z.rows)
+    for coefficient in coefficients:
+        total += coefficient * power
+        power = power * Z
+    return total
+
+
+def _lyapunov(root: Callable[..., mpmath.matrix]) -> Formula:
+    def gradient(problem: Problem, parameters: Parameters) -> mpmath.matrix:
+        inverse = problem.inverse
+        norm = mp.mnorm(problem.M, "f")
+        R = root(mp.eye(problem.n) - problem.M / norm, inverse=inverse)
+        R = R / mp.sqrt(norm) if inverse else R * mp.sqrt(norm)
+        right = -R * R * problem.W * R * R if inverse else problem.W
+        return _solve(R, right, parameters["sign_steps"])
+
+    return gradient
+
+
+def _solve(R: mpmath.matrix, right: mpmath.matrix, steps: int) -> mpmath.matrix:
+    """Newton–Schulz on the whole of `[[R, right], [0, −R]]`; half of its corner."""
+    n = R.rows
+    X = mp.zeros(2 * n)
+    X[:n, :n], X[:n, n:], X[n:, n:] = R, right, -R
+    X /= mp.sqrt(mp.mnorm(R * R, "f"))
+    for _ in range(steps):
+        X = (3 * X - X * X * X) / mpf(2)
+    return X[:n, n:] / 2
+
+
 ROOT_FORMULAS: dict[str, Formula] = {
     "newton-db": _newton_db,
     "cans": _minimax(3),
     "polar-express": _minimax(5),
     "coupled-newton": _coupled_newton,
+    "newton-schulz": _newton_schulz,
+    "svd-newton": _newton_schulz,
+    "mpa-lyapunov": _lyapunov(_pade_root),
+    "mtp-lyapunov": _lyapunov(_taylor_root),
 }
