@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from eigbench.kinds.train import TrainCase, Training
 from eigbench.report import paper
+from eigbench.report.chapters import trials
 from eigbench.report.chapters.paper_tables import (
     SHAPES,
     Rated,
@@ -25,7 +27,15 @@ from eigbench.report.frame import Frames
 from eigbench.runs.record import Record
 from eigbench.runs.suite import Grid, Suite, at_scale, cases, find, load
 from tests.report import trainings
-from tests.report.test_training import cells_in, chapter, ended, frames_of, part_of, whole
+from tests.report.test_training import (
+    cells_in,
+    chapter,
+    ended,
+    frames_of,
+    part_of,
+    whole,
+    with_samples,
+)
 from tests.report.trainings import record
 
 
@@ -170,6 +180,33 @@ def test_errors_stand_beside_the_papers_only_in_the_papers_setting() -> None:
     text = chapter(part_of(papers(), [record(case) for case in cases(papers())]), "Table 5")
     assert "4.63 ± 0.11" in text
     assert "keeps the best test error of all epochs" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(("sign", "told"), [(1, "1.00"), (-1, "−1.00")])
+def test_an_order_of_errors_is_compared_and_a_sweep_from_its_least_value(
+    sign: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of six cells all 720 orders are alike: 2 of them have a correlation of ±1."""
+    short = at_scale(load(find("paper-table4a")), "short")
+    records = []
+    for case in cases(short):
+        assert isinstance(case, TrainCase)
+        mean = paper.TABLE_4A["hybrid", case.energy].mean
+        assert mean is not None
+        error = 0.5 + sign * mean / 100 + 0.001 * case.seed
+        records.append(with_samples(ended(record(case), "finished"), test_error=[error]))
+    after_few = chapter(part_of(short, records), "Table 4")
+    assert "rank correlation" not in after_few
+    monkeypatch.setattr(trials, "FEW_STEPS", 0)
+    part = part_of(short, records)
+    line = f"6 mean errors and that of the printed ones have the rank correlation {told} (Kendall"
+    assert line in chapter(part, "Table 4")
+    assert "p = 2.8e-03" in chapter(part, "Table 4")
+    rows = chapter(part, "Test errors, compared")
+    assert re.search(r"\| hybrid, 100 % kept +\| hybrid, 85 % kept +\| +3 +\|", rows)
+    assert rows.count("85 % kept") == 5
+    assert "**Test error beside the least variance kept**, 5 cells" in part.head
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -339,7 +339,7 @@ def test_errors_are_compared_seed_by_seed_from_three_seeds_on(
     assert re.search(r"\| hybrid, d = 4 +\| bn +\| +5 +\| .*\| lower +\|", rows)
     assert re.search(r"\| pi, d = 16 +\| pi, d = 4 +\| +5 +\| .*\| not ", rows)
     assert "Test error beside" not in enough.head
-    monkeypatch.setattr(training, "FEW_STEPS", 0)
+    monkeypatch.setattr(trials, "FEW_STEPS", 0)
     head = made(change, suite(seeds=5)).head
     assert re.search(
         r"beside `hybrid`\*\*, 7 cells, .*; pi, d = 4 errs more than hybrid, d = 4", head

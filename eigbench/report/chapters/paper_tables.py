@@ -12,6 +12,7 @@ import polars as pl
 
 from eigbench.kinds.train import TrainCase
 from eigbench.report import paper
+from eigbench.report.chapters import trials
 from eigbench.report.chapters.trials import EXACT, IMAGES, WITHOUT
 from eigbench.report.frame import Frames, values_of
 from eigbench.report.names import label, word
@@ -33,6 +34,9 @@ USUAL: dict[str, Any] = {
 RELEASED = "-released"
 """How the names of the paper's baselines end here, where they are as its authors' program has them:
 with its truncation."""
+
+LEAST_CELLS = 5
+"""The order of fewer mean errors is not compared with the printed one."""
 
 Key = tuple[str, Any]
 Row = dict[str, Any]
@@ -158,6 +162,7 @@ def chapters(frames: Frames, cells: pl.DataFrame) -> list[Chapter]:
         body = render(
             "training-paper-table",
             cells=_in_shape(shape, own, papers=papers),
+            order=None if papers else _order(shape, own),
             released=dict.fromkeys(f"`{row}`" for row, _ in own if row.endswith(RELEASED)),
             trials=shape.trials,
             papers=papers,
@@ -187,6 +192,29 @@ def _in_shape(shape: Shape, found: Mapping[Key, Row], *, papers: bool) -> str:
     heads = [column if isinstance(column, str) else word(shape.columns or "", column)
              for column in columns]  # fmt: skip
     return table([label(shape.rows), "", *heads], body)
+
+
+def _order(shape: Shape, found: Mapping[Key, Row]) -> dict[str, float] | None:
+    """How alike the order of the mean errors is to the printed one; None for few cells.
+
+    Cells after few steps, with a network at chance, or with a trial that did not finish, are left
+    out.
+    """
+    from scipy import stats
+
+    sound = {
+        key: statistics.fmean(cell["errors"])
+        for key, cell in found.items()
+        if (cell["steps_planned"] or 0) > trials.FEW_STEPS
+        and 0 < cell["finished"] == cell["started"]
+        and cell["errors"] and not any(cell["guesses"])
+    }  # fmt: skip
+    means = [(own, shape.at(*key).mean) for key, own in sound.items()]
+    both = [(own, mean) for own, mean in means if mean is not None and not math.isnan(mean)]
+    if len(both) < LEAST_CELLS:
+        return None
+    rank = stats.kendalltau(*zip(*both, strict=True))
+    return {"cells": len(both), "rank": float(rank.statistic), "p": float(rank.pvalue)}
 
 
 def _printed(one: Printed) -> tuple[str, str, str]:

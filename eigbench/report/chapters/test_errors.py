@@ -23,7 +23,14 @@ from eigbench.report.stats import Decision
 TESTABLE = 3
 """Test errors of fewer pairs of trials are not compared."""
 
-BESIDE_BN, BESIDE_REFERENCE, LARGER = "batch normalisation", f"`{REFERENCE}`", "the smallest groups"
+BESIDE_BN, BESIDE_REFERENCE = "batch normalisation", f"`{REFERENCE}`"
+SWEPT = {
+    "d": "the smallest groups",
+    "components": "the fewest eigenvectors",
+    "energy": "the least variance kept",
+    "iterations": "the least K",
+}
+"""What is compared along an axis: the cells beside the one with its least value."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Difference:
 
 
 def compared(trials: pl.DataFrame) -> list[Difference]:
-    """Test errors of cells beside batch normalisation, the reference, and smaller groups.
+    """Test errors of cells beside batch normalisation, the reference, and less of what is swept.
 
     What Student's t test of the paired differences shows, corrected for all of them together. Cells
     with a network at chance are left out, and so are pairs of fewer than `TESTABLE` trials.
@@ -59,13 +66,10 @@ def compared(trials: pl.DataFrame) -> list[Difference]:
     own = sound.filter("decomposes")
     bounded = own.filter(contestant=REFERENCE)
     unbounded = own.filter(pl.col("contestant") != REFERENCE)
-    rest = [axis for axis in (*PLACE, *SHARED) if axis != "d"]
-    smallest = own.filter(pl.col("d") == pl.col("d").min().over(["contestant", *rest]))
-    by_size = _pairs(own, smallest, ["contestant", *rest])
     beside = {
         BESIDE_BN: _pairs(own, sound.filter(layer="bn"), ["model", *SHARED]),
         BESIDE_REFERENCE: _pairs(unbounded, bounded, ["condition"]),
-        LARGER: by_size.filter(pl.col("d") > pl.col("d_right")),
+        **{least: _swept(own, axis) for axis, least in SWEPT.items()},
     }
     found = [
         (name, cell, other, np.array(differences))
@@ -80,6 +84,14 @@ def compared(trials: pl.DataFrame) -> list[Difference]:
         Difference(name, cell, other, len(differences), decision)
         for (name, cell, other, differences), decision in zip(found, decisions, strict=True)
     ]
+
+
+def _swept(own: pl.DataFrame, axis: str) -> pl.DataFrame:
+    """Trials beside those that differ from them in this axis alone, and have its least value."""
+    method = "method" if axis == "iterations" else "contestant"
+    alike = [method, *(other for other in (*PLACE, *SHARED) if other != axis)]
+    least = own.filter(pl.col(axis) == pl.col(axis).min().over(alike))
+    return _pairs(own, least, alike).filter(pl.col(axis) > pl.col(f"{axis}_right"))
 
 
 def _pairs(some: pl.DataFrame, others: pl.DataFrame, on: list[str]) -> pl.DataFrame:
@@ -104,7 +116,7 @@ def chapter(found: Sequence[Difference]) -> Chapter | None:
 
 
 def summaries(found: Sequence[Difference]) -> list[dict[str, Any]]:
-    """What is shown beside each of the three, and what is left open; for the opening."""
+    """What is shown beside each of them, and what is left open; for the opening."""
     every = []
     for beside in dict.fromkeys(one.beside for one in found):
         own = [one for one in found if one.beside == beside]

@@ -19,8 +19,6 @@ from eigbench.report.render import Chapter, Part, render, table
 
 Row = dict[str, Any]
 
-FEW_STEPS = 1000
-"""After so few steps, running statistics lag behind the weights."""
 WHOLE = pl.col("finished") == pl.col("started")
 """Of a cell or a contestant that started trials: it lost none."""
 
@@ -136,8 +134,8 @@ def _sentences(
         guessing=guesses.sum(),
         judged=len(guesses),
         chance=trials.chance(values_of(cells, "data")[0]),
-        few=longest <= FEW_STEPS,
-        errors=test_errors.summaries(errors) if longest > FEW_STEPS else [],
+        few=longest <= trials.FEW_STEPS,
+        errors=test_errors.summaries(errors) if longest > trials.FEW_STEPS else [],
     )  # fmt: skip
     return [line.removeprefix("- ") for line in text.splitlines() if line.startswith("- ")]
 

@@ -38,6 +38,9 @@ FACTOR, WINDOW, LEAST = 10, 50, 5
 """A spike is a norm over `FACTOR` times the median of the `WINDOW` steps before, `LEAST` or more.
 A norm that is not finite is none: the trial diverged."""
 
+FEW_STEPS = 400
+"""After so few steps, running statistics lag behind the weights: of errors nothing is concluded."""
+
 REFERENCE, EXACT = "hybrid", "spectral"
 """What other methods are compared with: the paper's method, and the exact gradient."""
 
