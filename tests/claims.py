@@ -2,7 +2,9 @@
 
 `trials RUN METHOD [axis=value …]` is "2 of 3", `interval …` of one cell the same with its 95 %
 interval, `steps …` how many were taken, `rank …` the mean number of pairs kept over all steps, and
-`ranks RUN` the least and the largest of these means by method.
+`ranks RUN` the least and the largest of these means by method. `error …` is the mean test error in
+% with its 95 % interval (Student's t) and the number of trials, and `above … than METHOD
+[axis=value …]` by how many points it is above that of another cell, seed by seed, likewise.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from eigbench.report import numbers
+import numpy as np
+
+from eigbench.report import numbers, stats
 from eigbench.runs.record import content_of
 from eigbench.runs.store import PACKED
 
@@ -49,21 +53,60 @@ def mean_rank(trials: list[dict[str, Any]]) -> float:
     return sum(kept) / len(kept)
 
 
+def errors(trials: list[dict[str, Any]]) -> dict[int, float]:
+    """The test errors of trials that finished, in %, by random seed."""
+    done = [one for one in trials if one["labels"].get("outcome") == ["finished"]]
+    found = {one["case"]["seed"]: 100 * float(one["samples"]["test_error"][0]) for one in done}
+    assert len(found) == len(done), "several cells"
+    return found
+
+
+def above(run: str, cells: str) -> str:
+    """By how much the test error of one cell is above that of another."""
+    one, other = (errors(chosen(run, *cell.split())) for cell in cells.split(" than "))
+    differences = np.array([one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())])
+    return numbers.difference(stats.paired(differences))
+
+
+def ranks(run: str) -> str:
+    """From the least mean rank of a method to the largest."""
+    methods = {r["case"]["method"] for r in records(run) if r["samples"].get("rank_kept")}
+    means = [mean_rank(chosen(run, method)) for method in methods]
+    return f"{min(means):.1f} to {max(means):.1f}"
+
+
+def steps(trials: list[dict[str, Any]]) -> str:
+    """How many were taken."""
+    return f"{sum(len(record['samples'].get('loss', [])) for record in trials):,}"
+
+
+def interval(trials: list[dict[str, Any]]) -> str:
+    """How many finished, with the interval of the share."""
+    # Trials of one seed in several cells are not independent: of a sum there is no interval.
+    assert len({json.dumps({**record["case"], "seed": 0}) for record in trials}) == 1
+    return numbers.counted(finished(trials), len(trials))
+
+
+def error(trials: list[dict[str, Any]]) -> str:
+    """The mean test error of those that finished, with its 95 % interval."""
+    found = np.array([*errors(trials).values()])
+    return f"{numbers.with_interval(stats.paired(found))} %, n = {len(found)}"
+
+
+OF_TRIALS = {
+    "trials": lambda trials: f"{finished(trials)} of {len(trials)}",
+    "interval": interval,
+    "steps": steps,
+    "rank": lambda trials: f"{mean_rank(trials):.1f}",
+    "error": error,
+}
+
+
 def fact(name: str) -> str:
     """What a page prints under this name."""
     what, run, *rest = name.split()
     if what == "ranks":
-        methods = {r["case"]["method"] for r in records(run) if r["samples"].get("rank_kept")}
-        means = [mean_rank(chosen(run, method)) for method in methods]
-        return f"{min(means):.1f} to {max(means):.1f}"
-    trials = chosen(run, *rest)
-    if what == "rank":
-        return f"{mean_rank(trials):.1f}"
-    if what == "steps":
-        return f"{sum(len(record['samples'].get('loss', [])) for record in trials):,}"
-    if what == "interval":
-        # Trials of one seed in several cells are not independent: of a sum there is no interval.
-        assert len({json.dumps({**record["case"], "seed": 0}) for record in trials}) == 1, name
-        return numbers.counted(finished(trials), len(trials))
-    assert what == "trials", name
-    return f"{finished(trials)} of {len(trials)}"
+        return ranks(run)
+    if what == "above":
+        return above(run, " ".join(rest))
+    return OF_TRIALS[what](chosen(run, *rest))
