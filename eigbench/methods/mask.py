@@ -209,7 +209,7 @@ class _Look(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _Looking], output: Any) -> None:
-        ctx.method = inputs[2]
+        ctx.method, ctx.again = inputs[2], False
         ctx.save_for_backward(*inputs[:2])
         ctx.save_for_forward(*inputs[:2])
 
@@ -217,10 +217,12 @@ class _Look(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         values, V = ctx.saved_tensors
         by_values, by_vectors = gradients
-        if V.numel():
+        # Those of a second derivative are a part of it, which may depend on the basis.
+        if V.numel() and not ctx.again:
             with phase("coefficients"):
                 gauge = _gauge(_clusters(values, ctx.method), values, V, by_values, by_vectors)
                 by_values, by_vectors = ctx.method.passed(gauge)
+        ctx.again = ctx.again or torch.is_grad_enabled()
         return by_values, by_vectors, None
 
     @staticmethod
