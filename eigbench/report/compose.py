@@ -33,7 +33,6 @@ def compose(measured: Run, folder: Path) -> tuple[str, list[str]]:
         missing=len(measured.missing),
         planned=len(measured.plan),
         parameters=suite.parameters,
-        bundle=suite.bundle,
         notes=measured.notes,
     )
     return text + "\n", [sentence for part in parts for sentence in part.summary]

@@ -20,8 +20,6 @@ import polars as pl
 from eigbench.algorithm_1 import ITERATIONS
 from eigbench.kinds.invariance import InvarianceCase
 from eigbench.kinds.path import PathCase
-from eigbench.kinds.profile import ProfileCase
-from eigbench.kinds.series import SeriesCase
 from eigbench.kinds.stability import STABILITY_METRICS, StabilityCase
 from eigbench.kinds.train import TrainCase
 from eigbench.report import situations
@@ -77,11 +75,6 @@ class Frames:
         return tidy(record for _, record in self.records(kind, *statuses))
 
     @cached_property
-    def skipped(self) -> pl.DataFrame:
-        """A row a skipped case, with its reason; no samples."""
-        return tidy(record for record in self.run.records if record.status == "skipped")
-
-    @cached_property
     def every_stability(self) -> pl.DataFrame:
         """A row a stability case and matrix, those with other random starts included.
 
@@ -133,16 +126,6 @@ class Frames:
     def paths(self) -> pl.DataFrame:
         """A row a measured path and point on it; `moved` is the move to the next point."""
         return self.tidy(PathCase, "measured")
-
-    @cached_property
-    def series(self) -> pl.DataFrame:
-        """A row a series case and term; see `COEFFICIENT_TERMS` and `FIGURE_1_POWERS`."""
-        return self.tidy(SeriesCase, "measured")
-
-    @cached_property
-    def profiles(self) -> pl.DataFrame:
-        """A row a profile and round."""
-        return self.tidy(ProfileCase, "measured", "failed")
 
     @cached_property
     def trials(self) -> pl.DataFrame:

@@ -109,8 +109,6 @@ class Suite(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defau
     profiling: Profiling = msgspec.field(default_factory=Profiling)
     compare: str = ""
     """What a training suite repeats of the paper, such as "figure-2", or "table-2 table-5"."""
-    bundle: bool = False
-    """Whether pictures and traces end up in one file each, for where few files come back."""
     most_cases: int = 100_000
     """A suite with more is refused: each takes a kilobyte before the first is measured."""
     plugins: dict[str, str] = {}

@@ -323,9 +323,6 @@ def test_the_traces_have_their_command(run: Run) -> None:
     listed = re.findall(r"`(traces/[^`]+)`", text)
     assert len(listed) == 4
     assert all(name.endswith(".pt.trace.json.gz") for name in listed)
-    packed = msgspec.structs.replace(run, suite=msgspec.structs.replace(run.suite, bundle=True))
-    unpacked = "```\npython -m zipfile -e traces.zip .\ntensorboard --logdir traces\n```"
-    assert unpacked in text_of(part_of(packed))
 
 
 def test_a_whitening_has_its_panels_its_column_and_its_chapter_first(
