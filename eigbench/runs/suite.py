@@ -230,9 +230,23 @@ def _check_axes(place: str, axes: Axes) -> None:
 
 
 def override(suite: Suite, options: Mapping[str, list[Any]]) -> Suite:
-    """The suite with some axes replaced in every grid, or narrowed where the grid says so."""
+    """The suite with some axes replaced in every grid, or narrowed where the grid says so.
+
+    `InputError` if no grid is about such values.
+    """
     overridden = (_overridden(suite, grid, options) for grid in suite.grids)
-    return msgspec.structs.replace(suite, grids=[grid for grid in overridden if grid is not None])
+    grids = [grid for grid in overridden if grid is not None]
+    if not grids:
+        asked = (f"{AXES[name].option} {' '.join(map(str, v))}" for name, v in options.items())
+        there = []
+        for name in dict.fromkeys(name for grid in suite.grids for name in grid.only):
+            values = [str(value) for grid in suite.grids for value in getattr(grid, name) or ()]
+            there.append(f"{AXES[name].option} {', '.join(dict.fromkeys(values))}")
+        raise InputError(
+            f"{'; '.join(asked)}: the suite {suite.name!r} has nothing about that"
+            + (f"; it has {'; '.join(there)}" if there else "")
+        )
+    return msgspec.structs.replace(suite, grids=grids)
 
 
 def _overridden(suite: Suite, grid: Grid, options: Mapping[str, list[Any]]) -> Grid | None:

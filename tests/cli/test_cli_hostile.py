@@ -39,12 +39,6 @@ class Mine(Eigh):
 """
 
 
-@pytest.fixture
-def small(cwd: Path) -> Path:
-    (cwd / "small.toml").write_text(SMALL)
-    return cwd
-
-
 @pytest.fixture(autouse=True)
 def _nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_registered", {})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from eigbench.report.chapters.run import _places
+from eigbench.report.compose import _places
 from eigbench.report.render import render
 from eigbench.runs import store
 from tests.runs import making

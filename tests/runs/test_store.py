@@ -313,9 +313,9 @@ def test_a_second_run_in_the_same_folder_is_refused(folder: Path) -> None:
     assert _resume(folder) == (IDS, [])  # and not any more
 
 
-def test_a_lock_of_another_process_is_respected(folder: Path) -> None:
-    with FileLock(folder / ".lock"):
-        assert "another run is writing here" in _refusal(folder, resume=True)
+def test_a_run_that_is_just_starting_elsewhere_is_respected(tmp_path: Path) -> None:
+    with FileLock(tmp_path / ".lock"):
+        assert "another run is writing here" in _refusal(tmp_path, resume=False)
 
 
 def test_the_lock_is_given_back_after_an_error(folder: Path) -> None:

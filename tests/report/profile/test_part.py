@@ -15,7 +15,7 @@ import pytest
 
 from eigbench.kinds.profile import ProfileCase
 from eigbench.report.chapters import profile
-from eigbench.report.chapters.run import chapters
+from eigbench.report.compose import last_chapters
 from eigbench.report.costs import title
 from eigbench.report.frame import Frames
 from eigbench.report.render import Part
@@ -232,7 +232,7 @@ def test_too_few_rounds_support_nothing(run: Run) -> None:
 def test_failed_skipped_and_planned_cases_are_counted_and_have_their_reasons(run: Run) -> None:
     few = part_of(run, lambda one: one if run.records.index(one) < 11 else None)
     assert "Of 88 profiles 77 not measured yet" in few.summary[-1]
-    exceptions, skipped, *_ = chapters(Frames(run, Path()))
+    exceptions, skipped, *_ = last_chapters(Frames(run, Path()))
     assert exceptions.title == "Exceptions (2)"
     assert not exceptions.folded
     assert cells(exceptions.body, "OutOfMemoryError: 3 GiB were asked for")[:2] == ["pi", "2"]
