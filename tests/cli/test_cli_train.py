@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from eigbench.measure.half import is_bfloat16_fast
 from tests.cli.commandline import ROOT, call, contents, records
-from tests.cli.pictures import folder_of_pictures
 
 QUICK = (
     *("--width", "1", "--epochs", "1", "--batch", "8", "--seeds", "1", "--d", "4"),
@@ -24,7 +25,16 @@ QUICK = (
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    return folder_of_pictures(tmp_path / "pictures")
+    """A folder of noise images, as `--data FOLDER` takes it: two classes."""
+    folder = tmp_path / "pictures"
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 20), ("test", 5)):
+        for name in ("cat", "dog"):
+            (folder / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(256, size=(32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f"{index}.png")
+    return folder
 
 
 def _numbers(folder: Path) -> dict[str, Any]:

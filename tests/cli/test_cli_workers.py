@@ -108,20 +108,33 @@ def suites(cwd: Path) -> Path:
     return cwd
 
 
+@pytest.fixture(scope="module")
+def by_itself(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that this process alone measured."""
+    cwd = tmp_path_factory.mktemp("alone")
+    (cwd / "plain.toml").write_text(PLAIN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execute, "conclude", lambda *_, **__: None)
+        words = ("--out", str(cwd / "run"), "--workers", "0", "-q")
+        assert call("run", str(cwd / "plain.toml"), *words).code == 0
+    return cwd / "run"
+
+
 @pytest.fixture
-def alone(suites: Path) -> dict[str, str]:
-    """What this process alone measures."""
-    assert call("run", "plain.toml", "--out", "alone", "--workers", "0", "-q").code == 0
-    return _results(suites / "alone")
+def alone(by_itself: Path) -> dict[str, str]:
+    """What was measured there."""
+    return _results(by_itself)
 
 
 # Any number of workers
 
 
 @pytest.mark.usefixtures("_no_report")
-def test_any_number_of_workers_gives_the_samerecords(suites: Path, alone: dict[str, str]) -> None:
+def test_any_number_of_workers_gives_the_same_records(
+    suites: Path, by_itself: Path, alone: dict[str, str]
+) -> None:
     assert len(alone) > 40
-    one = _sessions(suites / "alone")[0]
+    one = _sessions(by_itself)[0]
     assert (one["worker"], one["torch_threads"]) == ("", 1)
     for suite, count in (("plain", "1"), ("mixed", "2"), ("plain", "4")):
         outcome = call("run", f"{suite}.toml", "--out", count, "--workers", count, "-q")
@@ -387,7 +400,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.mark.usefixtures("_no_report")
-def test_a_cluster_gives_the_samerecords(
+def test_a_cluster_gives_the_same_records(
     suites: Path, alone: dict[str, str], cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     old = tmp_path_factory.mktemp("old")

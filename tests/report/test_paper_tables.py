@@ -292,6 +292,7 @@ def test_a_short_run_is_called_what_it_is() -> None:
 # Every suite that ships.
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "name",
     ["table2", "table3", "table4a", "table4b", "table4c", "table5", "figure2", "figure4"],

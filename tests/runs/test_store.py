@@ -87,8 +87,13 @@ def test_a_kill_at_any_byte_of_the_last_two_lines(folder: Path) -> None:
     records = folder / "records.jsonl"
     whole = records.read_bytes()
     lines = whole.splitlines(keepends=True)
-    first = len(whole) - len(lines[-1]) - len(lines[-2])
-    for length in range(first, len(whole) + 1):
+    last = len(whole) - len(lines[-1])
+    first = last - len(lines[-2])
+    # Every byte around the ends of the lines and of what each record starts with; then a few.
+    near = {end + n for end in (first, last, len(whole)) for n in range(-3, 64)}
+    for length in sorted(
+        near.union(range(first, len(whole), 41)) & {*range(first, len(whole) + 1)}
+    ):
         records.write_bytes(whole[:length])
         kept = whole[:length].count(b"\n")
         # A report made now does without the torn line, and leaves it alone.

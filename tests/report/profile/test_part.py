@@ -62,13 +62,14 @@ def with_ratios(ratios: Any) -> Callable[[Record], Record]:
     )
 
 
-def test_what_cannot_be_told_apart_is_said(run: Run, tmp_path: Path) -> None:
-    text = part_of(run, with_ratios([0.96, 1.011, 1.0]), tmp_path).head
+@pytest.mark.usefixtures("undrawn")
+def test_what_cannot_be_told_apart_is_said(run: Run) -> None:
+    text = part_of(run, with_ratios([0.96, 1.011, 1.0])).head
     assert "Differences below 4.2 % cannot be told apart" in text
     assert "of 3 comparisons of a fixed kernel with itself" in text
     # Records may come from anybody, and old ones have none.
     for unknown in ([0.0, "nan", "inf", -1.0], []):
-        text = part_of(run, with_ratios(unknown), tmp_path).head
+        text = part_of(run, with_ratios(unknown)).head
         assert "told apart" not in text
 
 
