@@ -44,9 +44,9 @@ def test_recorded_runs_are_like_themselves(run: Path) -> None:
     assert found.a.only == found.b.only == ()
 
 
-def test_the_other_way_round_it_is_the_other_way_round(tmp_path: Path) -> None:
+def test_the_other_way_round_it_is_the_other_way_round() -> None:
     a, b = profiles(SUITE, 1), profiles(SUITE, 2, lambda c, _: 2.0 if c.method == "hybrid" else 1.0)
-    there, back = compared(tmp_path, a, b, SUITE), compared(tmp_path, b, a, SUITE)
+    there, back = compared(a, b, SUITE), compared(b, a, SUITE)
     assert len(there.regressions) == 2
     assert len(back.regressions) == 0
     for one, other in zip(there.cases, back.cases, strict=True):
@@ -55,18 +55,18 @@ def test_the_other_way_round_it_is_the_other_way_round(tmp_path: Path) -> None:
         assert one.effects[0].p == pytest.approx(other.effects[0].p, nan_ok=True)
 
 
-def test_cases_of_one_run_alone_are_counted(tmp_path: Path) -> None:
+def test_cases_of_one_run_alone_are_counted() -> None:
     a, b = profiles(SUITE, 1), profiles(SUITE, 2)
-    found = compared(tmp_path, a[:-1], b[1:], SUITE)
+    found = compared(a[:-1], b[1:], SUITE)
     assert len(found.cases) == len(a) - 2
     assert [case.name for case in found.a.only] == ["torch.linalg.eigh, d = 16"]
     assert [case.name for case in found.b.only] == ["hybrid, d = 64"]
     assert found.b.only[0].ids == (b[-1].id,)
 
 
-def test_the_order_of_records_does_not_matter(tmp_path: Path) -> None:
+def test_the_order_of_records_does_not_matter() -> None:
     a, b = profiles(SUITE, 1), profiles(SUITE, 2, lambda _c, name: 2.0 if name == "forward" else 1)
-    straight, mixed = compared(tmp_path, a, b, SUITE), compared(tmp_path, a, b[::-1], SUITE)
+    straight, mixed = compared(a, b, SUITE), compared(a, b[::-1], SUITE)
     assert straight.cases == mixed.cases
 
 
@@ -107,8 +107,8 @@ def test_missing_cases_are_those_of_the_plan(tmp_path: Path, kept: int) -> None:
     assert compare(tmp_path / "a", tmp_path / "a").a.missing == len(records) - kept
 
 
-def test_a_comparison_cannot_be_changed(tmp_path: Path) -> None:
-    found = compared(tmp_path, profiles(SUITE, 1), profiles(SUITE, 2), SUITE)
+def test_a_comparison_cannot_be_changed() -> None:
+    found = compared(profiles(SUITE, 1), profiles(SUITE, 2), SUITE)
     with pytest.raises(AttributeError):
         found.tests = 0  # type: ignore[misc]
     with pytest.raises(AttributeError):
@@ -124,15 +124,15 @@ def test_nothing_in_the_folders_is_changed(tmp_path: Path) -> None:
     assert before == after
 
 
-def test_the_number_of_tests_raises_the_bar(tmp_path: Path) -> None:
+def test_the_number_of_tests_raises_the_bar() -> None:
     """The same small change is shown alone, and not among many that did not change."""
     few, many = profile_suite(d=[16]), profile_suite(d=[16, *range(100, 130)])
 
     def factors(case: object, _name: str) -> float:
         return 1.09 if (getattr(case, "method", ""), getattr(case, "d", 0)) == ("hybrid", 16) else 1
 
-    alone = compared(tmp_path, profiles(few, 1), profiles(few, 2, factors), few)
-    among = compared(tmp_path, profiles(many, 1), profiles(many, 2, factors), many)
+    alone = compared(profiles(few, 1), profiles(few, 2, factors), few)
+    among = compared(profiles(many, 1), profiles(many, 2, factors), many)
     assert among.tests == 31 * alone.tests
     one, other = (found.cases[2].effects[0] for found in (alone, among))
     assert one.change == other.change  # the same rounds
