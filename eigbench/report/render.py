@@ -67,16 +67,10 @@ def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     public = (
-        *(
-            numbers.percent,
-            numbers.percentage,
-            numbers.rounded_share,
-            numbers.scientific,
-            numbers.cosine,
-            numbers.factor,
-        ),
-        *(numbers.axis_value, numbers.count, numbers.plural, numbers.fixed, names.listed, both),
-    )
+        numbers.percent, numbers.percentage, numbers.rounded_share, numbers.scientific,
+        numbers.cosine, numbers.factor, numbers.axis_value, numbers.count, numbers.plural,
+        numbers.fixed, names.listed, both,
+    )  # fmt: skip
     made.filters.update({function.__name__: function for function in public})
     made.globals.update(details=details, figure=figure)
     return made

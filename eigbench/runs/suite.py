@@ -317,11 +317,6 @@ def kind_of(suite: Suite, grid: Grid) -> str:
     return grid.kind or suite.kind
 
 
-def seeds_of(suite: Suite, grid: Grid) -> int:
-    """Matrices per case, or trials per cell: the grid's own, or the suite's."""
-    return suite.seeds if grid.seeds is None else grid.seeds
-
-
 def programs(suite: Suite) -> dict[str, str]:
     """By method of the suite that is not part of eigbench, the SHA-256 of its program."""
     chosen = {name for axes in (suite.axes, *suite.grids) for name in axes.method or ()}
@@ -362,7 +357,7 @@ def _grid_cases(suite: Suite, grid: Grid, names: ParameterNames) -> Iterator[Cas
     span = Span(
         values={**given(suite.axes), **given(grid)},
         parameters=suite.parameters,
-        seeds=seeds_of(suite, grid),
+        seeds=suite.seeds if grid.seeds is None else grid.seeds,
         seed=suite.seed,
         device=suite.device,
         threshold=suite.threshold,

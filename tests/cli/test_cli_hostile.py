@@ -292,4 +292,4 @@ def test_diagnose_gives_its_own_advice(small: Path) -> None:
     assert call("run", "small.toml", "--out", "run", "-q").code == 0
     np.save(small / "m.npy", np.eye(3))
     complaint = call("diagnose", "m.npy", "--out", "run").complaint
-    assert "run is not empty; --out takes a new or empty folder" in complaint
+    assert "run holds a run already; choose another --out" in complaint
