@@ -49,10 +49,15 @@ class Part:
     head: str
     """The Markdown that is seen first: one picture, one table, three sentences."""
     chapters: Sequence[Chapter]
-    summary: Sequence[str]
-    """Plain sentences for the terminal: what the head says, without Markdown."""
+    sentences: Sequence[str]
+    """What the head says, for a terminal too."""
     banner: Sequence[str] = ()
     """Lines right under the title of the report, such as what was trained."""
+
+    @property
+    def summary(self) -> list[str]:
+        """The sentences without Markdown."""
+        return [re.sub(r"[*`]|^- ", "", sentence) for sentence in self.sentences]
 
 
 @functools.cache
