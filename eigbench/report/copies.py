@@ -59,11 +59,13 @@ class Copies:
 
 
 def _silently(work: Callable[[], None]) -> None:
-    """What a copy does; this process meets the same error, and says it, when it does the work."""
+    """What a copy does. This process meets the same error, and says it, when it does the work."""
+    code = 1
     try:
         work()
-    except BaseException:  # noqa: BLE001  # Ctrl-C too, which a terminal sends to all
-        os._exit(1)
+        code = 0
+    finally:
+        os._exit(code)  # nothing that is registered for the end of this process happens twice
 
 
 def _end(copy: BaseProcess) -> None:

@@ -110,14 +110,9 @@ def test_a_suite_of_the_paper_runs_on_a_folder(cwd: Path, pictures: Path) -> Non
     [
         (("--layer", "pca"), "--layer pca needs --components or --energy"),
         (("--layer", "ln"), "--layer: 'ln' is not valid; accepted: bn, zca, pca, none"),
-        (("--components", "65"), "--components: '65' is not valid"),
-        (("--energy", "nan"), "--energy: 'nan' is not valid"),
         (("--width", "0"), "--width: '0' is not valid; accepted: whole numbers from 1 to"),
-        (("--epochs", "1.5"), "--epochs: '1.5' is not valid"),
         (("--lr", "-1"), "--lr: '-1' is not valid; accepted: numbers above 0"),
         (("--recipe", "old"), "--recipe: 'old' is not valid; accepted: paper, modern"),
-        (("--schedule", "x"), "--schedule: 'x' is not valid; accepted: steps, one-cycle, constant"),
-        (("--precision", "float16"), "--precision: 'float16' is not valid"),
         (("--data", "nowhere"), "nowhere"),
         (("--train-images", "5"), "(--train-images), test_images: a share of 0.1 of 5"),
         (("--energy", "0.9"), "--energy is for --layer pca, which is not asked for"),
@@ -126,7 +121,6 @@ def test_a_suite_of_the_paper_runs_on_a_folder(cwd: Path, pictures: Path) -> Non
         (("--train-images", "4000"), "4000 images of cifar10-mini cannot be taken"),
         (("--d", "5"), "d (--d): 5 does not divide the 64 channels"),
         (("--eps", "0"), "epsilon (--eps): 0 is not valid; a layer needs one above 0"),
-        (("--device", "cuda:7"), "--device: 'cuda:7'"),
     ],
 )
 def test_wrong_input_is_one_line_and_leaves_nothing(
