@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eigbench.algorithm_1 import NEIGHBOUR_RATIO
-from eigbench.data import features
+from eigbench.data import mini
 from eigbench.errors import NotApplicable
 
 Floats = NDArray[np.float64]
@@ -291,8 +291,8 @@ SPECTRA = {
         Spectrum("rank-deficient", uses_gap=False, build=_rank_deficient),
         Spectrum("laplacian", uses_gap=False, build=_laplacian),
         Spectrum("identity", uses_gap=False, build=_identity),
-        Spectrum("cifar-patches", uses_gap=False, build=_covariance_of(features.image_patches)),
-        Spectrum("cifar-conv", uses_gap=False, build=_covariance_of(features.first_convolution)),
+        Spectrum("cifar-patches", uses_gap=False, build=_covariance_of(mini.image_patches)),
+        Spectrum("cifar-conv", uses_gap=False, build=_covariance_of(mini.first_convolution)),
         *(Spectrum(name, uses_gap=False, build=build) for name, build in _LAPACK.items()),
     )
 }

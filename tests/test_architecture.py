@@ -102,7 +102,7 @@ def test_the_imports_are_seen() -> None:
     assert "eigbench.runs.store" in _imports("eigbench.report")
     assert "eigbench.measure.noise" in _imports("eigbench.cli.env")  # inside a function
     assert "eigbench.runs.record" in _imports("eigbench.cli.execute")  # for types only
-    assert "eigbench.report.chapters.run" in _imports("eigbench.report.compose")
+    assert "eigbench.report.frame" in _imports("eigbench.report.compose")
 
 
 def test_the_package_itself_imports_none_of_its_parts_at_once() -> None:

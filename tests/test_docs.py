@@ -135,7 +135,7 @@ def _check() -> str:
 
 def _situations() -> str:
     return table(["situation", "which matrices"],
-                 [[one.name, one.says] for one in situations.SITUATIONS])  # fmt: skip
+                 [[*one] for one in situations.SITUATIONS.items()])  # fmt: skip
 
 
 def _draws() -> str:

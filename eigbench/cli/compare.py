@@ -86,4 +86,4 @@ def merge(
         there = shlex.quote(str(out))
         say(f"{len(run.missing)} cases are missing; to measure them:")
         say(f"eigbench run {there}/suite.toml --resume --out {there}")
-    conclude(run.suite, out, quiet=quiet)
+    conclude(out, quiet=quiet)

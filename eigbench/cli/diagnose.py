@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from eigbench.errors import InputError, printable
+from eigbench.runs.store import require_free
 
 PATIENCE = 5.0
 """Seconds between two lines of progress where a terminal's line cannot be written again."""
@@ -47,11 +48,8 @@ def diagnose(
     """
     if not file.exists():
         raise InputError(f"cannot read {file}: there is no such file")
-    if out is not None and out.exists():
-        if not out.is_dir():
-            raise InputError(f"{out} is a file; --out takes a folder")
-        if any(out.iterdir()):
-            raise InputError(f"{out} is not empty; --out takes a new or empty folder")
+    if out is not None:
+        require_free(out)
     from rich.console import Console
 
     from eigbench.diagnosis.diagnose import diagnose as diagnosis_of

@@ -54,7 +54,7 @@ def execute(suite: Suite, options: RunOptions) -> None:
     again = f"repeat the command with --resume --out {shlex.quote(str(folder))} to go on"
     try:
         missing = _measure(suite, folder, options)
-        conclude(suite, folder, quiet=options.quiet)
+        conclude(folder, quiet=options.quiet)
     except OSError as error:  # a full disk, above all
         reason = f"{error.filename or folder}: {error.strerror or error}"
         raise InputError(f"{reason}; what was measured is kept: {again}") from error
@@ -151,7 +151,7 @@ def described(case: Case) -> str:
     return f"{case.__struct_config__.tag} of {count} matrices {d} × {d}"
 
 
-def conclude(suite: Suite, folder: Path, *, quiet: bool) -> None:
+def conclude(folder: Path, *, quiet: bool) -> None:
     """Write the report, and print its verdict and where it is."""
     from eigbench.report import write_report
 
@@ -160,8 +160,6 @@ def conclude(suite: Suite, folder: Path, *, quiet: bool) -> None:
     except KeyboardInterrupt:
         say(f"interrupted; `eigbench report {shlex.quote(str(folder))}` writes the report.")
         raise typer.Exit(interruption.exit_code) from None
-    if suite.bundle:
-        attachments.bundle(folder)
     if not quiet:
         typer.echo("\n".join(map(printable, verdict.splitlines())))
         if (folder / attachments.TRACES).is_dir():

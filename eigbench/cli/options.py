@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -19,6 +19,7 @@ from eigbench.axes import (
     SEEDS,
     THREADS,
     WORKERS,
+    Axis,
     read_parameter,
 )
 from eigbench.cli.axis_options import ALL
@@ -40,8 +41,13 @@ def say(line: str) -> None:
     typer.echo(f"eigbench: {printable(line)}", err=True)
 
 
+def asked(axis: Axis, **more: Any) -> Any:
+    """The option by which a command is given one value of an axis."""
+    return typer.Option(axis.option, **{"metavar": axis.metavar, "help": axis.help, **more})
+
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the path of the report.")]
-Seeds = Annotated[str | None, typer.Option(metavar=SEEDS.metavar, help=SEEDS.help)]
+Seeds = Annotated[str | None, asked(SEEDS)]
 
 
 def _load_plugins(files: list[Path] | None) -> list[Path] | None:
@@ -73,31 +79,16 @@ Plugin = Annotated[
 class RunOptions:
     """The options of every command that runs a suite."""
 
-    device: Annotated[str | None, typer.Option(metavar=DEVICE.metavar, help=DEVICE.help)] = None
-    most_cases: Annotated[
-        str | None, typer.Option(metavar=MOST_CASES.metavar, help=MOST_CASES.help)
-    ] = None
-    max_minutes: Annotated[str | None, typer.Option(metavar=MINUTES.metavar, help=MINUTES.help)] = (
-        None
-    )
+    device: Annotated[str | None, asked(DEVICE)] = None
+    most_cases: Annotated[str | None, asked(MOST_CASES)] = None
+    max_minutes: Annotated[str | None, asked(MINUTES)] = None
     workers: Annotated[
         str | None,
-        typer.Option(
-            metavar=WORKERS.metavar,
-            help=WORKERS.help,
-            show_default="what is worth it",
-            rich_help_panel=WHERE,
-        ),
+        asked(WORKERS, show_default="what is worth it", rich_help_panel=WHERE),
     ] = None
     threads: Annotated[
         str | None,
-        typer.Option(
-            "--threads-per-worker",
-            metavar=THREADS.metavar,
-            help=THREADS.help,
-            show_default="1; of trainings and times all",
-            rich_help_panel=WHERE,
-        ),
+        asked(THREADS, show_default="1; of trainings and times all", rich_help_panel=WHERE),
     ] = None
     cluster: Annotated[
         str | None,
@@ -107,9 +98,7 @@ class RunOptions:
             rich_help_panel=WHERE,
         ),
     ] = None
-    part: Annotated[
-        str | None, typer.Option(metavar=PART.metavar, help=PART.help, rich_help_panel=WHERE)
-    ] = None
+    part: Annotated[str | None, asked(PART, rich_help_panel=WHERE)] = None
     parameters: Annotated[
         list[str] | None,
         typer.Option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from operator import itemgetter
 from typing import Annotated, Any
@@ -14,9 +13,8 @@ from eigbench.axes import AXES, SETTINGS
 from eigbench.cli.axis_options import Panel, options_of
 from eigbench.cli.execute import execute
 from eigbench.cli.options import RunOptions
-from eigbench.errors import InputError
 from eigbench.kinds.base import changed
-from eigbench.runs.suite import Grid, Suite, check, find, load, override
+from eigbench.runs.suite import check, find, load, override
 
 Compile = Annotated[
     bool,
@@ -66,43 +64,8 @@ def profile(
         axes["compiled"] = [False, True]
     suite = load(find("profile"))
     suite = msgspec.structs.replace(suite, profiling=changed(suite.profiling, settings))
-    suite = about(suite, {name: axes.pop(name, None) for name in ("subject", "layer")})
-    suite = check(with_traces(override(suite, axes), wanted=trace))
-    execute(options.applied(suite), options)
-
-
-def about(suite: Suite, wanted: Mapping[str, list[Any] | None]) -> Suite:
-    """Those of its grids that are about some subjects or layers; `InputError` if none is.
-
-    A grid without an axis, as an operation is without a layer, is left out if one is wanted.
-    """
-    grids = suite.grids
-    for name, values in wanted.items():
-        if values is not None:
-            kept = [grid for grid in grids if set(getattr(grid, name) or ()) & set(values)]
-            grids = [_restricted(grid, name, values) for grid in kept]
-    if not grids:
-        asked = "; ".join(f"--{n} {' '.join(map(str, v))}" for n, v in wanted.items() if v)
-        there = "; ".join(f"--{n} {', '.join(_named(suite.grids, n))}" for n in wanted)
-        raise InputError(
-            f"{asked}: the suite {suite.name!r} has nothing about that; it has {there}"
-        )
-    return msgspec.structs.replace(suite, grids=grids)
-
-
-def _named(grids: list[Grid], name: str) -> list[str]:
-    """The values that an axis takes in any grid, each once."""
-    return list(dict.fromkeys(str(value) for grid in grids for value in getattr(grid, name) or ()))
-
-
-def _restricted(grid: Grid, name: str, values: list[Any]) -> Grid:
-    kept = [value for value in getattr(grid, name) if value in values]
-    return msgspec.structs.replace(grid, **{name: kept})
-
-
-def with_traces(suite: Suite, *, wanted: bool | None) -> Suite:
-    """The suite with traces of all of its profiles, or of none, or of those that it says."""
-    if wanted is None:
-        return suite
-    grids = [msgspec.structs.replace(grid, trace=wanted) for grid in suite.grids]
-    return msgspec.structs.replace(suite, grids=grids)
+    suite = override(suite, axes)
+    if trace is not None:
+        grids = [msgspec.structs.replace(grid, trace=trace) for grid in suite.grids]
+        suite = msgspec.structs.replace(suite, grids=grids)
+    execute(options.applied(check(suite)), options)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eigbench.axes import DEVICE, WORKERS
-from eigbench.cli.options import RUNS, Plugin, RunOptions, Seeds
+from eigbench.cli.options import RUNS, Plugin, RunOptions, Seeds, asked
 from eigbench.cli.run import Data, Preset, SuiteName, resolved
 from eigbench.cli.surroundings import interruption
 from eigbench.runs.suite import cases
@@ -22,10 +22,9 @@ def validate(
     preset: Preset = None,
     data: Data = None,
     seeds: Seeds = None,
-    device: Annotated[str | None, typer.Option(metavar=DEVICE.metavar, help=DEVICE.help)] = None,
+    device: Annotated[str | None, asked(DEVICE)] = None,
     workers: Annotated[
-        str | None,
-        typer.Option(metavar=WORKERS.metavar, help="Say how long it takes with N workers too."),
+        str | None, asked(WORKERS, help="Say how long it takes with N workers too.")
     ] = None,
     records: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Where earlier runs lie, whose times are used.")

@@ -69,7 +69,8 @@ def channel_statistics(images: ImageSet) -> tuple[Tensor, Tensor]:
     `InputError` if a channel is constant.
     """
     # How often each of the 256 values comes: exact, and the images are read once.
-    counts = torch.stack([_histogram(images.pixels[:, channel]) for channel in range(3)])
+    channels = (images.pixels[:, channel].flatten() for channel in range(3))
+    counts = torch.stack([torch.bincount(own, minlength=256).cpu().double() for own in channels])
     values = torch.arange(256, dtype=torch.float64)
     shares = counts / counts.sum(1, keepdim=True)
     mean = shares @ values
@@ -77,10 +78,6 @@ def channel_statistics(images: ImageSet) -> tuple[Tensor, Tensor]:
     if (counts.count_nonzero(1) < 2).any():
         raise InputError(f"every pixel of {images.name} has the same value in a channel")
     return mean / 255, deviation / 255
-
-
-def _histogram(values: Tensor) -> Tensor:
-    return torch.bincount(values.flatten(), minlength=256).cpu().double()
 
 
 class Normalise:

@@ -79,7 +79,10 @@ def read_folder(folder: Path, split: str) -> Labelled:
     anything is trained. `InputError` names the file or folder that is wrong.
     """
     _entries(folder)  # the folder itself first, for the clearest message
-    listed = {part: _classes(folder / part) for part in ("train", "test")}
+    listed = {
+        part: {entry.name: _images(entry) for entry in _entries(folder / part)}
+        for part in ("train", "test")
+    }
     for part, other in (("train", "test"), ("test", "train")):
         for missing in sorted(listed[part].keys() - listed[other].keys()):
             raise InputError(
@@ -98,11 +101,6 @@ def read_folder(folder: Path, split: str) -> Labelled:
     counts = [len(images) for images in classes.values()]
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
     return Labelled(pixels, labels, tuple(classes))
-
-
-def _classes(folder: Path) -> dict[str, list[Path]]:
-    """The paths of a split's images, by class."""
-    return {entry.name: _images(entry) for entry in _entries(folder)}
 
 
 def _images(folder: Path) -> list[Path]:

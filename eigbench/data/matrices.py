@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import os
 import stat
@@ -179,23 +180,9 @@ _Arrays = Iterator[tuple[str, NDArray[Any], str]]
 """The key of an array in its file, its values, and its type in the file."""
 
 
-class _Header:
-    """A file of which only the first bytes may be read: a header can be compressed, and huge."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._left = file, 2**16
-
-    def read(self, count: int) -> bytes:
-        """As a file reads."""
-        self._left -= count
-        if self._left < 0:
-            raise ValueError("its header is too long")
-        return self._file.read(count)
-
-
 def _npy_bytes(file: IO[bytes]) -> int:
     """The bytes of the array that a `.npy` file announces, as it is and in float64."""
-    header: Any = _Header(file)
+    header = io.BytesIO(file.read(2**16))  # no more: it can be compressed, and huge
     version = np.lib.format.read_magic(header)
     read = {
         (1, 0): np.lib.format.read_array_header_1_0,

@@ -8,12 +8,13 @@ error, or does not end, or none can be made, this process draws.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 
 LONGEST_SECONDS = 60.0
 """A copy that takes longer is given up; a picture takes less than one."""
@@ -27,67 +28,49 @@ class Copies:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._running: dict[int, Callable[[], None]] = {}
+        self._made: list[tuple[BaseProcess, Callable[[], None]]] = []
 
     def do(self, work: Callable[[], None]) -> None:
         """Do it now, or beside this process; what it writes is there after `finish`."""
-        for number in list(self._running):
-            self._collect(number, os.WNOHANG)
-        if len(self._running) >= self._most or not self._start(work):
-            work()
+        if sum(copy.is_alive() for copy, _ in self._made) < self._most:
+            copy = get_context("fork").Process(target=_silently, args=(work,))
+            # An error is of too many processes, or too little memory. Python warns of threads,
+            # which the copy does not have: it uses none.
+            with suppress(OSError), warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                copy.start()
+                self._made.append((copy, work))
+                return
+        work()
 
     def finish(self) -> None:
         """Return when all is done."""
         until = time.monotonic() + LONGEST_SECONDS
-        while self._running and time.monotonic() < until:
-            for number in list(self._running):
-                self._collect(number, os.WNOHANG)
-            time.sleep(0.002)
-        for number in list(self._running):
-            self.stop(number)
-            self._collect(number, 0)
+        for copy, work in self._made:
+            copy.join(max(0.0, until - time.monotonic()))
+            _end(copy)
+            if copy.exitcode != 0:
+                work()
 
     def abandon(self) -> None:
         """End them; nothing of theirs is needed any more."""
-        for number in self._running:
-            self.stop(number)
-            with suppress(ChildProcessError):
-                os.waitpid(number, 0)
-        self._running.clear()
+        for copy, _ in self._made:
+            _end(copy)
 
-    def stop(self, number: int) -> None:
-        """End one of them at once."""
-        with suppress(ProcessLookupError):
-            os.kill(number, signal.SIGKILL)
 
-    def _start(self, work: Callable[[], None]) -> bool:
-        try:
-            with warnings.catch_warnings():
-                # Python warns of threads, which the copy does not have: it uses none.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                number = os.fork()
-        except OSError:  # too many processes, or too little memory
-            return False
-        if number:
-            self._running[number] = work
-            return True
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)  # nothing that is registered for the end of this process happens twice
+def _silently(work: Callable[[], None]) -> None:
+    """What a copy does. This process meets the same error, and says it, when it does the work."""
+    code = 1
+    try:
+        work()
+        code = 0
+    finally:
+        os._exit(code)  # nothing that is registered for the end of this process happens twice
 
-    def _collect(self, number: int, how: int) -> None:
-        """If this copy has ended: forget it, and do the work here if it did not succeed."""
-        try:
-            ended, status = os.waitpid(number, how)
-        except ChildProcessError:  # somebody else has asked, and knows how it went
-            ended, status = number, 1
-        if ended:
-            work = self._running.pop(number)
-            if status != 0:
-                work()
+
+def _end(copy: BaseProcess) -> None:
+    copy.kill()
+    copy.join()
 
 
 _copies: list[Copies] = []

@@ -20,8 +20,6 @@ import polars as pl
 from eigbench.algorithm_1 import ITERATIONS
 from eigbench.kinds.invariance import InvarianceCase
 from eigbench.kinds.path import PathCase
-from eigbench.kinds.profile import ProfileCase
-from eigbench.kinds.series import SeriesCase
 from eigbench.kinds.stability import STABILITY_METRICS, StabilityCase
 from eigbench.kinds.train import TrainCase
 from eigbench.report import situations
@@ -77,11 +75,6 @@ class Frames:
         return tidy(record for _, record in self.records(kind, *statuses))
 
     @cached_property
-    def skipped(self) -> pl.DataFrame:
-        """A row a skipped case, with its reason; no samples."""
-        return tidy(record for record in self.run.records if record.status == "skipped")
-
-    @cached_property
     def every_stability(self) -> pl.DataFrame:
         """A row a stability case and matrix, those with other random starts included.
 
@@ -133,16 +126,6 @@ class Frames:
     def paths(self) -> pl.DataFrame:
         """A row a measured path and point on it; `moved` is the move to the next point."""
         return self.tidy(PathCase, "measured")
-
-    @cached_property
-    def series(self) -> pl.DataFrame:
-        """A row a series case and term; see `COEFFICIENT_TERMS` and `FIGURE_1_POWERS`."""
-        return self.tidy(SeriesCase, "measured")
-
-    @cached_property
-    def profiles(self) -> pl.DataFrame:
-        """A row a profile and round."""
-        return self.tidy(ProfileCase, "measured", "failed")
 
     @cached_property
     def trials(self) -> pl.DataFrame:
@@ -202,77 +185,54 @@ def tidy(records: Iterable[Record], series: Sequence[str] = ()) -> pl.DataFrame:
     record that has very many.
     """
     parts = [
-        _metrics(list(own), series) if series else _block(list(own))
+        _rows(list(own), series)
         for _, own in groupby(records, key=lambda r: (type(r.case), r.status, tuple(r.samples)))
     ]
     return pl.concat(parts, how="diagonal_relaxed") if parts else pl.DataFrame()
 
 
-def _block(records: list[Record]) -> pl.DataFrame:
+def _rows(records: list[Record], series: Sequence[str]) -> pl.DataFrame:
     """Records of one kind of case and with the same metrics."""
-    lengths = [_rows(record) for record in records]
-    cases_of = [msgspec.structs.asdict(record.case) for record in records]
-    columns: dict[str, pl.Series] = {}
-    for name in cases_of[0]:
-        values = [case[name] for case in cases_of]
-        if name == "parameters":
-            columns["iterations"] = _spread([v.get("iterations") for v in values], lengths)
-            columns["start"] = _spread([v.get("seed") or 0 for v in values], lengths)
-            values = [msgspec.json.encode(v, order="sorted").decode() for v in values]
-        columns[name] = _spread(values, lengths)
-    for name in ("status", "reason", "session"):
-        columns[name] = _spread([getattr(record, name) for record in records], lengths)
-    columns |= _metrics(records, [*records[0].samples]).to_dict()
-    for name in dict.fromkeys(label for record in records for label in record.labels):
-        if name in cases_of[0]:  # the images of a training: their name is a field, and stays one
-            continue
-        words = [
-            word
-            for record, length in zip(records, lengths, strict=True)
-            for word in _worded(record.labels.get(name, []), length)
-        ]
-        columns[name] = pl.Series(words, dtype=pl.String)
-    return pl.DataFrame(columns)
+    lengths = [_length(record) for record in records]
+    fields: dict[str, Any] = {"id": [record.id for record in records]}
+    lists = {"row": pl.Series([[*range(length)] for length in lengths])}
+    for name in (name for name in records[0].samples if not series or name in series):
+        values = map(_padded, (record.values(name) for record in records), lengths)
+        lists[name] = pl.Series([*values], dtype=pl.List(pl.Float64))
+    if not series:
+        fields |= _fields(records)
+        # The images of a training are a label too: their name is a field, and stays one.
+        for name in sorted({label for record in records for label in record.labels} - {*fields}):
+            words = [record.labels.get(name, []) for record in records]
+            fit = [own * (len(own) in (1, n)) for own, n in zip(words, lengths, strict=True)]
+            lists[name] = pl.Series([*map(_padded, fit, lengths)], dtype=pl.List(pl.String))
+    return pl.DataFrame({**fields, **lists}, strict=False).explode(*lists)
 
 
-def _metrics(records: list[Record], wanted: Sequence[str]) -> pl.DataFrame:
-    """Those of these metrics that the records have."""
-    lengths = [_rows(record) for record in records]
-    columns = {
-        "id": _spread([record.id for record in records], lengths),
-        "row": pl.Series([row for length in lengths for row in range(length)], dtype=pl.Int64),
-    }
-    for name in (name for name in wanted if name in records[0].samples):
-        values = [
-            value
-            for record, length in zip(records, lengths, strict=True)
-            for value in _padded(record.values(name), length)
-        ]
-        columns[name] = pl.Series(values, dtype=pl.Float64)
-    return pl.DataFrame(columns)
+def _fields(records: list[Record]) -> dict[str, list[Any]]:
+    """By name what records have one of: the fields of their cases, and of their own."""
+    cases = [msgspec.structs.asdict(record.case) for record in records]
+    fields = {name: [case[name] for case in cases] for name in cases[0]}
+    if (parameters := fields.get("parameters")) is not None:
+        fields["iterations"] = [own.get("iterations") for own in parameters]
+        fields["start"] = [own.get("seed") or 0 for own in parameters]
+        encoded = (msgspec.json.encode(own, order="sorted") for own in parameters)
+        fields["parameters"] = [text.decode() for text in encoded]
+    own_names = ("status", "reason", "session")
+    return fields | {name: [getattr(one, name) for one in records] for name in own_names}
 
 
-def _rows(record: Record) -> int:
+def _length(record: Record) -> int:
+    """How many rows a record has."""
     if record.samples:
         return max(1, *map(len, record.samples.values()))  # one that broke at once has a row too
     return getattr(record.case, "seeds", 1) if record.status == "failed" else 1
 
 
-def _spread(values: list[Any], lengths: list[int]) -> pl.Series:
-    repeated = [value for value, length in zip(values, lengths, strict=True) for _ in range(length)]
-    return pl.Series(repeated, strict=False)
-
-
-def _padded(values: list[float], length: int) -> list[float | None]:
+def _padded(values: list[Any], length: int) -> list[Any]:
     if len(values) == 1:
-        return [*values] * length
+        return values * length
     return [*values, *[None] * (length - len(values))]
-
-
-def _worded(words: list[str], length: int) -> list[str | None]:
-    if len(words) == 1:
-        return [*words] * length
-    return [*words] if len(words) == length else [None] * length
 
 
 def values_of(frame: pl.DataFrame, axis: str) -> list[Any]:

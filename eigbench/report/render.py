@@ -49,10 +49,15 @@ class Part:
     head: str
     """The Markdown that is seen first: one picture, one table, three sentences."""
     chapters: Sequence[Chapter]
-    summary: Sequence[str]
-    """Plain sentences for the terminal: what the head says, without Markdown."""
+    sentences: Sequence[str]
+    """What the head says, for a terminal too."""
     banner: Sequence[str] = ()
     """Lines right under the title of the report, such as what was trained."""
+
+    @property
+    def summary(self) -> list[str]:
+        """The sentences without Markdown."""
+        return [re.sub(r"[*`]|^- ", "", sentence) for sentence in self.sentences]
 
 
 @functools.cache
@@ -67,16 +72,10 @@ def environment(templates: Path = TEMPLATES) -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     public = (
-        *(
-            numbers.percent,
-            numbers.percentage,
-            numbers.rounded_share,
-            numbers.scientific,
-            numbers.cosine,
-            numbers.factor,
-        ),
-        *(numbers.axis_value, numbers.count, numbers.plural, numbers.fixed, names.listed, both),
-    )
+        numbers.percent, numbers.percentage, numbers.rounded_share, numbers.scientific,
+        numbers.cosine, numbers.factor, numbers.axis_value, numbers.count, numbers.plural,
+        numbers.fixed, names.listed, both,
+    )  # fmt: skip
     made.filters.update({function.__name__: function for function in public})
     made.globals.update(details=details, figure=figure)
     return made

@@ -7,7 +7,6 @@ pooled. Which one a matrix belongs to follows from what is known of it, and neve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -36,28 +35,19 @@ A run without it has situations at the first of its own that is not 0.
 REAL = ("cifar-patches", "cifar-conv")
 
 
-@dataclass(frozen=True)
-class Situation:
-    """One set of matrices."""
-
-    name: str
-    says: str
-
-
-SITUATIONS = (
-    Situation("open gaps", "built; the smallest relative gap is 5e-4 or more"),
-    Situation("closing gaps", "built; the smallest relative gap is below 5e-4 and not 0"),
-    Situation("one tied pair", "built; two eigenvalues are equal, and no others"),
-    Situation("many ties", "built; many are equal: identity, dead channels, clusters, zeros"),
-    Situation(
-        "well-conditioned covariances",
+SITUATIONS = {
+    "open gaps": "built; the smallest relative gap is 5e-4 or more",
+    "closing gaps": "built; the smallest relative gap is below 5e-4 and not 0",
+    "one tied pair": "built; two eigenvalues are equal, and no others",
+    "many ties": "built; many are equal: identity, dead channels, clusters, zeros",
+    "well-conditioned covariances":
         "of CIFAR-10 features; float32 resolves every eigenvalue: n·u·κ ≤ 0.1",
-    ),
-    Situation("ill-conditioned covariances", "of CIFAR-10 features with n·u·κ > 0.1"),
-    Situation("scaled matrices", "built, times a factor that is not 1"),
-    Situation("your matrices", "from your file, whatever they are"),
-)
-NAMES = tuple(situation.name for situation in SITUATIONS)
+    "ill-conditioned covariances": "of CIFAR-10 features with n·u·κ > 0.1",
+    "scaled matrices": "built, times a factor that is not 1",
+    "your matrices": "from your file, whatever they are",
+}  # fmt: skip
+"""By name, which matrices."""
+NAMES = tuple(SITUATIONS)
 OPEN_GAPS, CLOSING_GAPS, TIED_PAIR, MANY_TIES, REAL_WELL, REAL_ILL, SCALED, YOURS = NAMES
 
 ONE_PAIR = (

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import statistics
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -345,7 +346,7 @@ def level(values: Floats) -> Level | None:
     if len(values) < 2 or not np.isfinite(values).all():
         return None
     stretches = np.array_split(values, min(STRETCHES, len(values)))
-    medians = np.array([np.median(stretch) for stretch in stretches])
+    medians = np.array([statistics.median(stretch.tolist()) for stretch in stretches])
     count = len(medians)
     return Level(float(medians.mean()), float(medians.var(ddof=1)) / count, count - 1)
 
@@ -380,7 +381,6 @@ class Survival:
     share: Floats
     low: Floats
     high: Floats
-    at_risk: Floats
 
 
 def survival(steps: Sequence[int], failed: Sequence[bool]) -> Survival:
@@ -396,8 +396,6 @@ def survival(steps: Sequence[int], failed: Sequence[bool]) -> Survival:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # where all or none survive
         ends = found.confidence_interval(CONFIDENCE, method="log-log")
-    at_risk = np.array([(seen >= step).sum() for step in found.quantiles], dtype=np.float64)
     return Survival(
-        found.quantiles, found.probabilities, ends.low.probabilities, ends.high.probabilities,
-        at_risk,
-    )  # fmt: skip
+        found.quantiles, found.probabilities, ends.low.probabilities, ends.high.probabilities
+    )

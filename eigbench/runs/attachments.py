@@ -1,11 +1,9 @@
-"""What lies beside the records of a run: checkpoints, traces, and archives of many files."""
+"""What lies beside the records of a run: checkpoints and traces."""
 
 from __future__ import annotations
 
 import io
-import shutil
 import warnings
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,11 +89,11 @@ def trace_path(case: ProfileCase) -> str:
 
 
 def trace_of(run: Path, case: ProfileCase) -> bytes | None:
-    """The trace of a case, from the folder of its run or from the archive in it; None if gone."""
+    """The trace of a case, from the folder of its run; None if it is gone, or behind a link."""
     path = run / trace_path(case)
-    if path.is_file() and not any(part.is_symlink() for part in (run / TRACES, path.parent, path)):
-        return path.read_bytes()
-    return _members(run / f"{TRACES}.zip").get(trace_path(case))
+    if any(part.is_symlink() for part in (run / TRACES, path.parent, path)):
+        return None
+    return path.read_bytes() if path.is_file() else None
 
 
 def workload_name(case: ProfileCase) -> str:
@@ -110,47 +108,3 @@ def contestant_name(case: ProfileCase) -> str:
     """Method, parameters, and whether it is compiled."""
     words = [f"{name}-{value}" for name, value in case.parameters.items()]
     return "-".join([case.method, *words, *(["compiled"] if case.compiled else [])])
-
-
-BUNDLED = ("figures", "traces")
-
-_EARLIEST = (1980, 1, 1, 0, 0, 0)  # without the time of day, so that the same files give the same
-
-
-def bundle(folder: Path) -> None:
-    """Replace `figures/` by `figures.zip` and `traces/` by `traces.zip`.
-
-    What is in such a file from an earlier session of the run stays in it, unless it was made again.
-    A damaged one is replaced.
-    """
-    for name in BUNDLED:
-        if not (folder / name).is_dir():
-            continue
-        archive = folder / f"{name}.zip"
-        content = _members(archive)
-        for path in own_folder(folder, name).rglob("*"):
-            if path.is_file() and not path.is_symlink():
-                content[path.relative_to(folder).as_posix()] = path.read_bytes()
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
-            for member in sorted(content):
-                packed.writestr(zipfile.ZipInfo(member, _EARLIEST), content[member])
-        write_whole(archive, buffer.getvalue())
-        shutil.rmtree(folder / name)
-
-
-LARGEST_ARCHIVE = 2**30
-"""Bytes that one may unpack to, as what it says of itself."""
-
-
-def _members(archive: Path) -> dict[str, bytes]:
-    """The files in an archive; none if it is damaged."""
-    if not archive.is_file():
-        return {}
-    try:
-        with zipfile.ZipFile(archive) as earlier:
-            if sum(member.file_size for member in earlier.infolist()) > LARGEST_ARCHIVE:
-                return {}
-            return {name: earlier.read(name) for name in earlier.namelist()}
-    except Exception:  # noqa: BLE001  # half a dozen types, by what is damaged
-        return {}

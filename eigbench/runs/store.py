@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from filelock import FileLock, Timeout
@@ -98,27 +99,11 @@ class Run(msgspec.Struct, frozen=True, dict=True):
 
     def harmless(self) -> Run:
         """The same, with words in it that no table, page or picture obeys."""
-
-        def words(of: Session) -> dict[str, str]:
-            values = msgspec.structs.asdict(of)
-            return {name: harmless(v) for name, v in values.items() if isinstance(v, str)}
-
-        def labels(of: Record) -> dict[str, list[str]]:
-            return {harmless(n): [*map(harmless, w)] for n, w in of.labels.items()}
-
         replace = msgspec.structs.replace
         suite = replace(self.suite, title=harmless(self.suite.title))
-        sessions = [
-            replace(
-                one,
-                **words(one),
-                packages={harmless(name): harmless(v) for name, v in one.packages.items()},
-            )
-            for one in self.environment.sessions
-        ]
-        environment = replace(self.environment, sessions=sessions)
+        environment = msgspec.convert(_harmless(msgspec.to_builtins(self.environment)), Environment)
         records = [
-            replace(one, reason=one.reason and harmless(one.reason), labels=labels(one))
+            replace(one, reason=_harmless(one.reason), labels=_harmless(one.labels))
             for one in self.records
         ]
         return Run(suite, environment, records, self.notes)
@@ -128,6 +113,15 @@ class Run(msgspec.Struct, frozen=True, dict=True):
         """The cases that have no record; empty for a run that is complete."""
         recorded = {record.id for record in self.records}
         return [case for case in self.plan if case.id not in recorded]
+
+
+def _harmless(value: Any) -> Any:
+    """A value of JSON with every word in it, and every name, `harmless`."""
+    if isinstance(value, dict):
+        return {harmless(name): _harmless(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [*map(_harmless, value)]
+    return harmless(value) if isinstance(value, str) else value
 
 
 class Writer:

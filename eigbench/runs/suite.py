@@ -109,8 +109,6 @@ class Suite(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defau
     profiling: Profiling = msgspec.field(default_factory=Profiling)
     compare: str = ""
     """What a training suite repeats of the paper, such as "figure-2", or "table-2 table-5"."""
-    bundle: bool = False
-    """Whether pictures and traces end up in one file each, for where few files come back."""
     most_cases: int = 100_000
     """A suite with more is refused: each takes a kilobyte before the first is measured."""
     plugins: dict[str, str] = {}
@@ -232,9 +230,23 @@ def _check_axes(place: str, axes: Axes) -> None:
 
 
 def override(suite: Suite, options: Mapping[str, list[Any]]) -> Suite:
-    """The suite with some axes replaced in every grid, or narrowed where the grid says so."""
+    """The suite with some axes replaced in every grid, or narrowed where the grid says so.
+
+    `InputError` if no grid is about such values.
+    """
     overridden = (_overridden(suite, grid, options) for grid in suite.grids)
-    return msgspec.structs.replace(suite, grids=[grid for grid in overridden if grid is not None])
+    grids = [grid for grid in overridden if grid is not None]
+    if not grids:
+        asked = (f"{AXES[name].option} {' '.join(map(str, v))}" for name, v in options.items())
+        there = []
+        for name in dict.fromkeys(name for grid in suite.grids for name in grid.only):
+            values = [str(value) for grid in suite.grids for value in getattr(grid, name) or ()]
+            there.append(f"{AXES[name].option} {', '.join(dict.fromkeys(values))}")
+        raise InputError(
+            f"{'; '.join(asked)}: the suite {suite.name!r} has nothing about that"
+            + (f"; it has {'; '.join(there)}" if there else "")
+        )
+    return msgspec.structs.replace(suite, grids=grids)
 
 
 def _overridden(suite: Suite, grid: Grid, options: Mapping[str, list[Any]]) -> Grid | None:
@@ -305,11 +317,6 @@ def kind_of(suite: Suite, grid: Grid) -> str:
     return grid.kind or suite.kind
 
 
-def seeds_of(suite: Suite, grid: Grid) -> int:
-    """Matrices per case, or trials per cell: the grid's own, or the suite's."""
-    return suite.seeds if grid.seeds is None else grid.seeds
-
-
 def programs(suite: Suite) -> dict[str, str]:
     """By method of the suite that is not part of eigbench, the SHA-256 of its program."""
     chosen = {name for axes in (suite.axes, *suite.grids) for name in axes.method or ()}
@@ -350,7 +357,7 @@ def _grid_cases(suite: Suite, grid: Grid, names: ParameterNames) -> Iterator[Cas
     span = Span(
         values={**given(suite.axes), **given(grid)},
         parameters=suite.parameters,
-        seeds=seeds_of(suite, grid),
+        seeds=suite.seeds if grid.seeds is None else grid.seeds,
         seed=suite.seed,
         device=suite.device,
         threshold=suite.threshold,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -75,9 +76,15 @@ class FakeBenchmark:
 
 
 @pytest.fixture(autouse=True)
-def no_patience_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wall's clock stands still: a busy machine ends no measurement of these tests."""
+def no_patience_is_lost(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The wall's clock stands still: a busy machine ends no measurement of these tests.
+
+    And the garbage that is collected between rounds is that of the test alone.
+    """
     monkeypatch.setattr(gate, "time", SimpleNamespace(perf_counter=lambda: 0.0))
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def test_rounds_belong_to_the_call_that_took_them() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -106,6 +107,13 @@ def finish(process: subprocess.Popen[str]) -> Outcome:
 def call_apart(*words: str, cwd: Path, python: tuple[str, ...] = ()) -> Outcome:
     """Run a command line in a process of its own."""
     return finish(start(*words, cwd=cwd, python=python))
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    """The whole records of a run as JSON has them; none where there is no file yet."""
+    path = folder / "records.jsonl"
+    *lines, _ = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
+    return [json.loads(line) for line in lines]
 
 
 def contents(folder: Path) -> dict[str, bytes | None]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from eigbench.cli.app import invoke
 from tests.cli.commandline import NARROW, SMALL, Outcome, call, call_apart, contents
 
 WHOLE = "whole numbers from 1"
@@ -22,11 +20,7 @@ SPECTRA = "gap, cluster, geometric, rank-deficient, laplacian, identity, cifar-p
 WRONG_VALUES = [
     # words, and what the line must name: the option, the value, what is accepted
     (["--d", "x"], ["--d", "'x'", WHOLE]),
-    (["--d", "0"], ["--d", "'0'", WHOLE]),
     (["--d", "-3"], ["--d", "'-3'", WHOLE]),
-    (["--d", "1.5"], ["--d", "'1.5'", WHOLE]),
-    (["--d", "1e1"], ["--d", "'1e1'", WHOLE]),
-    (["--d", "0x10"], ["--d", "'0x10'", WHOLE]),
     (["--d", "4097"], ["--d", "'4097'", "4096"]),
     (["--d", "4", "8", "x"], ["--d", "'x'", WHOLE]),
     (["--d=4,x"], ["--d", "'x'", WHOLE]),
@@ -35,35 +29,16 @@ WRONG_VALUES = [
     (["--d="], ["--d", "at least one value", WHOLE]),
     (["--d", ","], ["--d", "at least one value", WHOLE]),
     (["--d", "4", "--d"], ["--d", "at least one value", WHOLE]),
-    (["--gap", "nan"], ["--gap", "'nan'", "0 ≤ g < 1"]),
-    (["--gap", "inf"], ["--gap", "'inf'", "0 ≤ g < 1"]),
     (["--gap", "-inf"], ["--gap", "'-inf'", "0 ≤ g < 1"]),
-    (["--gap", "-1"], ["--gap", "'-1'", "0 ≤ g < 1"]),
-    (["--gap", "1"], ["--gap", "'1'", "0 ≤ g < 1"]),
-    (["--gap", "1e999"], ["--gap", "'1e999'", "0 ≤ g < 1"]),
     (["--eps", "-1e-9"], ["--eps", "'-1e-9'", "from 0"]),
-    (["--eps", "inf"], ["--eps", "'inf'", "from 0"]),
-    (["--matrix-scale", "0"], ["--matrix-scale", "'0'", "above 0"]),
     (["--matrix-scale", "nan"], ["--matrix-scale", "'nan'", "above 0"]),
-    (["--iterations", "0"], ["--iterations", "'0'", WHOLE]),
-    (["--method", "nope"], ["--method", "'nope'", METHODS]),
     (["--method", "EIGH"], ["--method", "'EIGH'", METHODS]),
     (["--loss", "nope"], ["--loss", "'nope'", LOSSES]),
-    (["--spectrum", "nope"], ["--spectrum", "'nope'", SPECTRA]),
     (["--spectrum", "file"], ["--spectrum", "'file'", SPECTRA]),
-    (["--dtype", "half"], ["--dtype", "'half'", "float32, float64, float16, bfloat16"]),
     (["--seeds", "0"], ["--seeds", "0", WHOLE]),
-    (["--seeds", "-1"], ["--seeds", "-1", WHOLE]),
-    (["--device", "tpu"], ["--device", "'tpu'", "cpu, cuda, cuda:N", "auto"]),
-    (["--device", "cuda:"], ["--device", "'cuda:'", "cpu, cuda, cuda:N", "auto"]),
+    (["--seeds", ""], ["--seeds", "''", WHOLE]),
     (["--device", "cuda:-1"], ["--device", "'cuda:-1'", "cpu, cuda, cuda:N", "auto"]),
-    (["--device", "CPU"], ["--device", "'CPU'", "cpu, cuda, cuda:N", "auto"]),
 ]
-
-
-@pytest.fixture
-def no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
 
 
 def _refused(cwd: Path, *words: str) -> str:
@@ -81,21 +56,13 @@ def test_wrong_values(cwd: Path, words: list[str], named: list[str]) -> None:
         assert part in complaint
 
 
-@pytest.mark.parametrize("word", ["x", "1.5", "", "1e3"])
-@pytest.mark.parametrize("command", [["stability"], ["run", "stability"]])
-def test_seeds_that_are_no_whole_number(cwd: Path, command: list[str], word: str) -> None:
-    complaint = _refused(cwd, *command, "--seeds", word)
-    assert "--seeds" in complaint
-    assert repr(word) in complaint
-
-
-@pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:7"])
 @pytest.mark.parametrize("command", [["stability"], ["run", "stability"], ["env"]])
 def test_a_device_that_is_not_there(
-    cwd: Path, no_cuda: None, command: list[str], device: str
+    cwd: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
-    complaint = _refused(cwd, *command, "--device", device)
-    for part in ("--device", repr(device), "cpu"):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    complaint = _refused(cwd, *command, "--device", "cuda:7")
+    for part in ("--device", "'cuda:7'", "cpu"):
         assert part in complaint
 
 
@@ -133,17 +100,8 @@ def test_nothing_at_all_shows_the_help(cwd: Path) -> None:
     assert "Usage: eigbench" in outcome.out
 
 
-@pytest.mark.parametrize("command", ["stability", "run"])
-def test_in_a_process_of_its_own(cwd: Path, command: str) -> None:
-    words = ["--d", "4", "x"] if command == "stability" else ["nope"]
-    complaint = call_apart(command, *words, cwd=cwd).complaint
-    assert words[-1] in complaint
-    assert list(cwd.iterdir()) == []
-
-
-def test_bytes_that_are_no_text(cwd: Path) -> None:
-    complaint = call_apart("stability", "--matrices", "\udcff.npy", cwd=cwd).complaint
-    assert "\\udcff.npy" in complaint
+def test_in_a_process_of_its_own(cwd: Path) -> None:
+    assert "'x'" in call_apart("stability", "--d", "4", "x", cwd=cwd).complaint
     assert list(cwd.iterdir()) == []
 
 
@@ -178,31 +136,21 @@ WRONG_SUITES = {
     "empty": ("", ["name"]),
     "broken": ('name = "small', []),
     "no TOML": ("\x00\x01", []),
-    "twice": (_changed("seeds = 2", "seeds = 2\nseeds = 3"), []),
     "unknown key": (_changed("seeds = 2", "sedes = 2"), ["sedes"]),
     "unknown axis": (_changed("gap = [0.1]", "gaps = [0.1]"), ["gaps"]),
-    "unknown key of a grid": (SMALL + "gaps = [0.1]\n", ["gaps"]),
-    "unknown table": (SMALL + "[nope]\nx = 1\n", ["nope"]),
     "wrong type": (_changed("seeds = 2", 'seeds = "two"'), ["seeds", "int"]),
     "no list": (_changed("d = [4]", "d = 4"), ["axes.d", "array"]),
-    "wrong element": (_changed("d = [4]", "d = [4, 1.5]"), ["axes.d[1]", "int"]),
-    "a truth value": (_changed("d = [4]", "d = [true]"), ["axes.d[0]", "int"]),
     "wrong kind": (_changed('kind = "stability"', 'kind = "speed"'), ["kind", "speed"]),
     "wrong value": (_changed("d = [4]", "d = [0]"), ["axes.d", "0", WHOLE]),
     "wrong value of a grid": (SMALL + "gap = [0.1, 1.0]\n", ["grids[0].gap", "1.0", "0 ≤ g < 1"]),
     "not a number": (_changed("gap = [0.1]", "gap = [nan]"), ["axes.gap", "nan", "0 ≤ g < 1"]),
     "unknown method": (_changed('"eigh"', '"nope"'), ["axes.method", "'nope'", METHODS]),
-    "unknown loss": (_changed('"whitening"', '"nope"'), ["axes.loss", "'nope'", LOSSES]),
     "empty axis": (_changed("d = [4]", "d = []"), ["axes.d", "empty"]),
-    "empty axis of a grid": (SMALL + "gap = []\n", ["grids[0].gap", "empty"]),
     "missing axis": (_changed("d = [4]\n", ""), ["grids[0]", "d"]),
-    "missing axes": ('name = "x"\nkind = "stability"\n[[grids]]\n', ["grids[0]", "method", "d"]),
     "missing ratio": (SMALL + 'kind = "series"\n', ["grids[0]", "ratio"]),
     "no seeds": (_changed("seeds = 2", "seeds = 0"), ["seeds"]),
-    "negative seed": (_changed("seeds = 2", "seed = -1"), ["seed"]),
     "unknown device": (_changed("seeds = 2", 'device = "tpu"'), ["device", "'tpu'", "cpu"]),
     "threshold 0": (SERIES.format(threshold="threshold = 0.0"), ["threshold"]),
-    "threshold nan": (SERIES.format(threshold="threshold = nan"), ["threshold"]),
     "nothing to do": (SMALL.replace("[[grids]]", ""), ["grids"]),
     "narrow names no axis": (SMALL + 'narrow = ["nope"]\n', ["narrow", "nope"]),
     "a name that leaves the folder": (_changed('"small"', '"../small"'), ["name", "../small"]),
@@ -238,25 +186,20 @@ def test_a_folder_that_is_called_like_a_suite(cwd: Path) -> None:
 # Files and folders
 
 
-@pytest.mark.parametrize("ending", ["npy", "npz", "pt", "safetensors"])
-@pytest.mark.parametrize("content", [None, b"", b"garbage, and more of it " * 20])
-def test_matrices_that_cannot_be_read(cwd: Path, ending: str, content: bytes | None) -> None:
-    file = cwd / f"mine.{ending}"
-    if content is not None:
-        file.write_bytes(content)
-    complaint = _refused(cwd, "stability", "--matrices", file.name)
-    assert f"cannot read {file.name}" in complaint
-
-
-@pytest.mark.parametrize("name", ["mine.txt", "mine", "", "mine.npy.gz"])
-def test_matrices_with_another_ending(cwd: Path, name: str) -> None:
-    complaint = _refused(cwd, "stability", "--matrices", name)
-    assert ".npy, .npz, .pt, .safetensors" in complaint
-
-
-def test_matrices_that_are_a_folder(cwd: Path) -> None:
-    (cwd / "mine.npy").mkdir()
-    assert "cannot read mine.npy" in _refused(cwd, "stability", "--matrices", "mine.npy")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("absent.npy", "cannot read absent.npy"),
+        ("garbage.pt", "cannot read garbage.pt: not a valid .pt file"),
+        ("folder.npy", "cannot read folder.npy"),
+        ("mine.npy.gz", ".npy, .npz, .pt, .safetensors"),
+        ("", ".npy, .npz, .pt, .safetensors"),
+    ],
+)
+def test_matrices_that_cannot_be_read(cwd: Path, name: str, said: str) -> None:
+    (cwd / "garbage.pt").write_bytes(b"garbage, and more of it " * 20)
+    (cwd / "folder.npy").mkdir()
+    assert said in _refused(cwd, "stability", "--matrices", name)
 
 
 @pytest.mark.parametrize("option", [("--d", "4"), ("--spectrum", "gap"), ("--gap", "0.1")])
@@ -323,14 +266,6 @@ def test_a_file_where_the_runs_would_go(cwd: Path) -> None:
     assert (cwd / "reports").read_text() == "text"
 
 
-def test_a_file_name_that_is_no_text(cwd: Path) -> None:
-    """Such a name cannot be remembered in the suite, which is text."""
-    np.save(cwd / "\udcff.npy", np.eye(3))
-    outcome = call_apart("stability", "--matrices", "\udcff.npy", "--out", "run", cwd=cwd)
-    assert "Traceback" not in outcome.err
-    assert outcome.code in {0, 2}
-
-
 @pytest.mark.parametrize(
     "line",
     [
@@ -347,20 +282,3 @@ def test_a_file_name_that_is_no_text(cwd: Path) -> None:
 def test_a_complaint_is_one_line_whatever_is_in_it(cwd: Path, line: list[str]) -> None:
     complaint = _refused(cwd, *(word.format("a\nb\r\u2028c\x0b\x1cd\x85e") for word in line))
     assert "Traceback" not in complaint
-
-
-def test_input_that_is_right_is_not_refused(cwd: Path) -> None:
-    """That is, the other tests here are not about a command that refuses everything."""
-    (cwd / "small.toml").write_text(SMALL)
-    outcome = call("run", "small.toml", "--out", "run", "--quiet")
-    assert (outcome.code, outcome.err) == (0, "")
-    lines = (cwd / "run" / "records.jsonl").read_text().splitlines()
-    assert [json.loads(line)["status"] for line in lines] == ["measured", "measured"]
-
-
-def test_an_interruption_is_130(monkeypatch: pytest.MonkeyPatch, cwd: Path) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("eigbench.cli.stability.execute", interrupted)
-    assert invoke(["stability"]) == 130

@@ -39,12 +39,6 @@ class Mine(Eigh):
 """
 
 
-@pytest.fixture
-def small(cwd: Path) -> Path:
-    (cwd / "small.toml").write_text(SMALL)
-    return cwd
-
-
 @pytest.fixture(autouse=True)
 def _nothing_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_registered", {})
@@ -298,4 +292,4 @@ def test_diagnose_gives_its_own_advice(small: Path) -> None:
     assert call("run", "small.toml", "--out", "run", "-q").code == 0
     np.save(small / "m.npy", np.eye(3))
     complaint = call("diagnose", "m.npy", "--out", "run").complaint
-    assert "run is not empty; --out takes a new or empty folder" in complaint
+    assert "run holds a run already; choose another --out" in complaint

@@ -27,12 +27,7 @@ from tests.cli.commandline import call
 AXES: list[tuple[str, str, list[str], list[Any]]] = [
     ("--d", "d", ["4", "8", "16", "32", "64"], [4, 8, 16, 32, 64]),
     ("--gap", "gap", ["0.3", "1e-3", "0"], [0.3, 1e-3, 0.0]),
-    ("--dtype", "dtype", ["float64", "float32"], ["float64", "float32"]),
-    ("--eps", "epsilon", ["0", "1e-6", ".5"], [0.0, 1e-6, 0.5]),
     ("--method", "method", ["svd", "hybrid-loop"], ["svd", "hybrid-loop"]),
-    ("--iterations", "iterations", ["2", "7"], [2, 7]),
-    ("--spectrum", "spectrum", ["cluster", "gap"], ["cluster", "gap"]),
-    ("--loss", "loss", ["subspace", "whitening"], ["subspace", "whitening"]),
     ("--matrix-scale", "scale", ["1e5", "1"], [1e5, 1.0]),
 ]
 
@@ -107,11 +102,6 @@ def test_repetitions_are_removed_by_value_not_by_spelling(executed: Executed) ->
     assert call("stability", "--gap", "0.1", "1e-1", ".10", "--d", "4", "+4").code == 0
     assert _values(executed.suite, "gap") == [0.1]
     assert _values(executed.suite, "d") == [4]
-
-
-def test_order_is_kept(executed: Executed) -> None:
-    assert call("stability", "--d", "64", "4", "--d", "8").code == 0
-    assert _values(executed.suite, "d") == [64, 4, 8]
 
 
 def test_an_axis_that_is_not_given_keeps_the_suite_values(executed: Executed) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -19,7 +18,6 @@ MIXED = """
 name = "mixed"
 kind = "profile"
 compare = "table-2 table-5"
-bundle = true
 
 [axes]
 method = ["hybrid"]
@@ -89,21 +87,6 @@ def test_one_run_of_all_kinds_with_one_report(folder: Path) -> None:
     for heading in ("# Time and memory", "# Stability and accuracy", "# Trainings", "Table 2",
                     "Table 5", "Every cell"):  # fmt: skip
         assert heading in report, heading
-
-
-def test_pictures_and_traces_are_in_one_file_each(folder: Path) -> None:
-    files = sorted(path.name for path in folder.iterdir() if path.name != ".lock")
-    assert files == [
-        *("environment.json", "figures.zip", "records.jsonl", "report.html", "report.md"),
-        *("suite.toml", "traces.zip"),
-    ]
-    with zipfile.ZipFile(folder / "traces.zip") as archive:
-        assert len(archive.namelist()) == 2
-    # Its pictures come back with the report.
-    before = (folder / "report.md").read_bytes()
-    assert call("report", str(folder)).code == 0
-    assert (folder / "report.md").read_bytes() == before
-    assert list((folder / "figures").glob("*.png"))
 
 
 def test_the_suite_for_a_gpu_covers_what_it_says() -> None:

@@ -59,13 +59,13 @@ def test_half_precision_is_a_skipped_row_with_the_reason(cwd: Path) -> None:
         ),
         (("--inputs", "old"), "--inputs: 'old' is not valid; accepted: fresh, cached"),
         (("--rounds", "0"), "--rounds: '0' is not valid"),
-        (("--seconds", "-1"), "--seconds: '-1' is not valid"),
-        (("--seconds", "nan"), "--seconds: 'nan' is not valid"),
-        (("--batch", "0"), "--batch: '0' is not valid"),
-        (("--dtype", "half"), "--dtype: 'half' is not valid"),
-        (("--layer", "bn"), "--layer bn: the suite 'profile' has nothing about that"),
+        (
+            ("--layer", "bn"),
+            "--layer bn: the suite 'profile' has nothing about that; it has "
+            "--subject whitening, operation, layer, step; --layer zca, pca",
+        ),
+        (("--subject", "operation", "--layer", "pca"), "--subject operation; --layer pca: "),
         (("--device", "cuda"), "--device: 'cuda' is not available, there is no CUDA here; use cpu"),
-        (("--device", "cuda:9"), "--device: 'cuda:9' is not available"),
     ],
 )
 def test_wrong_input_is_one_line_and_leaves_nothing(

@@ -10,13 +10,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from eigbench.cli import surroundings
-from tests.cli.commandline import ROOT, SMALL, call, call_apart, contents, finish, start
+from tests.cli.commandline import SMALL, call, contents, finish, records, start
 
 CASES = 30
 LONG = (
@@ -28,20 +26,16 @@ LONG = (
 
 
 @pytest.fixture
-def small(cwd: Path) -> Path:
-    (cwd / "small.toml").write_text(SMALL)
-    (cwd / "other.toml").write_text(SMALL.replace("gap = [0.1]", "gap = [0.2]"))
-    (cwd / "long.toml").write_text(LONG)
-    return cwd
+def small(small: Path) -> Path:
+    """And other suites."""
+    (small / "other.toml").write_text(SMALL.replace("gap = [0.1]", "gap = [0.2]"))
+    (small / "long.toml").write_text(LONG)
+    return small
 
 
 def _lines(folder: Path) -> list[bytes]:
     path = folder / "records.jsonl"
     return path.read_bytes().splitlines(keepends=True) if path.exists() else []
-
-
-def _records(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in _lines(folder)]
 
 
 def _wait_for_records(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
@@ -63,14 +57,14 @@ def running(small: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def _require_complete(folder: Path) -> None:
-    records = _records(folder)
-    assert len(records) == CASES
-    assert len({record["id"] for record in records}) == CASES
-    assert {record["case"]["d"] for record in records} == set(range(2, CASES + 2))
-    assert {record["status"] for record in records} == {"measured"}
+    found = records(folder)
+    assert len(found) == CASES
+    assert len({record["id"] for record in found}) == CASES
+    assert {record["case"]["d"] for record in found} == set(range(2, CASES + 2))
+    assert {record["status"] for record in found} == {"measured"}
     environment = json.loads((folder / "environment.json").read_text())
     assert len(environment["sessions"]) == 2
-    assert {record["session"] for record in records} == {0, 1}
+    assert {record["session"] for record in found} == {0, 1}
 
 
 def test_ctrl_c_keeps_what_was_measured(small: Path, running: subprocess.Popen[str]) -> None:
@@ -124,7 +118,7 @@ def test_a_limit_of_time_leaves_no_workload_of_a_profile_half_recorded(cwd: Path
             surroundings, "time", SimpleNamespace(monotonic=lambda: next(looks, math.inf))
         )
         assert call("profile", *words, "--resume", "--max-minutes", "1").code == 0
-    found = [record["case"] for record in _records(cwd / "run")]
+    found = [record["case"] for record in records(cwd / "run")]
     assert [(case["d"], case["method"]) for case in found] == [
         (4, "torch.linalg.eigh"),
         (4, "eigh"),
@@ -163,7 +157,7 @@ def test_two_runs_in_one_folder_are_refused(small: Path, running: subprocess.Pop
     assert running.poll() is None
     outcome = finish(running)
     assert outcome.code == 0
-    assert len(_records(small / "run")) == CASES
+    assert len(records(small / "run")) == CASES
 
 
 # Refused folders
@@ -178,25 +172,35 @@ def _refused(folder: Path, *words: str) -> str:
     return outcome.complaint
 
 
-def test_a_locked_run_is_refused(small: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["small.toml"], "run holds a run already; add --resume, or choose another --out"),
+        (["other.toml", "--resume"], "run holds a run of another suite"),
+        (["small.toml", "--seeds", "3", "--resume"], "run holds a run of another suite"),
+    ],
+)
+def test_a_run_that_is_there_is_not_mixed_up(small: Path, words: list[str], said: str) -> None:
     assert call("run", "small.toml", "--out", "run", "-q").code == 0
-    with FileLock(small / "run" / ".lock"):
-        complaint = _refused(small, "run", "small.toml", "--out", "run", "--resume")
-    assert "another run is writing" in complaint
-    assert "--out" in complaint
+    assert said in _refused(small, "run", *words, "--out", "run")
 
 
-def test_a_run_that_is_just_starting_elsewhere_is_refused(small: Path) -> None:
-    (small / "run").mkdir()
-    with FileLock(small / "run" / ".lock"):
-        complaint = _refused(small, "run", "small.toml", "--out", "run")
-    assert "another run is writing" in complaint
+@pytest.mark.parametrize("name", ["notes.txt", ".hidden", "folder/"])
+def test_a_foreign_folder_is_refused(small: Path, name: str) -> None:
+    (small / "run" / name).parent.mkdir(parents=True)
+    (small / "run" / name).mkdir() if name == "folder/" else (small / "run" / name).touch()
+    complaint = _refused(small, "run", "small.toml", "--out", "run")
+    assert "run is not empty; --out takes a new or empty folder" in complaint
 
 
-def test_the_lock_that_a_killed_run_leaves_is_no_obstacle(small: Path) -> None:
-    (small / "run").mkdir()
-    (small / "run" / ".lock").touch()
-    assert call("run", "small.toml", "--out", "run", "-q").code == 0
+@pytest.mark.parametrize("words", [[], ["--out", "empty"], ["--out", "absent"]])
+def test_resume_needs_a_run(small: Path, words: list[str]) -> None:
+    (small / "empty").mkdir()
+    complaint = _refused(small, "run", "small.toml", "--resume", *words)
+    assert "--resume: " in complaint
+    assert (
+        f"{words[-1]} holds no run" in complaint if words else "no run of this suite" in complaint
+    )
 
 
 @pytest.mark.parametrize("leftover", [".suite.toml.7-8.part", ".environment.json.7-8.part"])
@@ -213,67 +217,8 @@ def test_a_start_that_was_killed_can_be_repeated(small: Path, leftover: str) -> 
         words.append("--resume")
     outcome = call(*words)
     assert (outcome.code, outcome.err) == (0, "")
-    assert len(_records(small / "run")) == 2
+    assert len(records(small / "run")) == 2
     assert not (small / "run" / leftover).exists()
-
-
-def test_a_run_without_resume_is_refused(small: Path) -> None:
-    assert call("run", "small.toml", "--out", "run", "-q").code == 0
-    complaint = _refused(small, "run", "small.toml", "--out", "run")
-    for part in ("run holds a run already", "--resume", "--out"):
-        assert part in complaint
-
-
-def test_the_run_of_another_suite_is_refused(small: Path) -> None:
-    assert call("run", "small.toml", "--out", "run", "-q").code == 0
-    complaint = _refused(small, "run", "other.toml", "--out", "run", "--resume")
-    assert "run holds a run of another suite" in complaint
-
-
-def test_a_run_with_other_options_is_another_suite(small: Path) -> None:
-    assert call("run", "small.toml", "--out", "run", "-q").code == 0
-    before = contents(small)
-    outcome = call("run", "small.toml", "--seeds", "3", "--out", "run", "--resume")
-    assert outcome.code == 2
-    assert "another suite" in outcome.err
-    assert contents(small) == before
-
-
-@pytest.mark.parametrize("name", ["notes.txt", ".hidden", "folder"])
-@pytest.mark.parametrize("resume", [(), ("--resume",)])
-def test_a_foreign_folder_is_refused(small: Path, name: str, resume: tuple[str, ...]) -> None:
-    (small / "run").mkdir()
-    if name == "folder":
-        (small / "run" / name).mkdir()
-    else:
-        (small / "run" / name).write_text("mine")
-    complaint = _refused(small, "run", "small.toml", "--out", "run", *resume)
-    assert "run" in complaint
-    assert ("--resume" if resume else "not empty") in complaint
-
-
-def test_an_empty_folder_is_taken(small: Path) -> None:
-    (small / "run").mkdir()
-    assert call("run", "small.toml", "--out", "run", "-q").code == 0
-
-
-@pytest.mark.parametrize("place", ["empty", "absent"])
-def test_resume_needs_a_run(small: Path, place: str) -> None:
-    if place == "empty":
-        (small / "run").mkdir()
-    complaint = _refused(small, "run", "small.toml", "--out", "run", "--resume")
-    assert "--resume" in complaint
-    assert "no run" in complaint
-
-
-def test_a_corrupt_line_in_the_middle_is_refused_with_its_number(small: Path) -> None:
-    assert call("run", "small.toml", "--out", "run", "-q").code == 0
-    records = small / "run" / "records.jsonl"
-    first, second = _lines(small / "run")
-    records.write_bytes(first + second[:40] + b"\n" + second)
-    for words in (["run", "small.toml", "--out", "run", "--resume"], ["report", "run"]):
-        complaint = _refused(small, *words)
-        assert "records.jsonl, line 2" in complaint
 
 
 # Resuming without a name
@@ -285,13 +230,13 @@ def test_resume_goes_on_with_the_newest_run_of_the_suite(small: Path) -> None:
     assert call("run", "other.toml", "--out", "reports/small-2022-01-01T00-00-00", "-q").code == 0
     older, newer, other = sorted((small / "reports").iterdir())
     for folder in (older, newer, other):
-        records = folder / "records.jsonl"
-        records.write_bytes(records.read_bytes()[:-10])
+        path = folder / "records.jsonl"
+        path.write_bytes(path.read_bytes()[:-10])
     before = contents(older), contents(other)
     outcome = call("run", "small.toml", "--resume", "-q")
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out == "reports/small-2021-01-01T00-00-00/report.md\n"
-    assert len(_records(newer)) == 2
+    assert len(records(newer)) == 2
     assert (contents(older), contents(other)) == before
 
 
@@ -301,34 +246,3 @@ def test_resume_of_a_dated_run(small: Path) -> None:
     assert outcome.code == 0
     assert outcome.out == begun
     assert len(list((small / "reports").iterdir())) == 1
-
-
-def test_resume_without_any_run_is_refused(small: Path) -> None:
-    complaint = _refused(small, "run", "small.toml", "--resume")
-    assert "--resume" in complaint
-    assert "--out" in complaint
-
-
-def test_a_finished_run_is_not_measured_again(small: Path) -> None:
-    assert call("run", "small.toml", "--out", "run", "-q").code == 0
-    before = _lines(small / "run")
-    assert call("run", "small.toml", "--out", "run", "--resume", "-q").code == 0
-    assert _lines(small / "run") == before
-
-
-def test_a_run_of_another_version_is_refused(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert call("run", "small.toml", "--out", "run", "-q").code == 0
-    monkeypatch.setattr("eigbench.runs.store.__version__", "99.0")
-    before = contents(small)
-    outcome = call("run", "small.toml", "--out", "run", "--resume")
-    assert outcome.code == 2
-    assert "99.0" in outcome.err
-    assert contents(small) == before
-
-
-def test_the_shipped_suite_is_beside_the_source(cwd: Path) -> None:
-    """The tests' own processes find the suites, whatever their working directory."""
-    assert (ROOT / "suites" / "stability.toml").is_file()
-    assert call_apart("run", "nope", cwd=cwd).complaint.endswith(
-        "stability, survival, train-short, train-stress"
-    )

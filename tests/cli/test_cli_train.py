@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -10,12 +9,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from eigbench.measure.half import is_bfloat16_fast
-from tests.cli.commandline import ROOT, call, contents
-from tests.cli.pictures import folder_of_pictures
+from tests.cli.commandline import ROOT, call, contents, records
 
 QUICK = (
     *("--width", "1", "--epochs", "1", "--batch", "8", "--seeds", "1", "--d", "4"),
@@ -25,12 +25,16 @@ QUICK = (
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    return folder_of_pictures(tmp_path / "pictures")
-
-
-def _records(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "records.jsonl").read_text("utf-8").splitlines()
-    return [json.loads(line) for line in lines]
+    """A folder of noise images, as `--data FOLDER` takes it: two classes."""
+    folder = tmp_path / "pictures"
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 20), ("test", 5)):
+        for name in ("cat", "dog"):
+            (folder / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(256, size=(32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f"{index}.png")
+    return folder
 
 
 def _numbers(folder: Path) -> dict[str, Any]:
@@ -41,7 +45,7 @@ def _numbers(folder: Path) -> dict[str, Any]:
             for name, values in record["samples"].items()
             if name not in ("step_seconds", "peak_bytes")
         }
-        for record in _records(folder)
+        for record in records(folder)
     }
 
 
@@ -49,10 +53,10 @@ def test_train_writes_records_and_a_report(cwd: Path, pictures: Path) -> None:
     outcome = call("train", *QUICK, "--data", str(pictures), "--out", "run")
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out == "run/report.md\n"
-    records = _records(cwd / "run")
-    assert [r["case"]["method"] for r in records] == ["bn", "hybrid"]
-    assert all(r["status"] == "measured" for r in records)
-    assert all(r["case"]["data"] == "pictures" for r in records)
+    found = records(cwd / "run")
+    assert [r["case"]["method"] for r in found] == ["bn", "hybrid"]
+    assert all(r["status"] == "measured" for r in found)
+    assert all(r["case"]["data"] == "pictures" for r in found)
     assert not (cwd / "run" / "checkpoints").exists()
     text = (cwd / "run" / "report.md").read_text("utf-8")
     assert "**Not seen in this run:**" in text
@@ -71,7 +75,7 @@ def test_every_option_reaches_its_case(
         *("--train-images", "30", "--deterministic", "--compile", "--device", "cpu"),
     )
     assert outcome.code == 0, outcome
-    zca, pca = (record["case"] for record in _records(cwd / "run"))
+    zca, pca = (record["case"] for record in records(cwd / "run"))
     shared = {
         "method": "spectral", "epsilon": 1e-3, "width": 2, "epochs": 3, "steps": 1, "batch": 4,
         "schedule": "steps", "learning_rate": 0.05, "precision": "float64", "train_images": 30,
@@ -79,13 +83,9 @@ def test_every_option_reaches_its_case(
     }  # fmt: skip
     for case in (zca, pca):
         assert {name: case[name] for name in shared} == shared
-    assert (zca["layer"], zca["d"], zca["truncation"], zca["components"]) == (
-        "zca",
-        8,
-        "none",
-        None,
-    )
-    assert (pca["layer"], pca["d"], pca["components"], pca["energy"]) == ("pca", None, 5, None)
+    own = ("layer", "d", "truncation", "components", "energy")
+    assert [zca[name] for name in own] == ["zca", 8, "none", None, None]
+    assert [pca[name] for name in own if name != "truncation"] == ["pca", None, 5, None]
 
 
 def test_a_suite_of_the_paper_runs_on_a_folder(cwd: Path, pictures: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_suite_of_the_paper_runs_on_a_folder(cwd: Path, pictures: Path) -> Non
         *("--out", "run"),
     )
     assert outcome.code == 0, outcome
-    assert [r["case"]["method"] for r in _records(cwd / "run")] == [
+    assert [r["case"]["method"] for r in records(cwd / "run")] == [
         "bn", "pi", "svd", "hybrid", "spectral",
     ]  # fmt: skip
     assert 'scale = "smoke"' in (cwd / "run" / "suite.toml").read_text("utf-8")
@@ -110,14 +110,9 @@ def test_a_suite_of_the_paper_runs_on_a_folder(cwd: Path, pictures: Path) -> Non
     [
         (("--layer", "pca"), "--layer pca needs --components or --energy"),
         (("--layer", "ln"), "--layer: 'ln' is not valid; accepted: bn, zca, pca, none"),
-        (("--components", "65"), "--components: '65' is not valid"),
-        (("--energy", "nan"), "--energy: 'nan' is not valid"),
         (("--width", "0"), "--width: '0' is not valid; accepted: whole numbers from 1 to"),
-        (("--epochs", "1.5"), "--epochs: '1.5' is not valid"),
         (("--lr", "-1"), "--lr: '-1' is not valid; accepted: numbers above 0"),
         (("--recipe", "old"), "--recipe: 'old' is not valid; accepted: paper, modern"),
-        (("--schedule", "x"), "--schedule: 'x' is not valid; accepted: steps, one-cycle, constant"),
-        (("--precision", "float16"), "--precision: 'float16' is not valid"),
         (("--data", "nowhere"), "nowhere"),
         (("--train-images", "5"), "(--train-images), test_images: a share of 0.1 of 5"),
         (("--energy", "0.9"), "--energy is for --layer pca, which is not asked for"),
@@ -126,7 +121,6 @@ def test_a_suite_of_the_paper_runs_on_a_folder(cwd: Path, pictures: Path) -> Non
         (("--train-images", "4000"), "4000 images of cifar10-mini cannot be taken"),
         (("--d", "5"), "d (--d): 5 does not divide the 64 channels"),
         (("--eps", "0"), "epsilon (--eps): 0 is not valid; a layer needs one above 0"),
-        (("--device", "cuda:7"), "--device: 'cuda:7'"),
     ],
 )
 def test_wrong_input_is_one_line_and_leaves_nothing(
@@ -186,7 +180,7 @@ def test_a_killed_run_ends_with_the_same_numbers(cwd: Path, pictures: Path) -> N
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert list(checkpoints.glob("*.pt"))
-    assert _records(cwd / "killed") == []
+    assert records(cwd / "killed") == []
     assert call(*words, "--out", "killed", "--resume").code == 0
     assert _numbers(cwd / "killed") == _numbers(cwd / "whole")
     assert not checkpoints.exists()
@@ -202,7 +196,7 @@ def test_the_modern_recipe_takes_what_the_hardware_has(
         *("--recipe", "modern", "--steps", "1", "--device", "cpu", *given),
     )
     assert outcome.code == 0, outcome
-    (record,) = _records(cwd / "run")
+    (record,) = records(cwd / "run")
     assert record["case"]["memory_format"] == "channels_last"
     fast = is_bfloat16_fast(torch.device("cpu"))
     assert record["case"]["precision"] == (chosen or ("bfloat16" if fast else "float32"))

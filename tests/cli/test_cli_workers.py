@@ -25,7 +25,7 @@ import pytest
 from eigbench.cli import execute
 from eigbench.methods import registry
 from eigbench.runs import executors, workers
-from tests.cli.commandline import ROOT, call, finish, start
+from tests.cli.commandline import ROOT, call, finish, records, start
 
 PLAIN = """
 name = "plain"
@@ -74,18 +74,10 @@ LONG = PLAIN.replace('"eigh", "pi", "hybrid"', '"hybrid-loop"').replace("[3]", "
 """As many, which take some seconds: the loop runs n·K times for each."""
 
 
-def _records(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "records.jsonl"
-    if not path.exists():
-        return []
-    *lines, _ = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines]
-
-
 def _results(folder: Path) -> dict[str, str]:
     """What was measured but for times, byte for byte, by case."""
     names = ("status", "reason", "samples", "labels")
-    found = [record for record in _records(folder) if record["case"]["kind"] != "profile"]
+    found = [record for record in records(folder) if record["case"]["kind"] != "profile"]
     return {one["id"]: json.dumps([one[name] for name in names]) for one in found}
 
 
@@ -116,28 +108,41 @@ def suites(cwd: Path) -> Path:
     return cwd
 
 
+@pytest.fixture(scope="module")
+def by_itself(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that this process alone measured."""
+    cwd = tmp_path_factory.mktemp("alone")
+    (cwd / "plain.toml").write_text(PLAIN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(execute, "conclude", lambda *_, **__: None)
+        words = ("--out", str(cwd / "run"), "--workers", "0", "-q")
+        assert call("run", str(cwd / "plain.toml"), *words).code == 0
+    return cwd / "run"
+
+
 @pytest.fixture
-def alone(suites: Path) -> dict[str, str]:
-    """What this process alone measures."""
-    assert call("run", "plain.toml", "--out", "alone", "--workers", "0", "-q").code == 0
-    return _results(suites / "alone")
+def alone(by_itself: Path) -> dict[str, str]:
+    """What was measured there."""
+    return _results(by_itself)
 
 
 # Any number of workers
 
 
 @pytest.mark.usefixtures("_no_report")
-def test_any_number_of_workers_gives_the_same_records(suites: Path, alone: dict[str, str]) -> None:
+def test_any_number_of_workers_gives_the_same_records(
+    suites: Path, by_itself: Path, alone: dict[str, str]
+) -> None:
     assert len(alone) > 40
-    one = _sessions(suites / "alone")[0]
+    one = _sessions(by_itself)[0]
     assert (one["worker"], one["torch_threads"]) == ("", 1)
     for suite, count in (("plain", "1"), ("mixed", "2"), ("plain", "4")):
         outcome = call("run", f"{suite}.toml", "--out", count, "--workers", count, "-q")
         assert (outcome.code, outcome.err) == (0, "")
         assert _results(suites / count) == alone
-    records, sessions = _records(suites / "2"), _sessions(suites / "2")
-    timed = [record["case"]["kind"] == "profile" for record in records]
-    by = [sessions[record["session"]]["worker"] for record in records]
+    made, sessions = records(suites / "2"), _sessions(suites / "2")
+    timed = [record["case"]["kind"] == "profile" for record in made]
+    by = [sessions[record["session"]]["worker"] for record in made]
     # What is timed is timed by the command's own process, when the others have gone.
     first = timed.index(True)
     assert not any(timed[:first])
@@ -158,7 +163,7 @@ def test_workers_start_by_themselves_where_it_is_worth_it(
     outcome = call("run", "plain.toml", "--out", "many")
     assert outcome.code == 0
     assert re.search(r"eigbench: \d+ cases take more than \d+ s: 2 workers start", outcome.err)
-    by = {record["session"] for record in _records(suites / "many")}
+    by = {record["session"] for record in records(suites / "many")}
     assert {_sessions(suites / "many")[number]["worker"] for number in by} >= {"", "local-0"}
     assert _results(suites / "few") == _results(suites / "many") == alone
     # Of many cases all are measured by workers, which start with the command.
@@ -167,7 +172,7 @@ def test_workers_start_by_themselves_where_it_is_worth_it(
     assert (outcome.code, "workers start" in outcome.err) == (0, False)
     by = {
         record["session"]
-        for record in _records(suites / "at-once")
+        for record in records(suites / "at-once")
         if record["case"]["kind"] != "profile"
     }
     assert "" not in {_sessions(suites / "at-once")[number]["worker"] for number in by}
@@ -186,7 +191,7 @@ def _once_recorded(folder: Path, then: Callable[[], None]) -> Iterator[None]:
     """Beside what is inside, do something as soon as a run has its first records."""
 
     def watch() -> None:
-        _wait(lambda: _records(folder))
+        _wait(lambda: records(folder))
         then()
 
     thread = threading.Thread(target=watch)
@@ -219,7 +224,7 @@ def test_a_killed_worker_loses_nothing(suites: Path) -> None:
 def test_no_worker_is_left(suites: Path, how: signal.Signals) -> None:
     process = start("run", "long.toml", "--out", "run", "--workers", "2", cwd=suites)
     try:
-        _wait(lambda: _records(suites / "run"))
+        _wait(lambda: records(suites / "run"))
         below = psutil.Process(process.pid).children(recursive=True)
         assert len(below) >= 3
         if how == signal.SIGINT:  # as a terminal sends it, to all of them
@@ -232,7 +237,7 @@ def test_no_worker_is_left(suites: Path, how: signal.Signals) -> None:
         process.communicate()
     _, alive = psutil.wait_procs(below, timeout=10)
     assert alive == []
-    assert 0 < len(_records(suites / "run")) < 97
+    assert 0 < len(records(suites / "run")) < 97
     if how == signal.SIGINT:
         assert outcome.code == 130
         assert "Traceback" not in outcome.err
@@ -273,7 +278,7 @@ def test_a_case_that_kills_its_worker_is_a_failed_row(
     assert (outcome.code, outcome.err) == (0, "")
     found = {
         (r["case"]["d"], r["case"]["method"]): (r["status"], r["reason"])
-        for r in _records(suites / "run")
+        for r in records(suites / "run")
     }
     reason = "its worker process ended 4 times: killed, or out of memory"
     assert found == {
@@ -342,8 +347,8 @@ def test_a_training_goes_on_in_another_worker(cwd: Path, monkeypatch: pytest.Mon
     assert call(*words, "--workers", "2", "--out", "run").code == 0
     assert (cwd / "dead").exists()
     steps = 0
-    found = {record["id"]: record for record in _records(cwd / "run")}
-    for one in _records(cwd / "alone"):
+    found = {record["id"]: record for record in records(cwd / "run")}
+    for one in records(cwd / "alone"):
         other = found.pop(one["id"])
         assert one["status"] == other["status"] == "measured"
         steps += len(one["samples"]["loss"])
@@ -413,7 +418,7 @@ def test_a_cluster_gives_the_same_records(
     sessions = _sessions(suites / "r")
     assert {s["worker"] for s in sessions} == {"", "a", "b"}
     # One worker of the machine timed what was timed, and its traces came back.
-    timed = [r for r in _records(suites / "r") if r["case"]["kind"] == "profile"]
+    timed = [r for r in records(suites / "r") if r["case"]["kind"] == "profile"]
     assert len({sessions[r["session"]]["worker"] for r in timed} - {""}) == 1
     kept = [r["labels"]["trace"][0] for r in timed]
     assert len(kept) == 2
@@ -448,7 +453,7 @@ def test_parts_are_merged_into_the_run(suites: Path, alone: dict[str, str]) -> N
     for part in ("1", "2"):
         words = ("run", "plain.toml", "--part", f"{part}/2", "--out", part, "-q")
         assert call(*words).code == 0
-        assert 20 < len(_records(suites / part)) < 77
+        assert 20 < len(records(suites / part)) < 77
     outcome = call("merge", "1", "2", "whole", "-q")
     assert (outcome.code, outcome.out, outcome.err) == (0, "whole/report.md\n", "")
     assert _results(suites / "whole") == alone

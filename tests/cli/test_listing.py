@@ -53,12 +53,6 @@ def test_noise_is_a_table_and_a_sentence() -> None:
     assert call("env", "--noise", "--seconds", "0").code == 2
 
 
-def test_version() -> None:
-    from eigbench import __version__
-
-    assert call("--version").out == f"eigbench {__version__}\n"
-
-
 @pytest.fixture(params=[0, 2])
 def devices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     count: int = request.param

@@ -119,7 +119,6 @@ def write(folder: Path, of: Suite, records: Iterable[Record], where: Session | N
 
 
 def compared(
-    _folder: Path,
     a: Iterable[Record],
     b: Iterable[Record],
     of: Suite | None = None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -31,9 +30,9 @@ LARGE, LARGER = 1.2e308, 1.7e308
 SMALL, SMALLER = 1e-323, 5e-324
 
 
-def case_of(tmp_path: Path, a: Record, b: Record) -> CaseComparison:
+def case_of(a: Record, b: Record) -> CaseComparison:
     """The only case, which is also written as text and as JSON."""
-    found = compared(tmp_path, [a], [b])
+    found = compared([a], [b])
     json.loads(to_json(found), parse_constant=pytest.fail)
     assert "nan" not in to_markdown(found, everything=True)
     return found.cases[0]
@@ -51,11 +50,9 @@ def case_of(tmp_path: Path, a: Record, b: Record) -> CaseComparison:
         ([1e-6, 2e-6] * 4, [LARGE, LARGE, LARGER, LARGER] * 2, "less accurate"),
     ],
 )
-def test_gradient_errors(
-    tmp_path: Path, before: list[float], after: list[float], answer: str
-) -> None:
+def test_gradient_errors(before: list[float], after: list[float], answer: str) -> None:
     a, b = (record(stability_case(), measured(gradient_error=own)) for own in (before, after))
-    case = case_of(tmp_path, a, b)
+    case = case_of(a, b)
     effect = effect_of(case, "gradient error")
     assert effect.answer == answer
     assert min(before) <= effect.a <= max(before)
@@ -67,33 +64,33 @@ def test_gradient_errors(
     [(LARGE, LARGE, "equal"), (SMALLER, SMALLER, "equal"),
      (SMALLER, LARGE, "less accurate"), (LARGE, SMALLER, "more accurate")],
 )  # fmt: skip
-def test_paths(tmp_path: Path, before: float, after: float, answer: str) -> None:
+def test_paths(before: float, after: float, answer: str) -> None:
     beside = record(stability_case(), measured())
     a, b = (record(PATH, {"gradient_error": [one, one]}) for one in (before, after))
-    found = compared(tmp_path, [beside, a], [beside, b])
+    found = compared([beside, a], [beside, b])
     to_markdown(found, everything=True)
     effect = effect_of(found.cases[1], "gradient error")
     assert (effect.answer, effect.a, effect.b) == (answer, before, after)
 
 
 @pytest.mark.parametrize(("seconds", "answer"), [(LARGE, "slower"), (SMALLER, "faster")])
-def test_times(tmp_path: Path, seconds: float, answer: str) -> None:
+def test_times(seconds: float, answer: str) -> None:
     of = profile_suite(d=[16])
     a, b = profiles(of, 1), profiles(of, 2)
     assert isinstance(b[-1].case, ProfileCase)
     passes = {name: [seconds] * 51 for name in ("forward_seconds", "backward_seconds")}
     b[-1] = msgspec.structs.replace(b[-1], samples={**b[-1].samples, **passes})
-    found = compared(tmp_path, a, b, of)
+    found = compared(a, b, of)
     text = to_markdown(found, everything=True)
     assert max(map(len, text.splitlines())) < 200
     case = found.cases[-1]
     assert [effect_of(case, name).answer for name in ("time", "forward")] == [answer] * 2
-    back = compared(tmp_path, b, a, of).cases[-1]
+    back = compared(b, a, of).cases[-1]
     assert effect_of(back, "time").answer != answer
 
 
 @pytest.mark.parametrize(("low", "high"), [(LARGE, LARGER), (SMALLER, SMALL)])
-def test_test_errors(tmp_path: Path, low: float, high: float) -> None:
+def test_test_errors(low: float, high: float) -> None:
     of = trainings.suite(seeds=4)
 
     def run(*errors: float) -> list[Record]:
@@ -108,7 +105,7 @@ def test_test_errors(tmp_path: Path, low: float, high: float) -> None:
         return records
 
     def answers(a: list[Record], b: list[Record]) -> set[str]:
-        found = compared(tmp_path, a, b, of)
+        found = compared(a, b, of)
         to_markdown(found, everything=True)
         effects = [effect for case in found.cases for effect in case.effects]
         return {e.answer for e in effects if e.quantity == "test error" and not math.isnan(e.a)}
@@ -117,12 +114,12 @@ def test_test_errors(tmp_path: Path, low: float, high: float) -> None:
     assert answers(run(low, high, high, low), run(low, high, high, low)) == {"equal"}
 
 
-def test_amounts(tmp_path: Path) -> None:
+def test_amounts() -> None:
     of = profile_suite(d=[16])
     a, b = profiles(of, 1), profiles(of, 1)
     huge = {"saved_bytes": [LARGE], "peak_bytes": [SMALLER], "kernels": [LARGER]}
     b[-1] = msgspec.structs.replace(b[-1], samples={**b[-1].samples, **huge})
-    found = compared(tmp_path, a, b, of)
+    found = compared(a, b, of)
     assert effect_of(found.cases[-1], "saved bytes").answer == "more"
     text = to_markdown(found, everything=True)
     assert "1.2e+308" in text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -45,17 +44,17 @@ def lost(
 
 
 def found(
-    tmp_path: Path, a: dict[str, list[float]], b: dict[str, list[float]], rounding: float = 0.0
+    a: dict[str, list[float]], b: dict[str, list[float]], rounding: float = 0.0
 ) -> tuple[Comparison, CaseComparison]:
     """Two runs of one case; with some rounding the eigenpairs differ in their last digits."""
     other = {**b, "forward_residual": [r + rounding for r in b["forward_residual"]]}
     case = stability_case()
-    result = compared(tmp_path, [record(case, a)], [record(case, other)])
+    result = compared([record(case, a)], [record(case, other)])
     return result, result.cases[0]
 
 
-def test_the_same_numbers_are_equal(tmp_path: Path) -> None:
-    result, case = found(tmp_path, samples(), samples())
+def test_the_same_numbers_are_equal() -> None:
+    result, case = found(samples(), samples())
     assert case.verdict == "equal"
     assert result.tests == 0
 
@@ -77,10 +76,10 @@ APART = 1e-12
     ],
 )
 def test_gradients_that_are_lost_or_gained(
-    tmp_path: Path, failed: tuple[Sequence[int], Sequence[int]], rounding: float,
+    failed: tuple[Sequence[int], Sequence[int]], rounding: float,
     expected: tuple[str, str, float],
 ) -> None:  # fmt: skip
-    result, case = found(tmp_path, lost(*failed[0]), lost(*failed[1]), rounding)
+    result, case = found(lost(*failed[0]), lost(*failed[1]), rounding)
     effect, (answer, note, p) = effect_of(case, "success"), expected
     assert (effect.answer, effect.note) == (answer, note)
     assert (effect.a, effect.b) == tuple(1 - len(some) / SEEDS for some in failed)
@@ -88,24 +87,22 @@ def test_gradients_that_are_lost_or_gained(
     assert bool(result.regressions) is (answer == "fails more")
 
 
-def test_another_torch_may_round_differently_even_if_eigenpairs_do_not_show_it(
-    tmp_path: Path,
-) -> None:
+def test_another_torch_may_round_differently_even_if_eigenpairs_do_not_show_it() -> None:
     case = stability_case()
     where = (here(), here(packages={"torch": "2.15.0"}))
     a, b = record(case, samples()), record(case, lost(3))
-    result = compared(tmp_path, [a], [b], where=where)
+    result = compared([a], [b], where=where)
     assert result.regressions == ()
     text = to_markdown(result)
     assert "- **no difference shown** (lost: matrix 3): eigh" in text
 
 
-def test_precisions_repeat_by_themselves(tmp_path: Path) -> None:
+def test_precisions_repeat_by_themselves() -> None:
     """Eigenpairs in float64 are rounded differently here, those in float32 are the same."""
     single, double = (stability_case(dtype=dtype) for dtype in ("float32", "float64"))
     other = {**lost(3), "forward_residual": [2e-16] * SEEDS}
     a = [record(case, samples()) for case in (single, double)]
-    result = compared(tmp_path, a, [record(single, lost(3)), record(double, other)])
+    result = compared(a, [record(single, lost(3)), record(double, other)])
     answers = [effect_of(case, "success").answer for case in result.cases]
     assert answers == ["fails more", "no difference shown"]
 
@@ -114,10 +111,10 @@ def test_precisions_repeat_by_themselves(tmp_path: Path) -> None:
     ("factor", "answer"),
     [(5.0, "less accurate"), (0.2, "more accurate"), (1.5, "no difference shown")],
 )
-def test_gradient_errors(tmp_path: Path, factor: float, answer: str) -> None:
+def test_gradient_errors(factor: float, answer: str) -> None:
     draw = np.random.default_rng(0)
     errors = [factor * e * math.exp(draw.normal(0, 0.1)) for e in ERRORS]
-    result, case = found(tmp_path, samples(), samples(gradient_error=errors))
+    result, case = found(samples(), samples(gradient_error=errors))
     effect = effect_of(case, "gradient error")
     assert effect.answer == answer
     logs = np.log(np.array(errors) / ERRORS)
@@ -129,26 +126,26 @@ def test_gradient_errors(tmp_path: Path, factor: float, answer: str) -> None:
     assert bool(result.regressions) is (answer == "less accurate")
 
 
-def test_errors_of_seeds_that_failed_in_one_run_are_left_to_success(tmp_path: Path) -> None:
+def test_errors_of_seeds_that_failed_in_one_run_are_left_to_success() -> None:
     worse = lost(0, 1)
     worse["gradient_error"] = [9 * e for e in worse["gradient_error"]]
-    _, case = found(tmp_path, samples(), worse)
+    _, case = found(samples(), worse)
     effect = effect_of(case, "gradient error")
     assert effect.change == pytest.approx(9)
     assert effect_of(case, "success").answer == "fails more"
 
 
-def test_errors_of_nothing_are_not_compared(tmp_path: Path) -> None:
+def test_errors_of_nothing_are_not_compared() -> None:
     every = lost(*range(SEEDS))
-    _, case = found(tmp_path, every, every)
+    _, case = found(every, every)
     assert [effect.quantity for effect in case.effects] == ["success"]
     assert case.verdict == "equal"
 
 
-def test_fewer_seeds_are_the_first_of_more(tmp_path: Path) -> None:
+def test_fewer_seeds_are_the_first_of_more() -> None:
     few = stability_case(seeds=4)
     cut = {name: values[:4] for name, values in lost(3).items()}
-    result = compared(tmp_path, [record(stability_case(), samples())], [record(few, cut)])
+    result = compared([record(stability_case(), samples())], [record(few, cut)])
     case = result.cases[0]
     assert case.differs == {"seeds": ("8", "4")}
     assert effect_of(case, "success").b == 3 / 4
@@ -156,10 +153,8 @@ def test_fewer_seeds_are_the_first_of_more(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("metric", ["gradient_finite", "gradient_error"])
 @pytest.mark.parametrize("values", [[], [1.0] * 3])
-def test_a_record_that_lacks_values_is_not_tested(
-    tmp_path: Path, metric: str, values: list[float]
-) -> None:
-    _, case = found(tmp_path, samples(), samples(**{metric: values}))
+def test_a_record_that_lacks_values_is_not_tested(metric: str, values: list[float]) -> None:
+    _, case = found(samples(), samples(**{metric: values}))
     assert case.verdict == "not tested"
     assert not case.regression
 
@@ -177,15 +172,13 @@ def test_a_record_that_lacks_values_is_not_tested(
         ("skipped", "skipped", "equal", "equal"),
     ],
 )
-def test_every_change_of_a_status(
-    tmp_path: Path, a: str, b: str, answer: str, verdict: str
-) -> None:
+def test_every_change_of_a_status(a: str, b: str, answer: str, verdict: str) -> None:
     def one(status: str) -> Record:
         reason = None if status == "measured" else f"why it {status}"
         made: dict[str, Any] = samples() if status == "measured" else {}
         return record(stability_case(), made, status=status, reason=reason)
 
-    result = compared(tmp_path, [one(a)], [one(b)])
+    result = compared([one(a)], [one(b)])
     case = result.cases[0]
     effect = effect_of(case, "failures")
     assert (effect.answer, case.verdict) == (answer, verdict)
@@ -196,14 +189,14 @@ def test_every_change_of_a_status(
         assert all(f"why it {s}" in effect.note for s in (a, b) if s != "measured")
 
 
-def test_rounding_of_two_machines_raises_no_alarm(tmp_path: Path) -> None:
+def test_rounding_of_two_machines_raises_no_alarm() -> None:
     """Errors that differ by a random factor, and the odd seed that fails here or there."""
     draw = np.random.default_rng(0)
     alarms = 0
     for _ in range(40):
         planned = [stability_case(d=d) for d in range(2, 42)]
         a, b = ([record(case, _measured(draw)) for case in planned] for _ in range(2))
-        alarms += bool(compared(tmp_path, a, b).regressions)
+        alarms += bool(compared(a, b).regressions)
     assert alarms <= 4  # 5 %, and two standard deviations
 
 
@@ -297,14 +290,12 @@ def test_a_path_that_lacks_values_is_not_tested() -> None:
 
 
 @pytest.mark.parametrize(("torch", "verdict"), [("2.14.1", "worse"), ("2.15.0", "not tested")])
-def test_stability_cases_tell_whether_the_runs_round_alike(
-    tmp_path: Path, torch: str, verdict: str
-) -> None:
+def test_stability_cases_tell_whether_the_runs_round_alike(torch: str, verdict: str) -> None:
     own = {name: [1.0] * 8 for name in ("forward_finite", "gradient_finite")}
     errors = {name: [1e-6] * 8 for name in ("gradient_error", "forward_residual")}
     beside = record(stability_case(), {**own, **errors})
     places = here(), here(packages={"torch": torch})
-    found = compared(tmp_path, [beside, _path(1e-6)], [beside, _path(1e-3)], where=places)
+    found = compared([beside, _path(1e-6)], [beside, _path(1e-3)], where=places)
     assert _verdict(found) == verdict
 
 
@@ -316,13 +307,13 @@ SERIES = SeriesCase(ratio=0.85, threshold=0.05, dtype="float64")
 SUMS = {"least_terms": [19.0], "powers": [0.85, 0.7, math.nan], "sum_rounding_error": [1e-16, 0.0]}
 
 
-def series(tmp_path: Path, **changes: list[float]) -> CaseComparison:
+def series(**changes: list[float]) -> CaseComparison:
     a, b = record(SERIES, SUMS), record(SERIES, {**SUMS, **changes})
-    return compared(tmp_path, [a], [b]).cases[0]
+    return compared([a], [b]).cases[0]
 
 
-def test_equal_numbers_are_equal_and_so_is_nan(tmp_path: Path) -> None:
-    case = series(tmp_path)
+def test_equal_numbers_are_equal_and_so_is_nan() -> None:
+    case = series()
     assert case.verdict == "equal"
     assert case.name == "series"
 
@@ -337,9 +328,9 @@ def test_equal_numbers_are_equal_and_so_is_nan(tmp_path: Path) -> None:
     ],
 )
 def test_any_other_number_is_a_change(
-    tmp_path: Path, changes: dict[str, list[float]], count: int, note: str
+    changes: dict[str, list[float]], count: int, note: str
 ) -> None:
-    case = series(tmp_path, **changes)
+    case = series(**changes)
     effect = effect_of(case, "values that differ")
     assert (effect.b, effect.note, case.verdict) == (count, note, "changed")
     assert not case.regression
@@ -347,12 +338,10 @@ def test_any_other_number_is_a_change(
 
 @pytest.mark.parametrize("a", [1e308, 1.7e308, 5e-324, 1.0])
 @pytest.mark.parametrize("b", [1e308, 5e-324, 1.0])
-def test_errors_at_the_ends_of_the_floats_are_compared_as_they_are(
-    tmp_path: Path, a: float, b: float
-) -> None:
+def test_errors_at_the_ends_of_the_floats_are_compared_as_they_are(a: float, b: float) -> None:
     case = stability_case()
     count = len(samples()["gradient_error"])
     one, other = (record(case, {**samples(), "gradient_error": [x] * count}) for x in (a, b))
-    result = compared(tmp_path, [one], [other])
+    result = compared([one], [other])
     effect = effect_of(result.cases[0], "gradient error")
     assert (effect.a, effect.b) == (a, b)

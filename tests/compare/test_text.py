@@ -97,13 +97,13 @@ def everything(tmp_path: Path) -> Iterator[Comparison]:
     yield comparing.compare(*runs(tmp_path))
     others = (here(processor="A processor with a long name " * 3), here(packages={"torch": "2.15"}))
     for other in others:
-        yield compared(tmp_path, profiles(SUITE, 1), profiles(SUITE, 2, factors), SUITE,
+        yield compared(profiles(SUITE, 1), profiles(SUITE, 2, factors), SUITE,
                        where=(here(), other))  # fmt: skip
     trained = [trainings.record(case) for case in cases(trainings.suite())]
-    yield compared(tmp_path, trained, trained[::2], trainings.suite())
+    yield compared(trained, trained[::2], trainings.suite())
     fewer = [lost(3), lost(*range(SEEDS)), samples(gradient_error=[math.inf] * SEEDS)]
     for one in fewer:
-        yield compared(tmp_path, [record(stability_case(), samples())],
+        yield compared([record(stability_case(), samples())],
                        [record(stability_case(), one)])  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def test_the_page_names_every_key(golden: Comparison) -> None:
         assert word in text, word
 
 
-def test_text_is_a_function_of_the_records(tmp_path: Path, golden: Comparison) -> None:
+def test_text_is_a_function_of_the_records(golden: Comparison) -> None:
     again = comparing.compare(Path("a"), Path("b"))
     assert to_json(again) == to_json(golden)
     assert to_markdown(again) == to_markdown(golden)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -37,8 +36,8 @@ def changed(change: Change) -> list[Record]:
     return found
 
 
-def found(tmp_path: Path, change: Change, **options: Any) -> tuple[Comparison, CaseComparison]:
-    result = compared(tmp_path, RECORDS, changed(change), SUITE, **options)
+def found(change: Change, **options: Any) -> tuple[Comparison, CaseComparison]:
+    result = compared(RECORDS, changed(change), SUITE, **options)
     return result, case_of(result, HYBRID)
 
 
@@ -59,8 +58,8 @@ def diverged(*seeds: int) -> Change:
     return change
 
 
-def test_the_same_records_show_nothing(tmp_path: Path) -> None:
-    result, case = found(tmp_path, lambda _one, _case: {})
+def test_the_same_records_show_nothing() -> None:
+    result, case = found(lambda _one, _case: {})
     assert len(result.cases) == 11
     assert {case.verdict for case in result.cases} <= {"no difference shown", "equal"}
     assert result.regressions == ()
@@ -69,8 +68,8 @@ def test_the_same_records_show_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("add", "answer"), [(0.2, "less accurate"), (-0.2, "more accurate")])
-def test_a_test_error_that_moved(tmp_path: Path, add: float, answer: str) -> None:
-    result, case = found(tmp_path, with_error(add))
+def test_a_test_error_that_moved(add: float, answer: str) -> None:
+    result, case = found(with_error(add))
     effect = effect_of(case, "test error")
     assert effect.answer == answer
     assert effect.change == pytest.approx(add)
@@ -83,13 +82,13 @@ def test_a_test_error_that_moved(tmp_path: Path, add: float, answer: str) -> Non
     assert bool(result.regressions) is (add > 0)
 
 
-def test_a_test_error_that_moved_less_than_trials_differ(tmp_path: Path) -> None:
-    _, case = found(tmp_path, with_error(0.001))
+def test_a_test_error_that_moved_less_than_trials_differ() -> None:
+    _, case = found(with_error(0.001))
     assert effect_of(case, "test error").answer == "no difference shown"
 
 
-def test_trials_that_diverge(tmp_path: Path) -> None:
-    result, case = found(tmp_path, diverged(*range(6)))
+def test_trials_that_diverge() -> None:
+    result, case = found(diverged(*range(6)))
     effect = effect_of(case, "success")
     assert (effect.answer, effect.a, effect.b) == ("fails more", 1, 0)
     assert effect.note == "6 of 6 finished → 0 of 6 finished"
@@ -98,26 +97,26 @@ def test_trials_that_diverge(tmp_path: Path) -> None:
     assert [case.name for case in result.regressions] == [HYBRID]
 
 
-def test_trials_that_no_longer_diverge(tmp_path: Path) -> None:
+def test_trials_that_no_longer_diverge() -> None:
     of = SUITE
-    result = compared(tmp_path, changed(diverged(*range(6))), RECORDS, of)
+    result = compared(changed(diverged(*range(6))), RECORDS, of)
     assert effect_of(case_of(result, HYBRID), "success").answer == "fails less"
     assert result.regressions == ()
 
 
-def test_one_diverged_trial_shows_nothing(tmp_path: Path) -> None:
-    result, case = found(tmp_path, diverged(2))
+def test_one_diverged_trial_shows_nothing() -> None:
+    result, case = found(diverged(2))
     assert effect_of(case, "success").answer == "no difference shown"
     assert result.regressions == ()
 
 
-def test_three_trials_cannot_show_that_all_diverge(tmp_path: Path) -> None:
+def test_three_trials_cannot_show_that_all_diverge() -> None:
     """Such tests do not count among those that are corrected for."""
     few = [one for one in RECORDS if isinstance(one.case, TrainCase) and one.case.seed < 3]
     worse = [one for one in changed(diverged(0, 1, 2))
              if isinstance(one.case, TrainCase) and one.case.seed < 3]  # fmt: skip
-    result = compared(tmp_path, few, worse, SUITE)
-    same = compared(tmp_path, few, few, SUITE)
+    result = compared(few, worse, SUITE)
+    same = compared(few, few, SUITE)
     effect = effect_of(case_of(result, HYBRID), "success")
     assert effect.answer == "no difference shown"
     assert effect.p == pytest.approx(0.1)
@@ -125,13 +124,13 @@ def test_three_trials_cannot_show_that_all_diverge(tmp_path: Path) -> None:
     assert result.tests == same.tests
 
 
-def test_an_exception_is_a_failure_without_a_test(tmp_path: Path) -> None:
+def test_an_exception_is_a_failure_without_a_test() -> None:
     def change(_one: Record, case: TrainCase) -> dict[str, Any]:
         if case.seed != 2:
             return {}
         return {"status": "failed", "reason": "RuntimeError: no", "samples": {}, "labels": {}}
 
-    result, case = found(tmp_path, change)
+    result, case = found(change)
     effect = effect_of(case, "failures")
     assert (effect.answer, effect.a, effect.b) == ("fails more", 0, 1)
     assert effect.note == "measured → failed; RuntimeError: no"
@@ -141,43 +140,43 @@ def test_an_exception_is_a_failure_without_a_test(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("factor", "answer"), [(4.0, "slower"), (0.25, "faster"),
                                                 (1.2, "no difference shown")])  # fmt: skip
-def test_steps(tmp_path: Path, factor: float, answer: str) -> None:
+def test_steps(factor: float, answer: str) -> None:
     def change(one: Record, _case: TrainCase) -> dict[str, Any]:
         steps = [factor * seconds for seconds in one.values("step_seconds")]
         return {"samples": {**one.samples, "step_seconds": steps}}
 
-    result, case = found(tmp_path, change)
+    result, case = found(change)
     effect = effect_of(case, "step time")
     assert effect.answer == answer
     assert effect.change == pytest.approx(factor)
     assert bool(result.regressions) is (answer == "slower")
-    _, there = found(tmp_path, change, where=OTHER_MACHINE)
+    _, there = found(change, where=OTHER_MACHINE)
     beside = effect_of(there, "step time", judged=False)  # the machine may have done that
     assert beside.change == pytest.approx(factor)
 
 
-def test_a_slower_machine_is_no_regression(tmp_path: Path) -> None:
+def test_a_slower_machine_is_no_regression() -> None:
     slow = [
         msgspec.structs.replace(one, samples={
             **one.samples, "step_seconds": [9 * s for s in one.values("step_seconds")]})
         for one in RECORDS
     ]  # fmt: skip
-    result = compared(tmp_path, RECORDS, slow, SUITE, where=OTHER_MACHINE)
+    result = compared(RECORDS, slow, SUITE, where=OTHER_MACHINE)
     assert result.regressions == ()
     assert effect_of(case_of(result, "bn"), "step time", judged=False).change == pytest.approx(9)
 
 
-def test_other_images_are_named(tmp_path: Path) -> None:
+def test_other_images_are_named() -> None:
     def change(one: Record, _case: TrainCase) -> dict[str, Any]:
         return {"labels": {**one.labels, "data": ["cifar10-mini", "2" * 64, "1" * 64]}}
 
-    result, case = found(tmp_path, change)
+    result, case = found(change)
     assert case.differs == {"images": ("00000000/11111111", "22222222/11111111")}
     assert [one.name for one in result.cases if one.differs] == [HYBRID]
 
 
-def test_trials_that_never_finished_have_no_error_to_compare(tmp_path: Path) -> None:
+def test_trials_that_never_finished_have_no_error_to_compare() -> None:
     every = changed(diverged(*range(6)))
-    case = case_of(compared(tmp_path, every, every, SUITE), HYBRID)
+    case = case_of(compared(every, every, SUITE), HYBRID)
     assert effect_of(case, "test error").answer == "not tested"
     assert effect_of(case, "success").answer == "equal"

@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eigbench.data import features
-from eigbench.data.features import (
+from eigbench.data import mini
+from eigbench.data.mini import (
+    ARCHIVE,
     BATCH_IMAGES,
     BATCHES,
     CONVOLUTION_CHANNELS,
     first_convolution,
     image_patches,
+    train_images,
 )
-from eigbench.data.mini import ARCHIVE, train_images
 
 PER_CLASS = 200
 
@@ -99,7 +100,7 @@ def test_batches_differ_and_come_round(extract: Any) -> None:
     for first in range(BATCHES):
         for second in range(first):
             assert not np.allclose(values[first], values[second])
-    batches = [features._batch(seed) for seed in range(2 * BATCHES)]
+    batches = [mini._batch(seed) for seed in range(2 * BATCHES)]
     for seed in range(BATCHES):
         assert np.array_equal(batches[seed], batches[seed + BATCHES])
 

@@ -70,7 +70,7 @@ def test_a_compressed_header_without_end(cwd: Path) -> None:
     length = 50_000_000
     content = b"\x93NUMPY\x02\x00" + length.to_bytes(4, "little") + b" " * length
     zipped(cwd / "M.npz", a=content)
-    assert "header is too long" in refusal("M.npz")
+    assert "reading array header" in refusal("M.npz")
 
 
 def test_views_that_are_larger_than_their_file(cwd: Path) -> None:

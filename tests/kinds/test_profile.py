@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from eigbench.cli.profile import about, with_traces
 from eigbench.errors import InputError
 from eigbench.kinds.base import changed
 from eigbench.kinds.profile import REFERENCES, ProfileCase, Profiling
@@ -142,23 +141,6 @@ def test_check_refuses(of: Suite, complaint: str) -> None:
 # As a command line changes it
 
 
-def test_only_what_is_asked_about() -> None:
-    whole = suite(OPERATION, LAYER)
-    assert about(whole, {"subject": ["layer"], "layer": None}).grids == [LAYER]
-    only = about(whole, {"subject": None, "layer": ["pca"]}).grids
-    assert only == [msgspec.structs.replace(LAYER, layer=["pca"])]
-    assert about(whole, {"subject": None}) == whole
-    with pytest.raises(InputError, match=r"--subject operation; --layer pca: .*nothing about that"):
-        about(whole, {"subject": ["operation"], "layer": ["pca"]})
-
-
-def test_traces_of_all_of_none_or_as_the_suite_has_it() -> None:
-    whole = suite(OPERATION, msgspec.structs.replace(LAYER, trace=True))
-    assert with_traces(whole, wanted=None) == whole
-    assert {c.trace for c in planned(with_traces(whole, wanted=True))} == {True}
-    assert {c.trace for c in planned(with_traces(whole, wanted=False))} == {False}
-
-
 def test_settings_that_are_changed_and_those_that_are_refused() -> None:
     assert changed(Profiling(), {"rounds": 3, "seconds": None}) == Profiling(rounds=3)
     with pytest.raises(InputError, match=r"profiling: .*inputs"):
@@ -187,6 +169,6 @@ def test_a_trace_lies_where_the_plugin_looks_for_it() -> None:
 
 
 def test_no_two_cases_of_a_suite_have_one_trace() -> None:
-    whole = with_traces(override(load(find("profile")), {"compiled": [False, True]}), wanted=True)
+    whole = override(load(find("profile")), {"compiled": [False, True]})
     names = [(workload_name(c), contestant_name(c)) for c in planned(whole)]
     assert len(set(names)) == len(names)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from eigbench.data.features import image_patches
+from eigbench.data.mini import image_patches
 from eigbench.errors import InputError
 from eigbench.layers import PCADenoising2d, ZCAWhitening1d
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import eigbench
-from eigbench.data.features import image_patches
+from eigbench.data.mini import image_patches
 from eigbench.methods.functions import OnRange, SquareRoot
 from eigbench.methods.smooth import Smooth
 from tests.methods.matrices import relative, symmetric, weights

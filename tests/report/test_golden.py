@@ -7,13 +7,17 @@ import random
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from eigbench.report import write_report
+from eigbench.report.compose import last_chapters
+from eigbench.report.frame import Frames
+from eigbench.runs import store
 from eigbench.runs.record import content_of
 from eigbench.runs.store import PACKED
 from eigbench.runs.suite import cases, find, load, override, to_toml
-from tests.report.writing import written
+from tests.runs import making
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -23,30 +27,50 @@ def run(tmp_path: Path) -> Path:
     return Path(shutil.copytree(GOLDEN / "run", tmp_path / "run"))
 
 
+def written(run: Path) -> dict[str, bytes]:
+    """Write the report of a run: the bytes of it and of every figure, by name."""
+    write_report(run)
+    made = [run / "report.md", run / "report.html", *sorted((run / "figures").iterdir())]
+    return {path.name: path.read_bytes() for path in made}
+
+
 def test_the_same_records_give_the_same_bytes(run: Path) -> None:
     first = written(run)
     assert len(first) >= 5
     assert written(run) == first
 
 
+def visible(text: str) -> str:
+    """What is seen of a report before anything is unfolded."""
+    shown, depth = [], 0
+    for line in text.splitlines():
+        depth += line == "<details>"
+        if depth == 0 or (depth == 1 and line.startswith("<summary>")):
+            shown.append(line)
+        depth -= line == "</details>"
+    return "\n".join(shown)
+
+
 @pytest.mark.usefixtures("undrawn")
-def test_every_figure_is_linked_and_there(run: Path) -> None:
+def test_what_is_written(run: Path) -> None:
+    """The report, which opens with one screen, and its figures; those of an earlier one go."""
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    old = run / "figures" / "an-older-picture.png"
+    old.parent.mkdir()
+    old.write_bytes(b"")
     write_report(run)
+    assert {path.name for path in run.iterdir()} - {*before} == {
+        "report.md", "report.html", "figures",
+    }  # fmt: skip
+    assert all((run / name).read_bytes() == content for name, content in before.items())
     text = (run / "report.md").read_text("utf-8")
     figures = sorted((run / "figures").iterdir())
     assert figures
-    for figure in figures:
-        assert figure.read_bytes().startswith(b"\x89PNG")
-        assert f"](figures/{figure.name})" in text
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_nothing_but_the_report_and_figures_is_written(run: Path) -> None:
-    before = {path.name: path.read_bytes() for path in run.iterdir()}
-    write_report(run)
-    after = {path.name for path in run.iterdir()}
-    assert after - set(before) == {"report.md", "report.html", "figures"}
-    assert all((run / name).read_bytes() == content for name, content in before.items())
+    assert old not in figures
+    assert all(f"](figures/{figure.name})" in text for figure in figures)
+    seen = visible(text)
+    assert len(seen.encode()) < 12_000
+    assert seen.index("situations.png") < seen.index("| situation") < seen.index("## What to use")
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -69,34 +93,6 @@ def test_records_of_any_subset_make_a_report(run: Path) -> None:
         (run / "records.jsonl").write_bytes(b"".join(kept))
         write_report(run)
         assert "How to repeat it" in (run / "report.md").read_text("utf-8")
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_pictures_of_an_earlier_report_go(run: Path) -> None:
-    old = run / "figures" / "an-older-picture.png"
-    old.parent.mkdir()
-    old.write_bytes(b"")
-    write_report(run)
-    assert not old.exists()
-
-
-def visible(text: str) -> str:
-    """What is seen of a report before anything is unfolded."""
-    shown, depth = [], 0
-    for line in text.splitlines():
-        depth += line == "<details>"
-        if depth == 0 or (depth == 1 and line.startswith("<summary>")):
-            shown.append(line)
-        depth -= line == "</details>"
-    return "\n".join(shown)
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_a_report_opens_with_one_screen(run: Path) -> None:
-    write_report(run)
-    text = visible((run / "report.md").read_text("utf-8"))
-    assert len(text.encode()) < 12_000
-    assert text.index("situations.png") < text.index("| situation") < text.index("## What to use")
 
 
 SAMPLES = Path(__file__).parents[2] / "reports"
@@ -123,16 +119,9 @@ def test_the_default_report_is_short(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "name",
-    [
-        "stability",
-        "train-field",
-        "train-short",
-        "train-stress",
-        "train-released",
-        "paper-table2",
-        "paper-table5",
-    ],
-)
+    ["stability", "singular", "survival", "train-field", "train-short", "train-stress",
+     "train-released", "paper-table2", "paper-table5"],
+)  # fmt: skip
 def test_a_committed_sample_is_what_its_records_say(tmp_path: Path, name: str) -> None:
     sample = SAMPLES / name
     for file in ("suite.toml", "environment.json", PACKED):
@@ -154,3 +143,41 @@ def test_a_run_without_a_single_value_has_a_report(run: Path, status: str) -> No
     text = (run / "report.md").read_text("utf-8")
     assert "no ‹luck›" in text
     assert "<luck>" not in text
+
+
+# Where it was measured.
+
+
+def _measured(folder: Path, *places: tuple[str, str, int]) -> str:
+    """The entries of a run of four cases by the workers and hosts of its sessions."""
+    making.finish(folder, making.suite())
+    run = store.read_run(folder)
+    sessions = [
+        msgspec.structs.replace(making.session(), worker=worker, host=host, torch_threads=threads)
+        for worker, host, threads in places
+    ]
+    records = [
+        msgspec.structs.replace(record, session=number % len(sessions))
+        for number, record in enumerate(run.records)
+    ]
+    environment = msgspec.structs.replace(run.environment, sessions=sessions)
+    changed = store.Run(run.suite, environment, records)
+    chapters = last_chapters(Frames(changed, folder))
+    return next(one.body for one in chapters if one.title == "Where it was measured")
+
+
+def test_one_process_is_as_it_was(tmp_path: Path) -> None:
+    text = _measured(tmp_path / "run", ("", "0a", 1))
+    assert "4 cases on cpu, processor" in text
+    assert "0a" not in text
+
+
+def test_like_workers_of_a_machine_are_one_entry(tmp_path: Path) -> None:
+    text = _measured(
+        tmp_path / "run", ("a", "0a", 1), ("b", "0a", 1), ("c", "0b", 1), ("d", "0b", 2)
+    )
+    entries = [line for line in text.splitlines() if line.startswith("- ")]
+    assert len(entries) == 3
+    assert "2 cases in 2 workers of machine 0a on cpu" in entries[0]
+    assert "1 case in 1 worker of machine 0b on cpu" in entries[1]
+    assert "2 torch threads" in entries[2]

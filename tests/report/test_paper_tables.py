@@ -16,13 +16,11 @@ from eigbench.report import paper
 from eigbench.report.chapters import trials
 from eigbench.report.chapters.paper_tables import (
     SHAPES,
-    Rated,
     banner,
     differing,
     placed,
-    rates,
 )
-from eigbench.report.chapters.survival import Judged
+from eigbench.report.chapters.survival import Judged, judged
 from eigbench.report.frame import Frames
 from eigbench.runs.record import Record
 from eigbench.runs.suite import Grid, Suite, at_scale, cases, find, load
@@ -104,13 +102,13 @@ def test_sums_of_the_printed_means() -> None:
 
 def test_the_rates_are_those_that_the_paper_prints() -> None:
     _, cells = measured(at_scale(load(find("paper-table2")), "smoke"))
-    found = {(one.row, one.cell["d"]): one for one in rates("table-2", cells)}
+    found = {(one.row, one.cell["d"]): one for one in judged("table-2", cells)}
     methods = ("svd", "pi", "pi-released", "hybrid")
     assert set(found) == {(m, d) for m in methods for d in (4, 8, 16, 32, 64)}
     assert found["svd", 4].success == 46.7
     assert found["pi-released", 8].success == found["pi", 8].success == 6.7
     assert {one.trials for one in found.values()} == {15}
-    assert rates("", cells) == []
+    assert judged("", cells) == []
     _, cells = measured(
         trainings.suite(
             grids=[
@@ -118,7 +116,7 @@ def test_the_rates_are_those_that_the_paper_prints() -> None:
             ]
         )
     )
-    rules = [one.cell["truncation"] for one in rates("table-2", cells) if one.cell["d"] == 4]
+    rules = [one.cell["truncation"] for one in judged("table-2", cells) if one.cell["d"] == 4]
     assert rules == ["algorithm-1", "none"]
 
 
@@ -160,7 +158,7 @@ def test_a_verdict_is_by_intervals() -> None:
     row: dict[str, Any] = {"finished": 15, "started": 15, "diverged": 0, "total_steps": 14 * 10**9}
 
     def verdict(success: float, **changes: Any) -> str:
-        return Judged(Rated({**row, **changes}, "svd", ("d", 4), success, 15)).verdict
+        return Judged({**row, **changes}, "svd", ("d", 4), success, 15).verdict
 
     assert verdict(100) == "reproduced"
     assert verdict(46.7) == verdict(0) == "not reproduced"
@@ -229,7 +227,7 @@ def test_only_what_is_as_in_the_paper_is_beside_it_and_every_cell_has_a_row() ->
     of = denoising(energy=[0.9, 0.99], components=[8], epsilon=[1e-4, 1e-6])
     frames, cells = measured(of)
     assert placed(SHAPES["table-2"], cells) == {}
-    assert rates("table-2", cells) == []
+    assert judged("table-2", cells) == []
     part = part_of(of, frames.run.records)
     assert "1 of 1" not in chapter(part, "Table 2")
     assert chapter(part, "Every cell").count("\n|") == 1 + 1 + 2 * 3 * 2
@@ -255,7 +253,7 @@ def test_a_cell_that_differs_from_the_papers_is_not_in_its_table(
 
 def test_other_images_have_nothing_printed_beside_them() -> None:
     _, cells = measured(trainings.suite(training=Training(data="elsewhere/cifar100", epochs=1)))
-    assert rates("table-2", cells) == []
+    assert judged("table-2", cells) == []
     assert placed(SHAPES["table-2"], cells) == {}
 
 
@@ -331,6 +329,7 @@ def test_a_short_run_is_called_what_it_is() -> None:
 # Every suite that ships.
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "name",
     ["table2", "table3", "table4a", "table4b", "table4c", "table5", "figure2", "figure4"],

@@ -98,13 +98,14 @@ def _definitions(frame: pl.DataFrame) -> Chapter:
     matrix = [key for key in POINT if key != "loss"]
     counts = frame.unique(["situation", *matrix], keep="first", maintain_order=True)
     body = []
-    for one in (one for one in situations.SITUATIONS if one.name in situations.present(frame)):
-        own = counts.filter(pl.col("situation") == one.name)
+    for name in situations.present(frame):
+        own = counts.filter(pl.col("situation") == name)
         spectra = own.group_by("spectrum", maintain_order=True).len().iter_rows()
         gaps = own.select(metric(own, "smallest_relative_gap").alias("gap"))["gap"].drop_nulls()
-        factors = f": {span(values_of(own, 'scale'), scientific)}" * (one.name == situations.SCALED)
+        factors = f": {span(values_of(own, 'scale'), scientific)}" * (name == situations.SCALED)
         body.append([
-            one.name, one.says + factors, ", ".join(f"{spectrum} ({n})" for spectrum, n in spectra),
+            name, situations.SITUATIONS[name] + factors,
+            ", ".join(f"{spectrum} ({n})" for spectrum, n in spectra),
             ", ".join(map(str, values_of(own, "d"))),
             span(gaps, scientific),
         ])  # fmt: skip

@@ -65,7 +65,7 @@ def of_series(frames: Frames) -> Part | None:
     if not chapters_of:
         return None
     sentence = _agreement(_series(frames))
-    return Part("Table 1 of the paper", sentence, chapters_of, [sentence.replace("**", "")])
+    return Part("Table 1 of the paper", sentence, chapters_of, [sentence])
 
 
 def _at(frame: pl.DataFrame, **axes: object) -> pl.DataFrame:

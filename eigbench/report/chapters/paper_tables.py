@@ -98,13 +98,13 @@ def placed(shape: Shape, cells: pl.DataFrame) -> dict[Key, Row]:
         own = {None, cell["method"]}
         if not cell["method"].endswith(RELEASED):
             own.add(USUAL["truncation"])
-        key = _key(shape, cell) if cell["truncation"] in own else None
+        key = key_of(shape, cell) if cell["truncation"] in own else None
         if key is not None:
             found.setdefault(key, cell)
     return found
 
 
-def _key(shape: Shape, cell: Row) -> Key | None:
+def key_of(shape: Shape, cell: Row) -> Key | None:
     """Row and column of a cell that is as the paper's, but for its truncation; None if it is not.
 
     Of a method of the paper, or the exact gradient.
@@ -120,37 +120,6 @@ def _key(shape: Shape, cell: Row) -> Key | None:
         if axis not in free
     )
     return (row, column) if alike and known and (not bare or column in columns) else None
-
-
-@dataclass(frozen=True)
-class Rated:
-    """A cell of which the paper prints a success rate, and trials started."""
-
-    cell: Row
-    row: str
-    column: tuple[str, Any] | None
-    """The axis of the table's columns, and the cell's value."""
-    success: float
-    """As the paper prints it, in %."""
-    trials: int
-    """So many the paper ran."""
-
-
-def rates(compare: str, cells: pl.DataFrame) -> list[Rated]:
-    """The cells of which the paper prints a success rate: `placed`, and those without truncation.
-
-    The truncation of its baselines is not printed.
-    """
-    found = []
-    for shape in tables(compare):
-        without = {_key(shape, cell): cell for cell in cells.filter(truncation="none").to_dicts()}
-        for some in (placed(shape, cells), without):
-            for key, cell in some.items():
-                success = shape.at(*key).success if key else None
-                if key and success is not None and cell["started"]:
-                    column = (shape.columns, key[1]) if shape.columns else None
-                    found.append(Rated(cell, key[0], column, success, shape.trials))
-    return found
 
 
 def chapters(frames: Frames, cells: pl.DataFrame) -> list[Chapter]:

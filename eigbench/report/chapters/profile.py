@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import Any
 
@@ -58,7 +57,7 @@ def part(frames: Frames) -> Part | None:
         title="Time and memory",
         head=head,
         chapters=[chapter for chapter in chapters if chapter is not None],
-        summary=[re.sub(r"[*`]|^- ", "", sentence) for sentence in sentences.splitlines()],
+        sentences=sentences.splitlines(),
         banner=_machines(costs),
     )
 

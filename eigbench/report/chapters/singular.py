@@ -49,6 +49,7 @@ def part(frames: Frames) -> Part | None:
     dtypes = values_of(judged, "dtype")
     dtype = "float32" if "float32" in dtypes else dtypes[0]
     main = judged.filter(pl.col("dtype") == dtype)
+    sentences = _sentences(main)
     head = render(
         "singular",
         picture=_picture(frames, main, dtype),
@@ -56,7 +57,7 @@ def part(frames: Frames) -> Part | None:
         uses=_uses(main),
         dtype=dtype,
         d=", ".join(map(str, values_of(frame, "d"))),
-        sentences=_sentences(main),
+        sentences=sentences,
         right=RIGHT,
     )
     present = [name for name in SITUATIONS if name in values_of(frame, "situation")]
@@ -81,7 +82,7 @@ def part(frames: Frames) -> Part | None:
         title="Functions of singular values",
         head=head,
         chapters=[chapter for chapter in chapters if chapter is not None],
-        summary=[sentence.replace("**", "").replace("`", "") for sentence in _sentences(main)],
+        sentences=sentences,
     )
 
 

@@ -100,7 +100,7 @@ def part(frames: Frames) -> Part | None:
         title="Stability and accuracy",
         head=head,
         chapters=[chapter for chapter in chapters if chapter is not None],
-        summary=[_plain(sentence) for sentence in (*sentences, *advised)],
+        sentences=[*sentences, *advised],
     )
 
 
@@ -111,12 +111,8 @@ def _nothing(frames: Frames) -> Part | None:
         return None
     reasons = Counter(record.reason or "no reason recorded" for _, record in skipped)
     head = render("stability-nothing", n=len(skipped), reasons=reasons.most_common(3))
-    summary = [_plain(line) for line in head.splitlines() if line]
-    return Part("Stability and accuracy", head, claims.table_1(frames), summary)
-
-
-def _plain(sentence: str) -> str:
-    return sentence.replace("**", "").replace("`", "")
+    sentences = [line for line in head.splitlines() if line]
+    return Part("Stability and accuracy", head, claims.table_1(frames), sentences)
 
 
 def _shown(contestants: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ import polars as pl
 
 from eigbench.kinds.train import BEFORE_A_FAILURE
 from eigbench.report import paper, stats
-from eigbench.report.chapters.paper_tables import Rated, rates
+from eigbench.report.chapters.paper_tables import key_of, placed, tables
 from eigbench.report.frame import Frames
 from eigbench.report.names import listed, word
 from eigbench.report.numbers import NOTHING, count, counted, percent, rate, scientific
@@ -34,14 +34,17 @@ WAY = {"smallest_relative_gap": "smallest gap", "rank_kept": "rank kept",
 
 @dataclass(frozen=True)
 class Judged:
-    """A cell beside the success rate that the paper prints of it."""
+    """A cell that started trials, beside the success rate that the paper prints of it."""
 
-    rated: Rated
-
-    @property
-    def cell(self) -> dict[str, Any]:
-        """How its trials add up."""
-        return self.rated.cell
+    cell: dict[str, Any]
+    """How its trials add up."""
+    row: str
+    column: tuple[str, Any] | None
+    """The axis of the table's columns, and the cell's value."""
+    success: float
+    """As the paper prints it, in %."""
+    trials: int
+    """So many the paper ran."""
 
     @property
     def hazard(self) -> Interval:
@@ -56,8 +59,7 @@ class Judged:
     @property
     def printed(self) -> Interval:
         """The paper's rate, which is one of few trials too."""
-        trials = self.rated.trials
-        return stats.share(round(self.rated.success / 100 * trials), trials)
+        return stats.share(round(self.success / 100 * self.trials), self.trials)
 
     @cached_property
     def verdict(self) -> str:
@@ -72,24 +74,35 @@ class Judged:
 
 
 def judged(compare: str, cells: pl.DataFrame) -> list[Judged]:
-    """The cells of which the paper prints a success rate."""
-    return [Judged(one) for one in rates(compare, cells)]
+    """The cells of which the paper prints a success rate: `placed`, and those without truncation.
+
+    The truncation of its baselines is not printed.
+    """
+    found = []
+    for shape in tables(compare):
+        without = {key_of(shape, cell): cell for cell in cells.filter(truncation="none").to_dicts()}
+        for some in (placed(shape, cells), without):
+            for key, cell in some.items():
+                success = shape.at(*key).success if key else None
+                if key and success is not None and cell["started"]:
+                    column = (shape.columns, key[1]) if shape.columns else None
+                    found.append(Judged(cell, key[0], column, success, shape.trials))
+    return found
 
 
 def by_verdict(some: Sequence[Judged]) -> dict[str, list[str]]:
     """The cells of each verdict in words; those of a method and a truncation together."""
     found: dict[str, list[str]] = {}
     for verdict in VERDICTS:
-        places: dict[tuple[str, str | None], list[Rated]] = {}
+        places: dict[tuple[str, str | None], list[Judged]] = {}
         for one in some:
             if one.verdict == verdict:
-                own = places.setdefault((one.rated.row, one.cell["truncation"]), [])
-                own.append(one.rated)
+                places.setdefault((one.row, one.cell["truncation"]), []).append(one)
         found[verdict] = [_place(own) for own in places.values()]
     return found
 
 
-def _place(some: Sequence[Rated]) -> str:
+def _place(some: Sequence[Judged]) -> str:
     """Cells of one row and truncation, such as "pi (d = 4, 16; no truncation)"."""
     first = some[0]
     bare = first.cell["truncation"] == "none"
@@ -106,9 +119,9 @@ def chapter(some: Sequence[Judged]) -> Chapter | None:
     if not some:
         return None
     body = [
-        [_place([one.rated]), counted(one.cell["finished"], one.cell["started"]),
+        [_place([one]), counted(one.cell["finished"], one.cell["started"]),
          count(one.cell["total_steps"]), rate(one.hazard), _share(one.lives),
-         counted(round(one.printed.value * one.rated.trials), one.rated.trials), one.verdict]
+         counted(round(one.printed.value * one.trials), one.trials), one.verdict]
         for one in some
     ]  # fmt: skip
     heads = ["cell", "finished (95 %)", "steps", "failures a step (95 %)", "would succeed",

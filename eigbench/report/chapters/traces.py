@@ -62,7 +62,6 @@ def chapter(costs: Costs) -> Chapter | None:
     body = render(
         "profile-traces", phases=phases, timeline=timeline, operators=tables,
         files=table(["workload", "method", "trace"], files) if files else "",
-        packed=costs.frames.run.suite.bundle,
     )  # fmt: skip
     return Chapter("Where the time goes", body)
 

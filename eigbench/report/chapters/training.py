@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,7 +61,7 @@ def part(frames: Frames) -> Part | None:
         title="Trainings",
         head=head,
         chapters=[chapter for chapter in chapters if chapter],
-        summary=[re.sub(r"[*`]", "", sentence) for sentence in sentences],
+        sentences=sentences,
         banner=paper_tables.banner(frames, cells),
     )
 
