@@ -18,7 +18,7 @@ import typer
 from eigbench.cli.options import RunOptions, say
 from eigbench.cli.surroundings import interruption
 from eigbench.errors import InputError, printable
-from eigbench.kinds import Case
+from eigbench.kinds import KINDS, Case
 from eigbench.kinds.train import TrainCase
 from eigbench.runs import attachments, store
 from eigbench.runs.environment import share_of_others, used
@@ -124,9 +124,10 @@ def _measure_plan(
             _announce_memory(plan)
         told = say if shown else lambda _: None
         this = Run(place=place, job=job, check=interruption.check, say=told)
-        done = sum(case.id in writer.done for case in plan)
         left = None
-        with progress(len(plan), done, show=shown) as observer:
+        missing = [case for case in plan if case.id not in writer.done]
+        timed = sum(KINDS[case.kind].timed for case in missing)
+        with progress(len(plan), len(plan) - len(missing), timed, show=shown) as observer:
             try:
                 run(plan, executor(this, means, client, soon), writer, recorded)
             except KeyboardInterrupt:
@@ -181,13 +182,17 @@ class Observer:
 
 
 @contextmanager
-def progress(total: int, done: int, *, show: bool) -> Iterator[Observer]:
-    """A bar on a terminal, plain lines where there is none, or nothing."""
+def progress(total: int, done: int, timed: int, *, show: bool) -> Iterator[Observer]:
+    """A bar on a terminal, plain lines where there is none, or nothing.
+
+    Of the `total` cases some are `done`, and `timed` of the rest take the time that is set for
+    them.
+    """
     if not show:
         yield Observer()
         return
     if not sys.stderr.isatty():
-        yield PlainLines(total, done)
+        yield PlainLines(total, done, timed)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -226,8 +231,10 @@ class _Bar(Observer):
 class PlainLines(Observer):
     """A line every few seconds, for logs."""
 
-    def __init__(self, total: int, done: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._total, self._done, self._clock = total, done, clock
+    def __init__(
+        self, total: int, done: int, timed: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._total, self._done, self._timed, self._clock = total, done, timed, clock
         self._last = clock()
         self._first: tuple[float, float] | None = None
         """When the first sign of progress came, and how far that was: before it, workers start."""
@@ -238,6 +245,10 @@ class PlainLines(Observer):
         self._done += 1
         self._statuses[record.status] += 1
         self._begin(self._done)
+        is_timed = KINDS[record.case.kind].timed
+        self._timed -= is_timed
+        if not is_timed and self._total - self._done == self._timed:
+            self._first = None  # those that are left come last, and take another time each
         if self._is_time() or self._done == self._total:
             self._say("")
 
@@ -265,8 +276,10 @@ class PlainLines(Observer):
         started, first = self._first or (self._last, done)
         if not first < done < self._total:
             return ""
-        each = (self._last - started) / (done - first)
-        return f", about {each * (self._total - done):.0f} s left"
+        each, left = (self._last - started) / (done - first), self._total - done
+        others = self._timed if left > self._timed else 0
+        before = f" before {others} timed ones" if others else ""
+        return f", about {each * (left - others):.0f} s left{before}"
 
 
 def _words(case: TrainCase, loss: float) -> str:

@@ -9,15 +9,18 @@ import re
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from eigbench.cli.execute import SECONDS_BETWEEN_LINES, PlainLines, progress
 from eigbench.kinds.series import SeriesCase
 from eigbench.runs.record import SCHEMA, Record
 from tests.cli.commandline import SMALL, start
+from tests.measure.profiles import BASE
 
 CASE = SeriesCase(ratio=0.5, threshold=0.05, dtype="float32")
 MEASURED = Record(schema=SCHEMA, id=CASE.id, case=CASE, status="measured")
+TIMED = msgspec.structs.replace(MEASURED, case=BASE)
 FAILED = Record(schema=SCHEMA, id=CASE.id, case=CASE, status="failed", reason="no luck")
 
 
@@ -32,7 +35,7 @@ class Clock:
 
 def test_a_line_every_few_seconds(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    lines = PlainLines(total=10, done=0, clock=clock)
+    lines = PlainLines(total=10, done=0, timed=0, clock=clock)
     assert capsys.readouterr().err == ""
     clock.now += SECONDS_BETWEEN_LINES - 1
     for _ in range(3):
@@ -51,7 +54,7 @@ def test_a_line_every_few_seconds(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_last_case_always_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = PlainLines(total=2, done=0, clock=Clock())
+    lines = PlainLines(total=2, done=0, timed=0, clock=Clock())
     lines(MEASURED)
     assert capsys.readouterr().err == ""
     lines(MEASURED)
@@ -60,7 +63,7 @@ def test_the_last_case_always_has_a_line(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_what_was_done_before_does_not_count_as_fast(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    lines = PlainLines(total=110, done=100, clock=clock)
+    lines = PlainLines(total=110, done=100, timed=0, clock=clock)
     clock.now += 10
     lines(MEASURED)
     assert capsys.readouterr().err == "101/110 cases, 1 measured\n"
@@ -70,14 +73,25 @@ def test_what_was_done_before_does_not_count_as_fast(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == "102/110 cases, 2 measured, about 80 s left\n"
 
 
+def test_timed_cases_are_estimated_by_themselves(capsys: pytest.CaptureFixture[str]) -> None:
+    """They come last, and take seconds where others take milliseconds."""
+    clock = Clock()
+    lines = PlainLines(total=6, done=0, timed=3, clock=clock)
+    for seconds, one in [(10, MEASURED), (10, MEASURED), (10, MEASURED)] + 3 * [(40, TIMED)]:
+        clock.now += seconds
+        lines(one)
+    told = [line.partition("measured")[2] for line in capsys.readouterr().err.splitlines()]
+    assert told == ["", ", about 10 s left before 3 timed ones", "", "", ", about 40 s left", ""]
+
+
 def test_no_terminal_gets_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress(1, 0, show=True) as observe:
+    with progress(1, 0, 0, show=True) as observe:
         observe(MEASURED)
     assert capsys.readouterr().err == "1/1 cases, 1 measured\n"
 
 
 def test_hidden_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress(1, 0, show=False) as observe:
+    with progress(1, 0, 0, show=False) as observe:
         observe(MEASURED)
     assert capsys.readouterr() == ("", "")
 
