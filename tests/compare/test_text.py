@@ -19,8 +19,7 @@ from eigbench.compare.text import WIDTH, to_markdown
 from eigbench.kinds import Case
 from eigbench.kinds.profile import ProfileCase
 from eigbench.report.names import of_cases
-from eigbench.runs.store import read_run
-from eigbench.runs.suite import cases
+from eigbench.runs.suite import cases, load
 from tests.compare.making import (
     compared,
     here,
@@ -163,7 +162,7 @@ def test_text_is_a_function_of_the_records(golden: Comparison) -> None:
 @pytest.mark.parametrize("sample", ["stability", "train-stress", "paper-table5"])
 def test_cases_of_a_run_have_names_of_their_own(sample: str) -> None:
     """Trials of one cell share theirs."""
-    own = {one.case.cell.id: one.case.cell for one in read_run(SAMPLES / sample).records}
+    own = {one.cell.id: one.cell for one in cases(load(SAMPLES / sample / "suite.toml"))}
     assert len(set(named(list(own.values())))) == len(own)
 
 
