@@ -89,7 +89,9 @@ def invoke(arguments: Sequence[str]) -> int:
         # A name that the system refuses, a full disk: it says which, and why.
         return _complain(f"{error.filename or 'input or output'}: {error.strerror or error}")
     except typer.TyperException as error:
-        return _usage(error.format_message())
+        # Without a command typer has printed the help already, and has no message.
+        message = error.format_message()
+        return _complain(f"{message} (see eigbench --help)") if message else EXIT_INPUT
     except Exception:
         if interruption.number is None:
             raise
@@ -104,11 +106,6 @@ def _require_text(arguments: Sequence[str]) -> None:
             word.encode()
         except UnicodeEncodeError:
             raise InputError(f"{word!r} is not UTF-8; give a file or folder that is") from None
-
-
-def _usage(message: str) -> int:
-    # Without a command typer has printed the help already, and has no message.
-    return _complain(f"{message} (see eigbench --help)") if message else EXIT_INPUT
 
 
 LONGEST_LINE = 2000

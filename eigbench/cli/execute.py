@@ -154,7 +154,7 @@ def described(case: Case) -> str:
 
 def conclude(folder: Path, *, quiet: bool) -> None:
     """Write the report, and print its verdict and where it is."""
-    from eigbench.report import write_report
+    from eigbench.report import write_report  # late: matplotlib
 
     try:
         verdict = write_report(folder)

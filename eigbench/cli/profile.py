@@ -16,24 +16,6 @@ from eigbench.cli.options import RunOptions
 from eigbench.kinds.base import changed
 from eigbench.runs.suite import check, find, load, override
 
-Compile = Annotated[
-    bool,
-    typer.Option(
-        "--compile", help="Time the variants of torch.compile too.", rich_help_panel="What is timed"
-    ),
-]
-
-Trace = Annotated[
-    bool | None,
-    typer.Option(
-        "--trace/--no-trace",
-        show_default="a few",
-        help="Keep all traces, or none.",
-        rich_help_panel="How it is timed",
-    ),
-]
-
-
 WHAT = Panel(
     "What is timed",
     [
@@ -50,8 +32,21 @@ def profile(
     axes: dict[str, list[Any]],
     settings: dict[str, Any],
     *,
-    compile_too: Compile = False,
-    trace: Trace = None,
+    compile_too: Annotated[
+        bool,
+        typer.Option(
+            "--compile", help="Time the variants of torch.compile too.", rich_help_panel=WHAT.title
+        ),
+    ] = False,
+    trace: Annotated[
+        bool | None,
+        typer.Option(
+            "--trace/--no-trace",
+            show_default="a few",
+            help="Keep all traces, or none.",
+            rich_help_panel=HOW.title,
+        ),
+    ] = None,
     options: RunOptions,
 ) -> None:
     """Time forward and backward of every method, with traces.

@@ -20,24 +20,10 @@ from eigbench.runs.suite import Suite, find, load, override
 DEFAULT_LAYERS = ["bn", "zca"]
 LAYER_OF_AXIS = {"d": "zca", "truncation": "zca", "components": "pca", "energy": "pca"}
 
-Deterministic = Annotated[
-    bool,
-    typer.Option(
-        "--deterministic",
-        help="Use deterministic algorithms only.",
-        rich_help_panel="Data and recipe",
-    ),
-]
 
-
-Compile = Annotated[
-    bool,
-    typer.Option(
-        "--compile",
-        help="Compile the training step by torch.compile.",
-        rich_help_panel="Data and recipe",
-    ),
-]
+def switch(option: str, about: str) -> Any:
+    """An option of the recipe that is there or not."""
+    return typer.Option(option, help=about, rich_help_panel="Data and recipe")
 
 
 RECIPE = one_of("recipe", "--recipe", RECIPES, "Preset, which the later options override")
@@ -64,8 +50,12 @@ def train(
     axes: dict[str, list[Any]],
     settings: dict[str, Any],
     *,
-    deterministic: Deterministic = False,
-    compile_: Compile = False,
+    deterministic: Annotated[
+        bool, switch("--deterministic", "Use deterministic algorithms only.")
+    ] = False,
+    compile_: Annotated[
+        bool, switch("--compile", "Compile the training step by torch.compile.")
+    ] = False,
     seeds: Seeds = None,
     options: RunOptions,
 ) -> None:

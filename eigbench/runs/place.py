@@ -18,7 +18,6 @@ from uuid import uuid4
 
 import msgspec
 
-from eigbench._version import __version__
 from eigbench.errors import InputError, RunStopped
 from eigbench.kinds import KINDS, Case
 from eigbench.kinds.base import MethodCase
@@ -46,7 +45,6 @@ class Job:
     directory: Path = field(default_factory=Path.cwd)
     """By which the suite's relative paths go."""
     id: str = field(default_factory=lambda: uuid4().hex)
-    version: str = __version__
 
 
 class Place:

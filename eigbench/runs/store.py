@@ -90,12 +90,10 @@ class Run(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def strangers(self) -> list[Record]:
         """The records of cases that the suite does not have."""
-        found = [*self.records]
-        for planned in ("plan", "_as_recorded"):
-            if found:
-                known = {case.id for case in getattr(self, planned)}
-                found = [record for record in found if record.id not in known]
-        return found
+        if not self.records:
+            return []
+        known = {case.id for case in (*self.plan, *self._as_recorded)}
+        return [record for record in self.records if record.id not in known]
 
     def harmless(self) -> Run:
         """The same, with words in it that no table, page or picture obeys."""

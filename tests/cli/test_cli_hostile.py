@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from eigbench.cli import execute
@@ -286,10 +285,3 @@ def test_a_folder_whose_suite_is_not_text_is_passed_over(small: Path) -> None:
     outcome = call("run", "small.toml", "--resume", "-q")
     assert (outcome.code, outcome.out) == (0, "reports/small-1/report.md\n")
     assert "reports/small-2 is passed over" in outcome.err
-
-
-def test_diagnose_gives_its_own_advice(small: Path) -> None:
-    assert call("run", "small.toml", "--out", "run", "-q").code == 0
-    np.save(small / "m.npy", np.eye(3))
-    complaint = call("diagnose", "m.npy", "--out", "run").complaint
-    assert "run holds a run already; choose another --out" in complaint

@@ -247,46 +247,38 @@ def test_the_same_is_equal_where_runs_round_alike_or_not() -> None:
             assert set(_answers(one, one, alike=alike).values()) == {"equal"}
 
 
-def test_a_path_is_judged_by_its_median_and_by_its_worst() -> None:
-    before = _path(1e-6, 1e-6, 0.2)
-    assert _answers(before, _path(1e-3, 1e-3, 0.2)) == {
-        "success": "equal",
-        "gradient error": "less accurate",
-        "largest gradient error": "no difference shown",
-    }
-    assert _answers(before, _path(1e-6, 1e-6, 0.01)) == {
-        "success": "equal",
-        "gradient error": "no difference shown",
-        "largest gradient error": "more accurate",
-    }
+NO, LESS, UNTESTED = "no difference shown", "less accurate", "not tested"
 
 
-def test_a_gradient_that_is_lost_is_a_failure() -> None:
-    found = _answers(_path(1e-6, 1e-6, 1e-6), _path(1e-6, NAN, 1e-6))
-    assert found["success"] == "fails more"
-    assert _answers(_path(NAN), _path(NAN)) == {"success": "equal"}
+@pytest.mark.parametrize(
+    ("before", "after", "alike", "answers"),
+    [
+        # Success, the median error, and the largest.
+        ([1e-6, 1e-6, 0.2], [1e-3, 1e-3, 0.2], True, ["equal", LESS, NO]),
+        ([1e-6, 1e-6, 0.2], [1e-6, 1e-6, 0.01], True, ["equal", NO, "more accurate"]),
+        ([1e-6, 1e-6, 1e-6], [1e-6, NAN, 1e-6], True, ["fails more", "equal", "equal"]),
+        ([NAN], [NAN], True, ["equal"]),
+        # Less than a factor of two is no change, and none is made of rounding elsewhere.
+        ([1e-6], [1.9e-6], True, ["equal", NO, NO]),
+        ([1e-6], [1e-3], False, ["equal", UNTESTED, UNTESTED]),
+        # A record that lacks values.
+        ([1e-6, 1e-6], [1e-6], True, [UNTESTED]),
+        ([1e-6], [], True, [UNTESTED]),
+    ],
+)
+def test_a_path_is_judged_by_its_median_and_by_its_worst(
+    before: list[float], after: list[float], alike: bool, answers: list[str]
+) -> None:
+    found = _answers(_path(*before), _path(*after), alike=alike)
+    names = ("success", "gradient error", "largest gradient error")
+    assert found == dict(zip(names, answers, strict=False))
 
 
 def test_neighbours_that_change_a_gradient_are_an_error_and_threads_a_change() -> None:
     a = _invariance(thread_change=[0.0, 0.0])
     b = _invariance(neighbour_change=[0.0, 0.1], thread_change=[0.0, 0.1])
     found = _answers(a, b)
-    assert (found["neighbour change"], found["thread change"]) == ("less accurate", "more")
-
-
-def test_less_than_a_factor_of_two_is_no_change() -> None:
-    assert _answers(_path(1e-6), _path(1.9e-6))["gradient error"] == "no difference shown"
-
-
-def test_nothing_is_made_of_rounding_on_another_machine() -> None:
-    found = _answers(_path(1e-6), _path(1e-3), alike=False)
-    assert found == {"success": "equal", "gradient error": "not tested",
-                     "largest gradient error": "not tested"}  # fmt: skip
-
-
-def test_a_path_that_lacks_values_is_not_tested() -> None:
-    assert _answers(_path(1e-6, 1e-6), _path(1e-6)) == {"success": "not tested"}
-    assert _answers(_path(1e-6), _path()) == {"success": "not tested"}
+    assert (found["neighbour change"], found["thread change"]) == (LESS, "more")
 
 
 @pytest.mark.parametrize(("torch", "verdict"), [("2.14.1", "worse"), ("2.15.0", "not tested")])

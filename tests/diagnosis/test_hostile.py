@@ -251,5 +251,5 @@ def test_out_is_a_new_folder(cwd: Path) -> None:
     (cwd / "full").mkdir()
     (cwd / "full" / "suite.toml").touch()
     line = refusal("M.safetensors", "--out", "full")
-    assert "new or empty folder" in line
+    assert "choose another --out" in line
     assert "--resume" not in line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -138,6 +139,7 @@ def test_only_the_start_of_a_record_is_a_torn_one(
 # Records that are not whole
 
 
+@functools.cache
 def _sample(kind: type, name: str) -> record.Record:
     lines = record.content_of(SAMPLES / name / store.PACKED).splitlines()
     found = map(record.decode, lines)

@@ -133,25 +133,33 @@ def _heat_text(row: dict[str, Any] | None) -> str:
     return f"{percent(row['right'])}{lost}".replace(" %", "")
 
 
+def heat_maps(
+    frames: Frames, rows: pl.DataFrame, by: str, name: str, alt: str, **shape: Any
+) -> str:
+    """A heat map for each value of a column: contestant × situation, in the order of the rows."""
+    values = values_of(rows, by)
+    height = 1.4 + 0.24 * len(values_of(rows, "contestant"))
+    picture, axes = panels(len(values), height=height, **shape)
+    for panel, value in zip(axes, values, strict=True):
+        own = rows.filter(pl.col(by) == value)
+        axes_of = ("contestant", "situation")
+        image = heat(panel, own, axes_of, [values_of(own, axis) for axis in axes_of])
+        panel.set_title(value, fontsize=9)
+    picture.colorbar(image, ax=axes, shrink=0.5, label="within 1 %, % of matrices")
+    caption = "In % of the matrices; NaN: that are not finite (all, where it is alone)."
+    return figure(save(picture, frames.folder, name), alt, caption)
+
+
 def _by_situation(frames: Frames, rows: pl.DataFrame, dtype: str) -> Chapter | None:
     """A heat map a loss: method × situation, share within 1 %, share not finite."""
     losses = values_of(rows, "loss")
     if not losses:
         return None
-    several = len(values_of(rows, "contestant"))
-    picture, axes = panels(len(losses), 5.2, 1.4 + 0.24 * several, columns=2)
-    for panel, loss in zip(axes, losses, strict=True):
-        own = rows.filter(pl.col("loss") == loss)
-        orders = [values_of(own, "contestant"), situations.present(own)]
-        image = heat(panel, own, ("contestant", "situation"), orders)
-        panel.set_title(loss, fontsize=9)
-    picture.colorbar(image, ax=axes, shrink=0.5, label="within 1 %, % of matrices")
-    link = save(picture, frames.folder, "right-by-situation")
     alt = f"Share within 1 % by method and situation, {dtype}"
-    caption = "In % of the matrices; NaN: that are not finite (all, where it is alone)."
+    shown = heat_maps(frames, rows, "loss", "right-by-situation", alt, width=5.2, columns=2)
     tables = [details(loss, share_table(rows.filter(pl.col("loss") == loss), _cell_of_all))
               for loss in losses if loss != "whitening-truncated"]  # fmt: skip
-    body = render("accuracy-every", figure=figure(link, alt, caption), tables=tables)
+    body = render("accuracy-every", figure=shown, tables=tables)
     return Chapter("Every method in every situation", body)
 
 

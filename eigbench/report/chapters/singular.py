@@ -7,11 +7,10 @@ from typing import Any
 import polars as pl
 
 from eigbench.kinds.singular import SingularCase
-from eigbench.report.chapters.accuracy import heat, share_table
+from eigbench.report.chapters.accuracy import heat_maps, share_table
 from eigbench.report.frame import RIGHT, Frames, metric, values_of
 from eigbench.report.numbers import NOTHING, percent
-from eigbench.report.plots import panels, save
-from eigbench.report.render import Chapter, Part, details, figure, render, table
+from eigbench.report.render import Chapter, Part, details, render, table
 
 FUNCTIONS = {
     "polar": ("U Wᴴ, the nearest orthonormal matrix", "eigbench.polar(M)"),
@@ -50,9 +49,10 @@ def part(frames: Frames) -> Part | None:
     dtype = "float32" if "float32" in dtypes else dtypes[0]
     main = judged.filter(pl.col("dtype") == dtype)
     sentences = _sentences(main)
+    alt = f"Share within 1 % by method and situation, a panel a function, {dtype}"
     head = render(
         "singular",
-        picture=_picture(frames, main, dtype),
+        picture=heat_maps(frames, main, "function", "singular-right", alt, width=4.8),
         table=_worst_table(main),
         uses=_uses(main),
         dtype=dtype,
@@ -165,22 +165,3 @@ def _sentences(judged: pl.DataFrame) -> list[str]:
                       situations=len(present), right=RIGHT)  # fmt: skip
         found.append(text)
     return found
-
-
-def _picture(frames: Frames, judged: pl.DataFrame, dtype: str) -> str:
-    """A heat map a function: method × situation, share within 1 %, share not finite."""
-    functions = values_of(judged, "function")
-    several = values_of(judged, "contestant")
-    picture, axes = panels(len(functions), 4.8, 1.4 + 0.24 * len(several))
-    for panel, name in zip(axes, functions, strict=True):
-        own = judged.filter(pl.col("function") == name)
-        orders = [values_of(own, "contestant"), values_of(own, "situation")]
-        image = heat(panel, own, ("contestant", "situation"), orders)
-        panel.set_title(name, fontsize=9)
-    picture.colorbar(image, ax=axes, shrink=0.5, label="within 1 %, % of matrices")
-    link = save(picture, frames.folder, "singular-right")
-    return figure(
-        link,
-        f"Share within 1 % by method and situation, a panel a function, {dtype}",
-        "In % of the matrices; NaN: that are not finite (all, where it is alone).",
-    )
