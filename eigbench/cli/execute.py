@@ -161,10 +161,17 @@ def conclude(folder: Path, *, quiet: bool) -> None:
     except KeyboardInterrupt:
         say(f"interrupted; `eigbench report {shlex.quote(str(folder))}` writes the report.")
         raise typer.Exit(interruption.exit_code) from None
+    show(folder, verdict, quiet=quiet)
+
+
+def show(folder: Path, verdict: str, *, quiet: bool) -> None:
+    """Print the report's verdict, and where the report and the traces are."""
     if not quiet:
         typer.echo("\n".join(map(printable, verdict.splitlines())))
         if (folder / attachments.TRACES).is_dir():
-            typer.echo(f"tensorboard --logdir {shlex.quote(str(folder / attachments.TRACES))}")
+            typer.echo(f"traces, for https://ui.perfetto.dev: {folder / attachments.TRACES}")
+        page = (folder / store.REPORT).with_suffix(".html")
+        typer.echo(f"the whole report in one file, for a browser or to send: {page}")
     typer.echo(str(folder / store.REPORT))
 
 

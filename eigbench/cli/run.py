@@ -9,11 +9,10 @@ import msgspec
 import typer
 
 from eigbench.cli.axis_options import options_of
-from eigbench.cli.execute import execute
+from eigbench.cli.execute import execute, show
 from eigbench.cli.options import Quiet, RunOptions, Seeds
-from eigbench.errors import InputError, at, printable
+from eigbench.errors import InputError, at
 from eigbench.kinds.base import changed
-from eigbench.runs.store import REPORT
 from eigbench.runs.suite import Suite, at_scale, find, load
 
 USUAL_PRESET = "short"
@@ -69,7 +68,4 @@ def report(
     """Write a run's report and figures again; the same records give the same bytes."""
     from eigbench.report import write_report  # late: matplotlib
 
-    verdict = write_report(folder)
-    if not quiet:
-        typer.echo("\n".join(map(printable, verdict.splitlines())))
-    typer.echo(str(folder / REPORT))
+    show(folder, write_report(folder), quiet=quiet)
