@@ -95,6 +95,8 @@ def to_html(markdown: str, folded: str = "", summary: str = "") -> str:
     body = parser.render(markdown)
     if folded:
         body += f"<details><summary>{summary}</summary>{parser.render(folded)}</details>"
+    # Below the headings of the notebook, of which this is one output.
+    body = re.sub(r"(?<=<h|/h)\d(?=>)", lambda level: str(int(level[0]) + 2), body)
     return f'<div class="eigbench"><style>{STYLE}</style>{body}</div>'
 
 
