@@ -317,12 +317,6 @@ def test_ten_lines_of_polars_make_a_row_of_the_opening(monkeypatch: pytest.Monke
         assert row["len"] == int(_count(_opening(), "closing gaps"))
 
 
-def test_the_facts_of_the_field_are_so() -> None:
-    code = "\n".join(_python("docs/field.md"))
-    assert code.count("assert") >= 6
-    exec(compile(code, "docs", "exec", dont_inherit=True), {})  # noqa: S102
-
-
 @pytest.mark.parametrize("page", ["README.md", "docs/records.md", "docs/functions.md"])
 def test_python_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
