@@ -153,7 +153,7 @@ def described(case: Case) -> str:
 
 
 def conclude(folder: Path, *, quiet: bool) -> None:
-    """Write the report, and print its verdict and where it is."""
+    """Write the report, and print its verdict and where it and the traces are."""
     from eigbench.report import write_report
 
     try:
@@ -161,11 +161,6 @@ def conclude(folder: Path, *, quiet: bool) -> None:
     except KeyboardInterrupt:
         say(f"interrupted; `eigbench report {shlex.quote(str(folder))}` writes the report.")
         raise typer.Exit(interruption.exit_code) from None
-    show(folder, verdict, quiet=quiet)
-
-
-def show(folder: Path, verdict: str, *, quiet: bool) -> None:
-    """Print the report's verdict, and where the report and the traces are."""
     if not quiet:
         typer.echo("\n".join(map(printable, verdict.splitlines())))
         if (folder / attachments.TRACES).is_dir():

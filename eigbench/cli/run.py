@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from eigbench.cli.axis_options import options_of
-from eigbench.cli.execute import execute, show
+from eigbench.cli.execute import conclude, execute
 from eigbench.cli.options import Quiet, RunOptions, Seeds
 from eigbench.errors import InputError, at
 from eigbench.kinds.base import changed
@@ -66,6 +66,4 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Write a run's report and figures again; the same records give the same bytes."""
-    from eigbench.report import write_report  # late: matplotlib
-
-    show(folder, write_report(folder), quiet=quiet)
+    conclude(folder, quiet=quiet)
