@@ -21,9 +21,9 @@ def test_a_profile_from_the_command_line_to_the_report(cwd: Path) -> None:
         *("--out", "run", "--device", "cpu"),
     )
     assert outcome.code == 0, outcome
-    traces, page, last = outcome.out.splitlines()[-3:]
-    assert traces.endswith("perfetto.dev: run/traces")
-    assert (last, page.split(": ")[1]) == ("run/report.md", "run/report.html")
+    where, whole, last = outcome.out.splitlines()[-3:]
+    assert where.endswith("perfetto.dev: run/traces")
+    assert (last, whole.split(": ")[1]) == ("run/report.md", "run/report.html")
     assert Path("run/report.html").is_file()
     run = read_run(Path("run"))
     measured = [record for record in run.records if record.status == "measured"]
