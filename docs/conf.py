@@ -48,7 +48,7 @@ html_theme = "furo"
 html_title = f"eigbench {release}"
 html_copy_source = False
 html_static_path = ["static"]
-html_js_files, html_css_files = ["sortable.js"], ["sortable.css"]
+html_js_files, html_css_files = ["sortable.js"], ["site.css"]
 html_theme_options = {"navigation_with_keys": True}
 
 

@@ -116,7 +116,7 @@ def _entry(sample: str, kind: str) -> str:
     found = re.search(rf"!\[([^\]]*)\]\(figures/{kind}\.png\)", report)
     assert found, kind
     picture = f"![{found[1]}](../reports/{sample}/figures/{kind}.png)"
-    return f"**{found[1]}**\n\n[{picture}](../reports/{sample}/report.md)\n\n{READ[kind]}"
+    return f"[{picture}](../reports/{sample}/report.md)\n\n**{found[1]}.** {READ[kind]}"
 
 
 def gallery() -> str:

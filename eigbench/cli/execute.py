@@ -153,7 +153,7 @@ def described(case: Case) -> str:
 
 
 def conclude(folder: Path, *, quiet: bool) -> None:
-    """Write the report, and print its verdict and where it is."""
+    """Write the report, and print its verdict and where it and the traces are."""
     from eigbench.report import write_report  # late: matplotlib
 
     try:
@@ -164,7 +164,9 @@ def conclude(folder: Path, *, quiet: bool) -> None:
     if not quiet:
         typer.echo("\n".join(map(printable, verdict.splitlines())))
         if (folder / attachments.TRACES).is_dir():
-            typer.echo(f"tensorboard --logdir {shlex.quote(str(folder / attachments.TRACES))}")
+            typer.echo(f"traces, for https://ui.perfetto.dev: {folder / attachments.TRACES}")
+        page = (folder / store.REPORT).with_suffix(".html")
+        typer.echo(f"the whole report in one file, for a browser or to send: {page}")
     typer.echo(str(folder / store.REPORT))
 
 

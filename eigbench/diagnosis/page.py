@@ -28,9 +28,12 @@ WIDEST = 100
 
 # Without rich's black ground, which is not that of every terminal.
 THEME = Theme({"markdown.code": "cyan", "markdown.h2": "bold"})
-# Colours of text and ground are the notebook's own, so that a dark one stays dark.
+# Colours of text and ground are the notebook's own, so that a dark one stays dark. marimo takes
+# weights and margins away.
 STYLE = """
 .eigbench { max-width: 60em; font-family: system-ui, sans-serif; line-height: 1.45; }
+.eigbench h3, .eigbench h4 { font-weight: bold; font-size: 1.15em; margin: 1em 0 0.4em; }
+.eigbench p { margin: 0.5em 0; }
 .eigbench pre { padding: 0.5em 0.8em; background: #8882; overflow-x: auto; }
 .eigbench table { border-collapse: collapse; margin: 0.6em 0; }
 .eigbench td, .eigbench th { padding: 0.15em 0.7em; }
@@ -95,6 +98,8 @@ def to_html(markdown: str, folded: str = "", summary: str = "") -> str:
     body = parser.render(markdown)
     if folded:
         body += f"<details><summary>{summary}</summary>{parser.render(folded)}</details>"
+    # Below the headings of the notebook, of which this is one output.
+    body = re.sub(r"(?<=<h|/h)\d(?=>)", lambda level: str(int(level[0]) + 2), body)
     return f'<div class="eigbench"><style>{STYLE}</style>{body}</div>'
 
 

@@ -1,6 +1,6 @@
 """The regression gate: a benchmark is timed beside its reference and compared with its baseline.
 
-docs/regression-gate.md says how it is used, and the README of this folder what was measured of it.
+docs/regression-gate.md says how it is used, and what it can see.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from eigbench.kinds.profile import ProfileCase
 from eigbench.runs.store import read_run
-from tests.cli.commandline import call, contents
+from tests.cli.commandline import ROOT, call, contents
 
 QUICK = ("--subject", "whitening", "--d", "4", "--batch", "2", "--rounds", "5")
 
@@ -20,7 +21,10 @@ def test_a_profile_from_the_command_line_to_the_report(cwd: Path) -> None:
         *("--out", "run", "--device", "cpu"),
     )
     assert outcome.code == 0, outcome
-    assert outcome.out.splitlines()[-1] == "run/report.md"
+    where, whole, last = outcome.out.splitlines()[-3:]
+    assert where.endswith("perfetto.dev: run/traces")
+    assert (last, whole.split(": ")[1]) == ("run/report.md", "run/report.html")
+    assert Path("run/report.html").is_file()
     run = read_run(Path("run"))
     measured = [record for record in run.records if record.status == "measured"]
     assert {record.case.method for record in measured if isinstance(record.case, ProfileCase)} == {
@@ -31,6 +35,16 @@ def test_a_profile_from_the_command_line_to_the_report(cwd: Path) -> None:
     assert "tensorboard --logdir" in report
     traces = sorted(path.name for path in Path("run/traces").rglob("*.gz"))
     assert traces == ["hybrid-iterations-19.pt.trace.json.gz", "torch.linalg.eigh.pt.trace.json.gz"]
+    page = (ROOT / "docs" / "measuring.md").read_text("utf-8")
+    (beside,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(beside, "docs", "exec", dont_inherit=True), {})  # noqa: S102
+    events = json.loads(Path("beside.json").read_text())["traceEvents"]
+    names = {event["pid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
+    assert names == {0: "torch.linalg.eigh", 1: "hybrid-iterations-19"}
+    for process in names:
+        phases = [event for event in events if event["pid"] == process and event["ph"] == "X"]
+        assert min(event["ts"] for event in phases) == 0
+        assert "eigbench::pass::backward" in {event["name"] for event in phases}
 
 
 def test_no_traces_where_none_are_wanted(cwd: Path) -> None:

@@ -155,10 +155,12 @@ def _checks(name: str, make: Callable[..., Operator], exact: Operator) -> dict[s
 def _cell(check: Callable[[str], None], methods: tuple[str, ...]) -> str:
     outcomes = {method: _outcome(partial(check, method)) for method in methods}
     parts = []
-    for outcome in ("passed by", "refused by", "failed by"):
+    for outcome in ("refused by", "failed by", "passed by"):
         those = [f"`{method}`" for method in methods if outcomes[method] == outcome]
+        if len(those) == len(methods):
+            return f"{outcome} all"
         if those:
-            names = "all" if len(those) == len(methods) else ", ".join(those)
+            names = "the others" if outcome == "passed by" else ", ".join(those)
             parts.append(f"{outcome} {names}")
     return "; ".join(parts)
 

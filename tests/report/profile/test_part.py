@@ -329,6 +329,7 @@ def test_cuda_counts_have_their_tables(run: Run) -> None:
 def test_the_traces_have_their_command(run: Run) -> None:
     text = text_of(part_of(run))
     assert "```\ntensorboard --logdir traces\n```" in text
+    assert text.index("ui.perfetto.dev") < text.index("TensorBoard")  # which is deprecated
     listed = re.findall(r"`(traces/[^`]+)`", text)
     assert len(listed) == 4
     assert all(name.endswith(".pt.trace.json.gz") for name in listed)
