@@ -12,6 +12,7 @@ from torch import Tensor
 from eigbench.errors import InputError
 from eigbench.methods.base import Eigenpairs, Method, no_eigenpairs
 from eigbench.methods.calling import call, casts, composing, conventions, whole_precision
+from eigbench.methods.coefficients import above_diagonal
 from eigbench.methods.functions import (
     Identity,
     InverseSquareRoot,
@@ -199,7 +200,8 @@ class _Mirrored(torch.autograd.Function):
 
     @staticmethod
     def forward(M: Tensor, upper: bool) -> Tensor:  # noqa: FBT001
-        return M.triu() + M.triu(1).mH if upper else M.tril() + M.tril(-1).mH
+        above = above_diagonal(M, torch.bool)
+        return torch.where(above.mT if upper else above, M.mH, M)
 
     @staticmethod
     def setup_context(_ctx: Any, inputs: tuple[Tensor, bool], output: Tensor) -> None:

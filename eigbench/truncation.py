@@ -59,12 +59,14 @@ def kept_mask(rank: Tensor, eigenvalues: Tensor) -> Tensor:
     return (place < rank[..., None]).to(eigenvalues.dtype)
 
 
-def algorithm_1(
+def algorithm_1(  # noqa: PLR0913 - the settings of the paper, and one of ours
     M: Tensor,
     pairs: Eigenpairs,
     epsilon: float,
     mismatch: float = RAYLEIGH_MISMATCH,
     energy: float = ENERGY_KEPT,
+    *,
+    roundings: float = 0,
 ) -> Truncation:
     """The truncation of Algorithm 1 (Wang et al., NeurIPS 2019), line 3.
 
@@ -72,14 +74,20 @@ def algorithm_1(
     before the first with λ ≤ ε, with a Rayleigh quotient on the deflated matrix that is off by
     `mismatch`, or at which the kept share of the trace reaches `energy`. At least one is kept.
     All at once, without a loop and without waiting for the device.
+
+    Of an M of lower rank to which ε was added, eigenvalues equal ε but for rounding, which then
+    decides. With `roundings` from 1 on the limit is `ε + roundings·n·u·λmax`, u that of the dtype,
+    and the rank is that of M; 0 is the rule as printed.
     """
     # Detached: whole numbers come out, for which autograd need record nothing.
     values, vectors = (part.detach().flip(-1) for part in pairs)
+    unit = roundings * M.shape[-1] * torch.finfo(values.dtype).eps
+    limit = epsilon + unit * values.narrow(-1, 0, 1) if roundings else epsilon
     share = values.cumsum(-1) / values.sum(-1, keepdim=True)
     off = (_rayleigh_quotients(M.detach(), vectors) - values).abs() / values.abs()
     rest = torch.where(share >= energy, 3, 0)
     # "Not below", so that NaN stops too.
-    reasons = torch.where(values <= epsilon, 1, torch.where(off < mismatch, rest, 2))
+    reasons = torch.where(values <= limit, 1, torch.where(off < mismatch, rest, 2))
     first = (reasons > 0).int().argmax(-1, keepdim=True)
     # Without a stop `first` is 0, and so is the reason there.
     reason = reasons.gather(-1, first)[..., 0]

@@ -50,6 +50,9 @@ def test_stops_at_an_eigenvalue_not_above_epsilon() -> None:
     # Equal counts as not above.
     assert kept(M, pairs, epsilon=0.2) == [(2, EIGENVALUE)]
     assert kept(M, pairs, epsilon=0.199) == [(3, EIGENVALUE)]
+    below = 0.2 - 1e-16
+    assert kept(M, pairs, epsilon=below) == [(3, EIGENVALUE)]
+    assert kept(M, pairs, epsilon=below, roundings=1) == [(2, EIGENVALUE)]
 
 
 def test_stops_where_the_share_of_the_trace_is_reached() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eigbench.errors import InputError
 from eigbench.methods.calling import call, conventions
-from eigbench.methods.coefficients import gaps_above
+from eigbench.methods.coefficients import above_diagonal, gaps_above
 from eigbench.methods.no_gradient import save, saved, without_phases
 from eigbench.methods.pairwise import CoefficientRule, tables
 from eigbench.methods.registry import available, configured, get, load_built_in
@@ -117,7 +117,7 @@ class _Triples(torch.autograd.Function):
         weighted = minus * (both - both.mH)
         if surplus is not None:
             weighted = weighted + surplus * both
-        upper = weighted.triu(1)
+        upper = weighted * above_diagonal(weighted, minus.dtype)
         core = upper + upper.mH + torch.diag_embed(by_values).to(upper.dtype)
         core = core + _by_sums(A - B, values)
         found = U @ core @ W.mH
@@ -138,7 +138,8 @@ class _Triples(torch.autograd.Function):
         S = (P + P.mH) / 2
         lower = 2 * minus * S
         upper = lower if surplus is None else lower + 2 * surplus * S
-        Z, N = upper.triu(1) - lower.triu(1).mH, _by_sums(P, values)
+        mask = above_diagonal(S, minus.dtype)
+        Z, N = upper * mask - (lower * mask).mH, _by_sums(P, values)
         dU, dW = U @ (Z + N), W @ (Z - N)
         m, n = dM.shape[-2:]
         if m > n:

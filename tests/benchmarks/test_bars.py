@@ -92,27 +92,30 @@ def test_batch_on_two_threads_beside_torch(
     bar(method_call(method, M), forward_and_backward(torch_eigh, M), limit, seconds=4)
 
 
-@one_thread
-@pytest.mark.xfail(
-    raises=AssertionError,
-    reason="2.0: in double precision LAPACK takes 17.5 ms where it takes 11.4 in single, and five "
-    "products 1.1 ms each, together 1.7 of the 13.6 ms that torch.linalg.eigh takes both ways",
+FLOOR = (
+    "2.0: LAPACK alone takes 1.3, 16.9 ms in double precision where torch.linalg.eigh takes 12.9 "
+    "both ways, and five products 0.45, 1.2 ms each, at 29 GFLOP/s"
 )
-def test_double_precision_inside_beside_torch(bar: Bar) -> None:
+
+
+@pytest.mark.parametrize(
+    "threads",
+    [pytest.param(1, marks=[one_thread, pytest.mark.xfail(reason=FLOOR, raises=AssertionError)]),
+     pytest.param(2, marks=two_threads)],
+)  # fmt: skip
+def test_double_precision_inside_beside_torch(bar: Bar, threads: int) -> None:
     M = covariances(64, 64)
+    assert torch.get_num_threads() == threads
     whole = partial(eigbench.matrix_function, function="inverse-square-root", precision="float64")
     first = function_forward_and_backward(whole, M)
     bar(first, forward_and_backward(torch_eigh, M), 1.5, seconds=3)
 
 
 @one_thread
-@pytest.mark.xfail(
-    raises=AssertionError,
-    reason="1/3.5: 615 operators on 10,000 to 60,000 numbers each, 5 to 35 µs, of which four "
-    "sweeps of three rotations are two thirds",
-)
-def test_polar_is_five_times_faster_than_a_decomposition(bar: Bar) -> None:
-    M = torch.randn(10_000, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_polar_is_five_times_faster_than_a_decomposition(bar: Bar, dtype: torch.dtype) -> None:
+    # Measured: 7.5 and 5.1 times.
+    M = torch.randn(10_000, 3, 3, dtype=dtype, generator=torch.Generator().manual_seed(0))
 
     def by_decomposition(M: Tensor) -> Tensor:
         U, _, Wh = torch.linalg.svd(M)

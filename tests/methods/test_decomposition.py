@@ -19,8 +19,9 @@ from eigbench.diagnosis.calls import intercepted
 from eigbench.measure.process import torch_threads
 from eigbench.methods import threads
 from eigbench.methods.decomposition import decompose
+from eigbench.methods.functions import InverseSquareRoot
 from eigbench.methods.threads import WORTH, whole_batches
-from tests.methods.declared import DECOMPOSING, few
+from tests.methods.declared import ALL, DECOMPOSING, WITH_PAIRS, few, takes
 
 SHAPES = [(64, 16, 16), (65, 17, 17), (2, 40, 15, 15), (3, 101, 101), (2, 128, 128)]
 """Among them sizes at which a matrix begins in the middle of a line of the cache."""
@@ -272,18 +273,35 @@ def test_an_exported_program_needs_no_operator_of_ours() -> None:
     assert "eigbench" not in str(program.graph)
 
 
-def test_no_operator_opens_a_parallel_region_on_small_matrices() -> None:
+def differentiated(name: str) -> Callable[[Tensor], Any]:
+    """A method by both triangles and vectors where they have a gradient, or another function."""
+    if name in ("polar", "svd", "svd_function"):
+        extra = {"svd_function": ("square-root",)}.get(name, ())
+        return lambda X: getattr(eigbench, name)(X, *extra)
+    if name in WITH_PAIRS:
+        return lambda X: [*eigbench.eigh(X, method=name, **few(name)), *eigbench.eigh(X, "U")]
+    if takes(name, InverseSquareRoot()):
+        root = "inverse-square-root"
+        return lambda X: eigbench.matrix_function(X, root, method=name, **few(name))
+    return lambda X: eigbench.eigh(X, method=name, **few(name)).eigenvalues
+
+
+# The factorisation of `cholesky` is torch's own, and clears a triangle.
+@pytest.mark.parametrize(
+    "name", [*(x for x in ALL if x != "cholesky"), "polar", "svd", "svd_function"]
+)
+def test_no_operator_opens_a_parallel_region_on_small_matrices(name: str) -> None:
     """`triu` and `tril` make all threads wait for each other, at any size."""
-    for method in DECOMPOSING:
-        X = covariances(16, 16).requires_grad_()
+    X, compute = covariances(1, 16, 16).requires_grad_(), differentiated(name)
 
-        def call(X: Tensor = X, method: str = method) -> None:
-            values = eigbench.eigh(X, method=method, **few(method)).eigenvalues
-            torch.autograd.grad(values.sum(), X)
+    def call() -> None:
+        found = compute(X)
+        outputs = [found] if isinstance(found, Tensor) else [*found]
+        torch.autograd.grad(sum(x.abs().sum() for x in outputs), X)
 
-        call()  # what is made once
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-            call()
-        names = {event.key for event in profile.key_averages()}
-        assert "aten::linalg_eigh" in names or not method.startswith("hybrid"), method
-        assert not names & {"aten::triu", "aten::tril"}, method
+    call()  # what is made once
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        call()
+    names = {event.key.rstrip("_") for event in profile.key_averages()}
+    assert names > {"aten::sum", "aten::abs"}
+    assert not names & {"aten::triu", "aten::tril"}
