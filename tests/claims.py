@@ -54,9 +54,9 @@ def mean_rank(trials: list[dict[str, Any]]) -> float:
 
 
 def errors(trials: list[dict[str, Any]]) -> dict[int, float]:
-    """The test errors of trials that finished, in %, by random seed."""
+    """The test errors of trials that finished, by random seed."""
     done = [one for one in trials if one["labels"].get("outcome") == ["finished"]]
-    found = {one["case"]["seed"]: 100 * float(one["samples"]["test_error"][0]) for one in done}
+    found = {one["case"]["seed"]: float(one["samples"]["test_error"][0]) for one in done}
     assert len(found) == len(done), "several cells"
     return found
 
@@ -64,8 +64,8 @@ def errors(trials: list[dict[str, Any]]) -> dict[int, float]:
 def above(run: str, cells: str) -> str:
     """By how much the test error of one cell is above that of another."""
     one, other = (errors(chosen(run, *cell.split())) for cell in cells.split(" than "))
-    differences = np.array([one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())])
-    return numbers.difference(stats.paired(differences))
+    differences = [one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())]
+    return numbers.difference(stats.paired(np.array(differences).round(9)), 100)
 
 
 def ranks(run: str) -> str:
@@ -90,7 +90,7 @@ def interval(trials: list[dict[str, Any]]) -> str:
 def error(trials: list[dict[str, Any]]) -> str:
     """The mean test error of those that finished, with its 95 % interval."""
     found = np.array([*errors(trials).values()])
-    return f"{numbers.with_interval(stats.paired(found))} %, n = {len(found)}"
+    return f"{numbers.with_interval(stats.paired(found), 100)} %, n = {len(found)}"
 
 
 OF_TRIALS = {
