@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from eigbench.methods import registry
@@ -79,19 +78,14 @@ PAPERS_OWN = {
 def pictures(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     """The words of every picture, by its name."""
     seen: dict[str, set[str]] = {}
-    latest: list[set[str]] = []
 
-    def look(canvas: FigureCanvasAgg, _picture: BinaryIO, **_options: Any) -> None:
-        latest.append({one.get_text() for one in canvas.figure.findobj(Text)} - {""})
-
-    def keep(path: Path, _content: bytes) -> None:
-        seen[path.stem] = latest.pop()
+    def look(figure: Figure, path: Path) -> None:
+        seen[path.stem] = {one.get_text() for one in figure.findobj(Text)} - {""}
         path.write_bytes(b"\x89PNG")
 
     # In this process, not in copies of it, which would keep to themselves what they saw.
     monkeypatch.setattr("eigbench.report.copies.MOST", 0)
-    monkeypatch.setattr(FigureCanvasAgg, "print_png", look)
-    monkeypatch.setattr("eigbench.report.plots.write_whole", keep)
+    monkeypatch.setattr("eigbench.report.plots._draw", look)
     return seen
 
 
