@@ -271,11 +271,14 @@ class Workers:
         """
         waiting = deque(list(group) for group in groups)
         suspects: deque[list[Case]] = deque()
+        tried: set[str] = set()
 
         def give() -> None:
-            # One each, so that only the case that a worker died of is suspected of it.
             room = len(self._alone if timed else self._known or ())
             while (waiting or suspects) and len(self._flying) < room:
+                # By itself, since what is with it on a worker that dies is suspected too.
+                if self._flying and (suspects or tried & {g[0].id for g in self._flying.values()}):
+                    return
                 group = suspects.popleft() if suspects else _share(waiting, room)
                 self._flying[self._submitted(group, timed=timed)] = group
 
@@ -286,8 +289,13 @@ class Workers:
                 give()
                 for future in self._finished():
                     group = self._flying.pop(future)
-                    batch, left = self._outcome(future, group, timed=timed)
-                    (suspects if len(left) > 1 else waiting).extendleft(reversed(left))
+                    alone = timed or group[0].id in tried
+                    batch, left = self._outcome(future, group, alone=alone)
+                    if batch is None and _killed(future):
+                        tried.update(one[0].id for one in left)
+                        suspects.extendleft(reversed(left))
+                    else:
+                        waiting.extendleft(reversed(left))
                     give()  # before its records are written, so that the worker does not wait
                     if batch is not None:
                         yield batch
@@ -314,11 +322,9 @@ class Workers:
         return [future for future in self._flying if future.done()]
 
     def _outcome(
-        self, future: Future, group: list[Case], *, timed: bool
+        self, future: Future, group: list[Case], *, alone: bool
     ) -> tuple[Batch | None, list[list[Case]]]:
         """What came back for a group of cases, and the groups that are still to be measured."""
-        from distributed import KilledWorker
-
         if future.cancelled():
             raise RunStopped(_SCHEDULER_IS_GONE)
         error = future.exception()
@@ -329,8 +335,8 @@ class Workers:
                 return None, [group]
             rest = group[len(batch.records) :]
             return batch, [rest] if rest else []
-        if isinstance(error, KilledWorker):
-            if len(group) > 1 and not timed:
+        if _killed(future):
+            if not alone:
                 return None, [[case] for case in group]
             return _lost(group, self._session, error.allowed_failures + 1), []
         if isinstance(error, ImportError | AttributeError) and self._look(anew=True):
@@ -402,6 +408,13 @@ def _share(waiting: deque[list[Case]], workers: int) -> list[Case]:
 def _is_long(case: Case) -> bool:
     kind = KINDS[case.kind]
     return kind.timed or kind.has_trials
+
+
+def _killed(future: Future) -> bool:
+    """Whether the workers that had it have died."""
+    from distributed import KilledWorker
+
+    return isinstance(future.exception(), KilledWorker)
 
 
 async def _offer_resource(chosen: set[str], dask_worker: Any) -> None:
