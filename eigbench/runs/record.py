@@ -5,7 +5,9 @@ A file of records may come from anybody: a line that is no whole record is refus
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import json
 import math
 import re
 import zlib
@@ -160,13 +162,27 @@ def _whole(place: str, line: bytes) -> Record:
     return record
 
 
-_HEAD = re.compile(rb'\{"schema":\d,"id":"[0-9a-f]{16}","case":\{"kind":"')
-_EXAMPLE = b'{"schema":1,"id":"0123456789abcdef","case":{"kind":"'
+_HEAD = f'{{"schema":{SCHEMA},"id":"0123456789abcdef","case":{{"kind":"'
+_LONGEST_STRING, _LONGEST_LITERAL = 4096, 5
+"""Characters that the last token of a torn line may have: of strings, a reason is the longest."""
 
 
 def _is_torn(line: bytes) -> bool:
-    """Whether the line starts as a record does, as far as it goes."""
-    return _HEAD.match(line + _EXAMPLE[len(line) :]) is not None
+    """Whether the line is the start of a record: JSON that breaks nowhere but at its end."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(line)
+        json.loads(text)  # and no error: the line break alone is missing
+    except json.JSONDecodeError as error:
+        left = len(text) - error.pos
+        is_string = error.msg.startswith(("Unterminated string", "Invalid"))
+        if error.msg == "Extra data" or left > (_LONGEST_STRING if is_string else _LONGEST_LITERAL):
+            return False
+    except (UnicodeDecodeError, RecursionError):
+        return False
+    digits = slice(_HEAD.index("0"), _HEAD.index("f") + 1)
+    has_id = re.fullmatch("[0-9a-f]*", text[digits]) is not None
+    head = text[: digits.start] + _HEAD[digits][: len(text[digits])] + text[digits.stop :]
+    return has_id and head[: len(_HEAD)] == _HEAD[: len(head)]
 
 
 def _defect(record: Record) -> str:

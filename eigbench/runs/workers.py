@@ -289,7 +289,8 @@ class Workers:
                 give()
                 for future in self._finished():
                     group = self._flying.pop(future)
-                    alone = timed or group[0].id in tried
+                    # A training is not begun again: the others would have to wait for it.
+                    alone = _is_long(group[0]) or group[0].id in tried
                     batch, left = self._outcome(future, group, alone=alone)
                     if batch is None and _killed(future):
                         tried.update(one[0].id for one in left)

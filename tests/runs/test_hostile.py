@@ -123,7 +123,9 @@ def test_a_record_of_a_method_that_has_no_name_is_refused(folder: Path, name: st
         lambda _: b"x" * 3_000_000,
         lambda _: b"\0" * 4096,
         lambda line: b" " + line[:50],
-        lambda line: line[:20] + b"\xff\xfe" + line[22:80],
+        lambda line: line[:60] + b"x" * 50_000,
+        lambda line: line[:40] + b"\xff\xfe" + line[40:80],
+        lambda line: line + b"and more",
         lambda _: b'{"name":"of something else',
         lambda _: b"[" * 10_000,
     ],
@@ -259,6 +261,19 @@ def test_a_change_during_the_run_ends_it(
 
 
 # Programs
+
+
+@pytest.mark.parametrize("before", [{}, {"mine": "a" * 64}])
+def test_another_program_of_a_method_is_another_run(tmp_path: Path, before: dict[str, str]) -> None:
+    suites = [msgspec.structs.replace(SUITE, plugins=one) for one in (before, {"mine": "b" * 64})]
+    making.finish(tmp_path / "run", suites[0])
+    with (
+        pytest.raises(InputError, match="the program of mine is another one than when"),
+        store.open_run(tmp_path / "run", suites[1], making.session(), resume=True),
+    ):
+        pass
+    with store.open_run(tmp_path / "run", suites[0], making.session(), resume=True) as writer:
+        assert len(writer.done) == 4
 
 
 # Words
