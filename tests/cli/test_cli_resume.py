@@ -246,3 +246,30 @@ def test_resume_of_a_dated_run(small: Path) -> None:
     assert outcome.code == 0
     assert outcome.out == begun
     assert len(list((small / "reports").iterdir())) == 1
+
+
+def test_a_corrupt_line_in_the_middle_is_refused_with_its_number(small: Path) -> None:
+    assert call("run", "small.toml", "--out", "run", "-q").code == 0
+    path = small / "run" / "records.jsonl"
+    first, second = _lines(small / "run")
+    path.write_bytes(first + second[:40] + b"\n" + second)
+    for words in (["run", "small.toml", "--out", "run", "--resume"], ["report", "run"]):
+        complaint = _refused(small, *words)
+        assert "records.jsonl, line 2" in complaint
+
+
+def test_a_finished_run_is_not_measured_again(small: Path) -> None:
+    assert call("run", "small.toml", "--out", "run", "-q").code == 0
+    before = _lines(small / "run")
+    assert call("run", "small.toml", "--out", "run", "--resume", "-q").code == 0
+    assert _lines(small / "run") == before
+
+
+def test_a_run_of_another_version_is_refused(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call("run", "small.toml", "--out", "run", "-q").code == 0
+    monkeypatch.setattr("eigbench.runs.store.__version__", "99.0")
+    before = contents(small)
+    outcome = call("run", "small.toml", "--out", "run", "--resume")
+    assert outcome.code == 2
+    assert "99.0" in outcome.err
+    assert contents(small) == before
