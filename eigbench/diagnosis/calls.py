@@ -186,8 +186,9 @@ def _install() -> None:
             stack.callback(library._destroy)  # where one of them is refused
         for name, key, make in places:
             original = torch.library.get_kernel(name, key)
+            # torch 2.13 and older refuse, unless told, to put a kernel before one in Python.
             libraries[name.partition("::")[0]].impl(
-                name, make(original.call_boxed), key, with_keyset=True
+                name, make(original.call_boxed), key, with_keyset=True, allow_override=True
             )
             _retired.append(torch.library.get_kernel(name, key))
         stack.pop_all()
