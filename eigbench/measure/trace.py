@@ -142,10 +142,10 @@ class _File(msgspec.Struct, frozen=True):
     traceEvents: list[Entry]  # noqa: N815  # the format's own name
 
 
-def read(path: Path) -> Trace:
-    """The trace in a file of Chrome's format, as torch's profiler writes it."""
+def read(content: bytes) -> Trace:
+    """The trace in the bytes of a file of Chrome's format, as torch's profiler writes it."""
     # Power iteration has tens of thousands of events; into dictionaries this took twice as long.
-    return parse(msgspec.json.decode(path.read_bytes(), type=_File).traceEvents)
+    return parse(msgspec.json.decode(content, type=_File).traceEvents)
 
 
 def parse(entries: Iterable[Entry]) -> Trace:
@@ -255,13 +255,17 @@ def _record_once(contestant: Contestant, device: torch.device) -> tuple[float, C
         _wait(device)
         seconds = time.perf_counter() - began
 
-    def trace() -> Trace:
+    def content() -> bytes:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "trace.json"
             profiler.export_chrome_trace(str(path))
-            return read(path)
+            return path.read_bytes()
 
-    return seconds, trace
+    if device.type == "cpu":
+        return seconds, lambda: read(content())
+    # At once: the next run of the profiler overwrites what the driver has told this one.
+    kept = content()
+    return seconds, lambda: read(kept)
 
 
 def record_file(contestant: Contestant, device: torch.device) -> bytes:

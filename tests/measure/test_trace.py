@@ -94,7 +94,7 @@ def host_trace() -> Trace:
 
 def test_a_trace_is_read_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "trace.json").write_text(json.dumps({"traceEvents": ON_HOST}))
-    assert read(tmp_path / "trace.json") == host_trace()
+    assert read((tmp_path / "trace.json").read_bytes()) == host_trace()
 
 
 def test_passes_and_phases_are_told_apart() -> None:
