@@ -109,6 +109,12 @@ def constant_when_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+@constant_when_compiled
+def exporting() -> bool:
+    """Whether `torch.export` is tracing. Compiled, torch's own word for it is True up to 2.13."""
+    return torch.compiler.is_exporting()
+
+
 def composing() -> bool:
     """Whether `torch.compile` is tracing or a transform of `torch.func` is active."""
     return torch.compiler.is_compiling() or bool(_transforms_active())

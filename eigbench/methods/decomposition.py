@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from eigbench.methods import gpu
-from eigbench.methods.calling import composing
+from eigbench.methods.calling import composing, exporting
 from eigbench.methods.gpu import LONGEST_BATCH
 from eigbench.methods.threads import WORTH, decompose_in_parts, parts_of
 from eigbench.phases import phase
@@ -25,11 +25,15 @@ def decompose(M: Tensor) -> Pairs:
     if not composing():
         return _decompose(M)
     # An exported program shall not need this package, and may be for any number of matrices.
-    if torch.compiler.is_exporting():
+    if exporting():
         return _whole(M)
     # What is compiled has the size that it has; a transform hides how many matrices there are.
     small = torch.compiler.is_compiling() and M.numel() < WORTH
-    apart = gpu.takes(M) if M.is_cuda else M.is_cpu and not small
+    if M.is_cuda:
+        # Compiled for graphs of CUDA, the operator is captured; which of them is not known here.
+        apart = gpu.takes(M) or (torch.compiler.is_compiling() and gpu.capturable(M))
+    else:
+        apart = M.is_cpu and not small
     if not apart:
         return _whole(M)
     found: Pairs = _OPERATOR(M)
@@ -97,7 +101,7 @@ OPERATOR = "eigbench::eigh"
 @torch.library.custom_op(OPERATOR, mutates_args=(), device_types=("cpu", "cuda"))
 def _operator(M: Tensor) -> Pairs:
     """For what traces or transforms operators of torch, and for whoever watches them."""
-    return gpu.batched_eigh(M) if M.is_cuda else _decompose(M)
+    return gpu.batched_eigh(M) if M.is_cuda and gpu.takes(M) else _decompose(M)
 
 
 @_operator.register_fake

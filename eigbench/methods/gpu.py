@@ -12,8 +12,9 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,8 +33,17 @@ WORKSPACE_BYTES = 2**30
 
 
 def takes(M: Tensor) -> bool:
-    """Whether `batched_eigh` decomposes `M` `(..., n, n)` on CUDA, and in less time than torch."""
+    """Whether `batched_eigh` is to decompose `M` `(..., n, n)` on CUDA.
+
+    It is where it takes less time than torch's own call, and while a graph is captured: that call
+    waits for the device, which then cannot be.
+    """
     n = M.shape[-1]
+    if not torch.compiler.is_compiling():
+        if _capturing():
+            return capturable(M)
+        if n <= LARGEST_OF_TORCH:
+            _prepare(M)  # what is called now may be captured next
     if not LARGEST_OF_TORCH < n <= LARGEST.get(M.dtype, 0):
         return False
     matrices = M.shape[:-2].numel()
@@ -41,10 +51,31 @@ def takes(M: Tensor) -> bool:
     return matrices >= (1 if M.dtype == torch.float32 else 2) and _has_solver()
 
 
+def _capturing() -> bool:
+    # A tensor without contents may be on a device that is not there.
+    return _initialised() and torch.cuda.is_current_stream_capturing()
+
+
+def _initialised() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
+def capturable(M: Tensor) -> bool:
+    """Whether `M` `(..., n, n)` on CUDA can be decomposed inside of a captured graph."""
+    return M.dtype in REAL and M.shape[-1] > 0 and M.shape[:-2].numel() > 0 and _has_solver()
+
+
+def _prepare(M: Tensor) -> None:
+    """Whatever cannot be set up while a graph is captured."""
+    if M.dtype in REAL and _initialised() and (solver := _solver()) is not None:
+        solver.prepare(M)
+
+
 def batched_eigh(M: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues `(..., n)` and eigenvectors `(..., n, n)` of `M`, of which one triangle is read.
 
-    Raises `torch.linalg.LinAlgError` as `torch.linalg.eigh` does.
+    Raises `torch.linalg.LinAlgError` as `torch.linalg.eigh` does. In a captured graph nothing can
+    be raised: a matrix whose decomposition did not converge has eigenvalues NaN.
     """
     solver = _solver()
     assert solver is not None  # noqa: S101  # asked before
@@ -55,7 +86,10 @@ def batched_eigh(M: Tensor) -> tuple[Tensor, Tensor]:
     info = torch.empty(len(found), dtype=torch.int32, device=M.device)
     with torch.cuda.device(M.device):
         solver.decompose(found, values, info)
-    torch._linalg_check_errors(info, "linalg.eigh", is_matrix=len(found) == 1)
+    if _capturing():
+        values.masked_fill_(info[:, None] != 0, torch.nan)
+    else:
+        torch._linalg_check_errors(info, "linalg.eigh", is_matrix=len(found) == 1)
     return values.view(M.shape[:-1]), found.view(M.shape).mT
 
 
@@ -74,7 +108,7 @@ def _has_solver() -> bool:
 @functools.cache
 def _solver() -> _Solver | None:
     """CuSOLVER as torch has loaded it; None if it has none, or one older than CUDA 12.6."""
-    torch.linalg.eigh(torch.eye(2, device="cuda"))  # which loads it
+    torch.linalg.cholesky_ex(torch.eye(2, device="cuda"))  # which loads it, unseen by `watch`
     for name in NAMES:
         try:
             # Only what is loaded already: another version beside it would not get on with it.
@@ -92,6 +126,17 @@ class _Solver:
     def __init__(self, library: Any) -> None:
         self._library = library
         self._local = threading.local()
+        self._captured: list[Any] = []
+        """A graph that is replayed finds there what it was captured with."""
+
+    def prepare(self, M: Tensor) -> None:
+        """Set up what this thread needs on the device of `M`."""
+        known: dict[Any, Any] = self._local.__dict__
+        if M.device.index not in known:
+            identity = torch.eye(2, dtype=M.dtype, device=M.device)[None]
+            info = torch.empty(1, dtype=torch.int32, device=M.device)
+            with torch.cuda.device(M.device):
+                self.decompose(identity, torch.empty_like(identity[0]), info)
 
     def decompose(self, matrices: Tensor, values: Tensor, info: Tensor) -> None:
         """Overwrite `matrices` `(b, n, n)` with eigenvectors, and fill `values` and `info`."""
@@ -107,6 +152,8 @@ class _Solver:
         # Given back to torch's allocator at once, which keeps it for this stream.
         device_memory = torch.empty(on_device, dtype=torch.uint8, device=matrices.device)
         host_memory = ctypes.create_string_buffer(max(1, on_host))
+        if _capturing():
+            self._captured.append(host_memory)
         self._call(
             "cusolverDnXsyevBatched",
             *self._problem(matrices, values),
@@ -157,9 +204,26 @@ class _Solver:
             raise RuntimeError(f"{name} of cuSOLVER failed with status {status}")
 
 
-_SERIES_CORE = """
-// The inner matrix of the gradient by eigenpairs: see eigbench/methods/pairwise.py, and for the
-// coefficients Hybrid.half_coefficients. One thread an entry.
+_KERNELS = """
+// An entry of the inner matrix of the gradient by eigenpairs: see eigbench/methods/pairwise.py, and
+// for the coefficients Hybrid.half_coefficients. `upper` is A[a, b], `lower` A[b, a], for a < b.
+__device__ T core_entry(const T* values, int a, int b, T upper, T lower, int terms, T smallest)
+{
+    T lowest = values[0] * T(0.5) < T(0) ? values[0] * T(0.5) : T(0);
+    T trailing = values[a] * T(0.5) - lowest, leading = values[b] * T(0.5) - lowest;
+    T inverse = leading > smallest ? T(1) / leading : T(0);
+    T q = trailing * inverse < T(1) ? trailing * inverse : T(1);
+    T total = T(0), power = T(1);
+    for (int bit = 1 << 30; bit > 0; bit >>= 1) {
+        if (bit > terms) continue;
+        total += total * power; power *= power;
+        if (terms & bit) { total = total * q + T(1); power *= q; }
+    }
+    T quarter = inverse * T(0.25);
+    return (upper - lower) * (total * quarter) + power * quarter * upper;
+}
+
+// The inner matrix, one thread an entry.
 extern "C" __global__ void series_core(
     const T* values, const T* A, const T* by_values, T* core, int count, int n, int terms,
     double smallest)
@@ -170,59 +234,115 @@ extern "C" __global__ void series_core(
     long long matrix = entry / (n * n);
     if (row == column) { core[entry] = by_values[matrix * n + row]; return; }
     int a = min(row, column), b = max(row, column);
+    const T* own = A + matrix * n * n;
+    core[entry] = core_entry(
+        values + matrix * n, a, b, own[a * n + b], own[b * n + a], terms, T(smallest));
+}
+
+// The whole gradient V core Vt with A = Vt G, for n up to 32: one block a matrix.
+extern "C" __global__ void series_gradient(
+    const T* values, const T* V, const T* G, const T* by_values, T* gradient,
+    long long v_matrix, long long v_row, long long v_column,
+    long long g_matrix, long long g_row, long long g_column,
+    int n, int terms, double smallest)
+{
+    __shared__ T v[32][33], x[32][33], y[32][33];
+    long long matrix = blockIdx.x;
     const T* own = values + matrix * n;
-    T lowest = own[0] * T(0.5) < T(0) ? own[0] * T(0.5) : T(0);
-    T trailing = own[a] * T(0.5) - lowest, leading = own[b] * T(0.5) - lowest;
-    T inverse = leading > T(smallest) ? T(1) / leading : T(0);
-    T q = trailing * inverse < T(1) ? trailing * inverse : T(1);
-    T total = T(0), power = T(1);
-    for (int bit = 1 << 30; bit > 0; bit >>= 1) {
-        if (bit > terms) continue;
-        total += total * power; power *= power;
-        if (terms & bit) { total = total * q + T(1); power *= q; }
+    for (int e = threadIdx.x; e < n * n; e += blockDim.x) {
+        int i = e / n, j = e % n;
+        v[i][j] = V[matrix * v_matrix + i * v_row + j * v_column];
+        x[i][j] = G[matrix * g_matrix + i * g_row + j * g_column];
     }
-    T above = A[(matrix * n + a) * n + b], below = A[(matrix * n + b) * n + a];
-    T quarter = inverse * T(0.25);
-    core[entry] = (above - below) * (total * quarter) + power * quarter * above;
+    __syncthreads();
+    for (int e = threadIdx.x; e < n * n; e += blockDim.x) {
+        int i = e / n, j = e % n;
+        T sum = T(0);
+        for (int k = 0; k < n; k++) sum += v[k][i] * x[k][j];
+        y[i][j] = sum;
+    }
+    __syncthreads();
+    for (int e = threadIdx.x; e < n * n; e += blockDim.x) {
+        int i = e / n, j = e % n, a = min(i, j), b = max(i, j);
+        x[i][j] = i == j ? by_values[matrix * n + i]
+            : core_entry(own, a, b, y[a][b], y[b][a], terms, T(smallest));
+    }
+    __syncthreads();
+    for (int e = threadIdx.x; e < n * n; e += blockDim.x) {
+        int i = e / n, j = e % n;
+        T sum = T(0);
+        for (int k = 0; k < n; k++) sum += v[i][k] * x[k][j];
+        y[i][j] = sum;
+    }
+    __syncthreads();
+    for (int e = threadIdx.x; e < n * n; e += blockDim.x) {
+        int i = e / n, j = e % n;
+        T sum = T(0);
+        for (int k = 0; k < n; k++) sum += y[i][k] * v[j][k];
+        gradient[matrix * n * n + e] = sum;
+    }
 }
 """
 _NAMES_IN_C = {torch.float32: "float", torch.float64: "double"}
 _THREADS = 256
 _MOST_ENTRIES = 2**31 - 1
 """Whole numbers reach a kernel as 32 bits."""
+_LARGEST_IN_A_BLOCK = 32
+
+
+def series_gradient(
+    eigenvalues: Tensor, V: Tensor, by_eigenvalues: Tensor, by_eigenvectors: Tensor, iterations: int
+) -> Tensor | None:
+    """`hybrid`'s gradient `(..., n, n)`: in one kernel up to n = 32; None where there is none.
+
+    Of ascending `eigenvalues` `(..., n)` and eigenvectors `V`, real and on CUDA. The operations of
+    torch that it stands for are thirty launches, which on small matrices take longer than the
+    decomposition.
+    """
+    n, count = V.shape[-1], V.numel()
+    if not 0 < count <= _MOST_ENTRIES or _compiled("series_core", V.dtype, V.device.index) is None:
+        return None
+    smallest = ctypes.c_double(2 * iterations / torch.finfo(V.dtype).max)
+    counts = (ctypes.c_int(n), ctypes.c_int(iterations - 1), smallest)
+    values, by_values = eigenvalues.contiguous(), by_eigenvalues.contiguous()
+    if n <= _LARGEST_IN_A_BLOCK:
+        gradient = torch.empty(V.shape, dtype=V.dtype, device=V.device)
+        vectors, by_vectors = (x.reshape(-1, n, n) for x in (V, by_eigenvectors))
+        strides = (ctypes.c_longlong(s) for x in (vectors, by_vectors) for s in x.stride())
+        tensors = (values, vectors, by_vectors, by_values, gradient)
+        _launch("series_gradient", len(vectors), tensors, *strides, *counts)
+        return gradient
+    A = (V.mT @ by_eigenvectors).contiguous()
+    core = torch.empty_like(A)
+    blocks = -(-count // _THREADS)
+    _launch("series_core", blocks, (values, A, by_values, core), ctypes.c_int(count), *counts)
+    return V @ core @ V.mT
 
 
 @functools.cache
-def _compiled(name: str, device: int) -> Callable[..., None] | None:  # noqa: ARG001
+def _compiled(name: str, dtype: torch.dtype, device: int) -> Any:  # noqa: ARG001
     """The kernel for a type, compiled once for each device; None where torch has no compiler."""
     compiler = getattr(torch.cuda, "compile_kernel", getattr(torch.cuda, "_compile_kernel", None))
-    if compiler is None:
+    if compiler is None or sys.platform != "linux" or torch.version.hip is not None:
         return None
-    kernel: Callable[..., None] = compiler(f"typedef {name} T;\n{_SERIES_CORE}", "series_core")
-    return kernel
+    # Torch's own way to launch it opens the driver's library anew each time, for 0.1 ms.
+    return compiler(f"typedef {_NAMES_IN_C[dtype]} T;\n{_KERNELS}", name).func
 
 
-def series_core(
-    eigenvalues: Tensor, A: Tensor, by_eigenvalues: Tensor, iterations: int
-) -> Tensor | None:
-    """The inner matrix `(..., n, n)` of `hybrid`'s gradient, in one kernel; None if there is none.
+@functools.cache
+def _driver() -> Any:
+    return ctypes.CDLL("libcuda.so.1")
 
-    Of ascending `eigenvalues` `(..., n)`, `A = Vᵀ ∂L/∂V` and `∂L/∂λ`, real and on CUDA. The
-    operations of torch that it stands for are thirty launches, which on small matrices take longer
-    than the decomposition.
-    """
-    if A.numel() > _MOST_ENTRIES:
-        return None
-    kernel = _compiled(_NAMES_IN_C[A.dtype], A.device.index)
-    if kernel is None:
-        return None
-    n, count = A.shape[-1], A.numel()
-    inputs = [part.contiguous() for part in (eigenvalues, A, by_eigenvalues)]
-    core = torch.empty_like(inputs[1])
-    if count:
-        smallest = 2 * iterations / torch.finfo(A.dtype).max
-        blocks = -(-count // _THREADS)
-        with torch.cuda.device(A.device):
-            arguments = [*inputs, core, count, n, iterations - 1, smallest]
-            kernel(grid=(blocks, 1, 1), block=(_THREADS, 1, 1), args=arguments)
-    return core
+
+def _launch(name: str, blocks: int, tensors: Sequence[Tensor], *scalars: Any) -> None:
+    """Queue a kernel, whose arguments are tensors, and then scalars of C."""
+    first = tensors[0]
+    arguments = [*(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors), *scalars]
+    places = (ctypes.c_void_p * len(arguments))(*map(ctypes.addressof, arguments))
+    stream = ctypes.c_void_p(torch.cuda.current_stream(first.device).cuda_stream)
+    with torch.cuda.device(first.device):
+        kernel = _compiled(name, first.dtype, first.device.index)
+        shape = (blocks, 1, 1, _THREADS, 1, 1)
+        status = _driver().cuLaunchKernel(kernel, *shape, 0, stream, places, None)
+    if status != 0:
+        raise RuntimeError(f"the kernel {name} could not be launched: CUDA error {status}")

@@ -12,7 +12,7 @@ from torch import Tensor
 from eigbench.algorithm_1 import ITERATIONS
 from eigbench.methods.base import HERMITIAN, Eigenpairs, Method, Parameter, Promise, require_count
 from eigbench.methods.coefficients import choose_arithmetic, geometric_series, leading_ratios
-from eigbench.methods.gpu import series_core
+from eigbench.methods.gpu import series_gradient
 from eigbench.methods.no_gradient import differs_from_analytic
 from eigbench.methods.pairwise import pairwise_eigh
 
@@ -53,9 +53,11 @@ class Hybrid(Method):
         minus, power = geometric_series(q, self.iterations - 1, half_inverse)
         return minus, choose_arithmetic().mul(power, half_inverse)
 
-    def fused_core(self, eigenvalues: Tensor, A: Tensor, by_eigenvalues: Tensor) -> Tensor | None:
-        """The inner matrix of the gradient in one kernel of CUDA; None where there is none."""
-        return series_core(eigenvalues, A, by_eigenvalues, self.iterations)
+    def fused_gradient(
+        self, eigenvalues: Tensor, V: Tensor, by_eigenvalues: Tensor, by_eigenvectors: Tensor
+    ) -> Tensor | None:
+        """The gradient by kernels of CUDA of its own; None where there are none."""
+        return series_gradient(eigenvalues, V, by_eigenvalues, by_eigenvectors, self.iterations)
 
     def differs(self, eigenvalues: Tensor) -> Tensor:
         """`(...)`: whether K terms are too few for a second derivative."""

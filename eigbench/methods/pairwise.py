@@ -104,19 +104,12 @@ class _PairwiseEigh(Decomposition):
 
 def _in_one_kernel(ctx: Any, by_eigenvalues: Tensor, by_eigenvectors: Tensor) -> Tensor | None:
     """The gradient by the rule's own kernel, if it has one for where the tensors are."""
-    fused = getattr(ctx.rule, "fused_core", None)
+    fused = getattr(ctx.rule, "fused_gradient", None)
     if fused is None:
         return None
-    eigenvalues, V = saved(ctx)
-    with phase("products"):
-        A = V.mT @ by_eigenvectors
     with phase("coefficients"):
-        core = fused(eigenvalues, A, by_eigenvalues)
-    if core is None:
-        return None
-    with phase("products"):
-        gradient: Tensor = V @ core @ V.mT
-        return gradient
+        found: Tensor | None = fused(*saved(ctx), by_eigenvalues, by_eigenvectors)
+    return found
 
 
 def tables(

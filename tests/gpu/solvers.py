@@ -1,6 +1,7 @@
-"""`python -m tests.gpu.solvers`: the solver of torch beside the batched one, on the GPU at hand.
+"""`python -m tests.gpu.solvers`: the tables of docs/gpu.md, on the GPU at hand.
 
-Prints the table of docs/gpu.md: milliseconds by CUDA events, and the largest residual of each.
+The solver of torch beside the batched one, and layers as they are and in a captured graph:
+milliseconds by CUDA events, and the largest residual of each solver.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from eigbench.layers import ZCAWhitening2d
 from eigbench.methods.decomposition import decompose
 
 SIZES = (
@@ -21,7 +23,7 @@ SIZES = (
     *((40, 352), (1, 64), (1, 256), (1, 1024)),
 )
 """Matrices, and their size."""
-ROUNDS = 9
+ROUNDS = 15
 
 
 def covariances(count: int, n: int, dtype: torch.dtype) -> Tensor:
@@ -54,9 +56,48 @@ def residual(M: Tensor, pairs: tuple[Tensor, Tensor]) -> float:
     return float(((V * values[..., None, :]) @ V.mT - M).abs().max() / M.abs().max())
 
 
-def main() -> None:
+def trained(layer: nn.Module, X: Tensor) -> Callable[[], Any]:
+    """Forward and backward of a layer."""
+    X = X.detach().requires_grad_()
+    W = torch.randn_like(X)
+    return lambda: torch.autograd.grad(layer(X), X, W)
+
+
+def captured(work: Callable[[], Any]) -> Callable[[], Any]:
+    """The replay of a graph of it."""
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph.replay
+
+
+def layers() -> None:
+    """Forward and backward on 128 × 64 × 32 × 32, one row a group size and layout."""
+    print("| group | layout | layer | as it is, ms | in a graph, ms |")  # noqa: T201
+    for d, layout in itertools.product((16, 64), (torch.contiguous_format, torch.channels_last)):
+        X = torch.randn(128, 64, 32, 32, device="cuda").to(memory_format=layout)
+        M = covariances(64 // d, d, torch.float32)
+        works: dict[str, Callable[[], Any]] = {
+            "BatchNorm2d": trained(nn.BatchNorm2d(64).cuda(), X),
+            "decomposition": partial(decompose, M),
+            "spectral": trained(ZCAWhitening2d(64, d, "spectral").cuda(), X),
+            "hybrid": trained(ZCAWhitening2d(64, d, "hybrid").cuda(), X),
+        }
+        eager = milliseconds([*works.values()])
+        graphs = milliseconds([captured(work) for work in works.values()])
+        for name, one, other in zip(works, eager, graphs, strict=True):
+            form = str(layout).removeprefix("torch.")
+            print(f"| {d} | {form} | {name} | {one:.2f} | {other:.2f} |")  # noqa: T201
+
+
+def solvers() -> None:
     """One row a dtype and size."""
-    print(torch.cuda.get_device_name(), "torch", torch.__version__, "CUDA", torch.version.cuda)  # noqa: T201
     print("| dtype | matrices | n | torch, ms | here, ms | torch, residual | here, residual |")  # noqa: T201
     for dtype, (count, n) in itertools.product((torch.float32, torch.float64), SIZES):
         M = covariances(count, n, dtype)
@@ -65,6 +106,13 @@ def main() -> None:
         name = str(dtype).removeprefix("torch.")
         row = (name, count, n, *(f"{x:.2f}" for x in (theirs, ours)), *(f"{x:.0e}" for x in errors))
         print("|", " | ".join(map(str, row)), "|")  # noqa: T201
+
+
+def main() -> None:
+    """All tables."""
+    print(torch.cuda.get_device_name(), "torch", torch.__version__, "CUDA", torch.version.cuda)  # noqa: T201
+    layers()
+    solvers()
 
 
 if __name__ == "__main__":

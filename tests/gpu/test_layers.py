@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
+from eigbench.layers.base import SpectralLayer
 from tests.gpu.counting import waits
 from tests.methods.matrices import relative
 
@@ -97,9 +98,22 @@ def test_evaluation_can_be_captured_in_a_graph() -> None:
     assert relative(found.cpu(), expected.cpu()) < 1e-6
 
 
-def test_training_without_eigenpairs_can_be_captured_in_a_graph() -> None:
-    layer = ZCAWhitening2d(CHANNELS, 4, "newton-schulz", steps=8).cuda()
-    X = _images().float().cuda().requires_grad_()
+@pytest.mark.parametrize(
+    "made",
+    [
+        partial(ZCAWhitening2d, CHANNELS, 4, "newton-schulz", steps=8),
+        partial(ZCAWhitening2d, CHANNELS, 4, "spectral"),
+        partial(ZCAWhitening2d, CHANNELS, 4, "hybrid"),
+        partial(PCADenoising2d, CHANNELS, 3, method="hybrid"),
+        partial(ZCAWhitening2d, 40, method="spectral"),
+    ],
+    ids=["newton-schulz", "spectral", "hybrid", "pca", "40"],
+)
+def test_training_can_be_captured_in_a_graph(made: Callable[..., SpectralLayer]) -> None:
+    """Also with a decomposition, which torch's own call does not allow."""
+    layer = made().cuda()
+    X = _images().float().cuda().repeat(1, layer.channels // CHANNELS, 1, 1)
+    X = (X + torch.randn_like(X)).requires_grad_()
     W = torch.randn_like(X)
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
@@ -111,9 +125,26 @@ def test_training_without_eigenpairs_can_be_captured_in_a_graph() -> None:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         (found,) = torch.autograd.grad((layer(X) * W).sum(), X)
+    with torch.no_grad():  # other images than those it was captured with
+        X.copy_(X.roll(1, 0) * 2)
     graph.replay()
     (expected,) = torch.autograd.grad((alone(X) * W).sum(), X)
     assert relative(found.cpu(), expected.cpu()) < 1e-4
+    assert relative(layer.running_map.cpu(), alone.running_map.cpu()) < 1e-4
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+@pytest.mark.parametrize("method", ["spectral", "hybrid"])
+def test_compiled_for_graphs(method: str) -> None:
+    layer = ZCAWhitening2d(CHANNELS, 4, method).cuda()
+    alone = copy.deepcopy(layer)
+    compiled = torch.compile(layer, mode="reduce-overhead", dynamic=False)
+    for turn in range(4):
+        X = (_images().float().cuda() * (1 + turn)).requires_grad_()
+        W = torch.randn_like(X)
+        (found,) = torch.autograd.grad((compiled(X) * W).sum(), X)
+        (expected,) = torch.autograd.grad((alone(X) * W).sum(), X)
+        assert relative(found.cpu(), expected.cpu()) < 1e-4
 
 
 def test_a_batch_norm_is_replaced_in_a_network_under_autocast() -> None:

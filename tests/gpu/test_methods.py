@@ -169,11 +169,12 @@ def test_the_batched_solver_refuses_what_is_not_finite_as_torch_does() -> None:
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("repeated", [1, 8])
 @pytest.mark.parametrize("iterations", [1, 2, 19, 64])
-def test_the_kernel_is_the_rule(iterations: int, dtype: torch.dtype) -> None:
+def test_the_kernel_is_the_rule(iterations: int, repeated: int, dtype: torch.dtype) -> None:
     """Beside the same rule in torch's operators: also with ties, zeros and negative eigenvalues."""
     values = torch.tensor([[-2, -1, 0, 0, 3.0], [0, 0, 0, 0, 0], [1, 2, 2, 4, 5]], dtype=dtype)
-    M = symmetric(values).cuda()
+    M = symmetric(values.repeat(1, repeated).sort().values).cuda()
     loss = _loss_of_pairs("hybrid", {"iterations": iterations})
     found = _gradient(loss, M)
     X = M.clone().requires_grad_()
@@ -204,20 +205,44 @@ def test_no_more_waiting_than_the_solver(method: str) -> None:
     assert waits(work) <= waits(lambda: _library(M))
 
 
-def test_products_alone_can_be_captured_in_a_graph() -> None:
-    M = separated(N, (3,)).float().cuda()
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("n", [N, 40])
+@pytest.mark.parametrize("method", ["newton-schulz", "eigh", "hybrid", "spectral"])
+def test_captured_in_a_graph(method: str, n: int, dtype: torch.dtype) -> None:
+    """Value and gradient, of another matrix than the one that it was captured with."""
+    M = symmetric(torch.linspace(1, 3, n, dtype=torch.float64).expand(3, n)).to("cuda", dtype)
+    M.requires_grad_()
+    loss = _loss_of_whitening(method, few(method))
 
-    def work() -> Tensor:
-        return eigbench.matrix_function(M, Whitening(), method="newton-schulz", steps=12)
+    def work() -> tuple[Tensor, Tensor]:
+        value = loss(M)
+        return value.detach(), torch.autograd.grad(value, M)[0]
 
-    expected = work()
-    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        work()
+    torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         found = work()
-    M.copy_(2 * M)
+    with torch.no_grad():
+        M.mul_(torch.linspace(1, 2, 3, device="cuda", dtype=dtype)[:, None, None])
     graph.replay()
-    assert relative(found.cpu(), (expected / 2**0.5).cpu()) < 1e-3
+    for ours, theirs in zip(found, work(), strict=True):
+        assert relative(ours.cpu(), theirs.cpu()) < 1e3 * torch.finfo(dtype).eps
+
+
+def test_a_graph_says_nan_where_a_decomposition_did_not_converge() -> None:
+    M = torch.eye(4, device="cuda").expand(3, 4, 4).clone()
+    decompose(M)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        values, _ = decompose(M)
+    M[1, 0, 0] = torch.nan
+    graph.replay()
+    assert values.isnan().any(-1).tolist() == [False, True, False]
 
 
 @pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")
