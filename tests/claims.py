@@ -5,6 +5,7 @@ interval, `steps …` how many were taken, `rank …` the mean number of pairs k
 `ranks RUN` the least and the largest of these means by method. `error …` is the mean test error in
 % with its 95 % interval (Student's t) and the number of trials, and `above … than METHOD
 [axis=value …]` by how many points it is above that of another cell, seed by seed, likewise.
+`cost RUN METHOD axis=value …` is the time of one profiled workload over that of its reference.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from typing import Any
 import numpy as np
 
 from eigbench.report import numbers, stats
+from eigbench.report.costs import costs_of
+from eigbench.report.frame import Frames
 from eigbench.runs.record import content_of
-from eigbench.runs.store import PACKED
+from eigbench.runs.store import PACKED, read_run
 
 REPORTS = Path(__file__).parents[1] / "reports"
 
@@ -36,10 +39,14 @@ def chosen(run: str, method: str, *wanted: str) -> list[dict[str, Any]]:
         record
         for record in records(run)
         if record["case"]["method"] == method
-        and all(f"{record['case'][axis]}" == value for axis, value in axes)
+        and all(f"{_axes(record['case']).get(axis)}" == value for axis, value in axes)
     ]
     assert found, (run, method, wanted)
     return found
+
+
+def _axes(case: dict[str, Any]) -> dict[str, Any]:
+    return {**case.get("parameters", {}), **case}
 
 
 def finished(trials: list[dict[str, Any]]) -> int:
@@ -66,6 +73,14 @@ def above(run: str, cells: str) -> str:
     one, other = (errors(chosen(run, *cell.split())) for cell in cells.split(" than "))
     differences = [one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())]
     return numbers.difference(stats.paired(np.array(differences).round(9)), 100)
+
+
+def cost(run: str, method: str, *wanted: str) -> str:
+    """The median of the ratios round by round, with its interval, of one workload."""
+    ids = {record["id"] for record in chosen(run, method, *wanted)}
+    assert len(ids) == 1, "several workloads"
+    folder = REPORTS / run
+    return numbers.with_interval(costs_of(Frames(read_run(folder), folder)).ratios[ids.pop()])
 
 
 def ranks(run: str) -> str:
@@ -109,4 +124,6 @@ def fact(name: str) -> str:
         return ranks(run)
     if what == "above":
         return above(run, " ".join(rest))
+    if what == "cost":
+        return cost(run, *rest)
     return OF_TRIALS[what](chosen(run, *rest))

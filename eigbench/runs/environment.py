@@ -160,13 +160,14 @@ def _accelerator(device: str) -> dict[str, str]:
     if torch.device(device).type != "cuda":
         return {}
     properties = torch.cuda.get_device_properties(device)
+    preferred = torch.backends.cuda.preferred_linalg_library()
     found = {
         "multiprocessors": str(properties.multi_processor_count),
         "memory": f"{properties.total_memory / 2**30:.0f} GiB",
         "TF32 in matrix products": _SWITCH[torch.backends.cuda.matmul.allow_tf32],
         "TF32 in convolutions": _SWITCH[torch.backends.cudnn.allow_tf32],
         "cuDNN": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
-        "preferred linear algebra library": str(torch.backends.cuda.preferred_linalg_library()),
+        "preferred linear algebra library": str(preferred).rpartition(".")[2].lower(),
     }
     for package in (
         "nvidia-cusolver",
