@@ -1,8 +1,8 @@
 """Makes the committed reports again: one after the other, by the commands that they name.
 
 `python reports/make.py [NAME …]`, from the root of the project, with nothing else running: if other
-programs take more than `IDLE` of the cores, it ends. `data/cifar10` must hold CIFAR-10. All of them
-take about two hours of two cores.
+programs take more than `IDLE` of the cores, it ends. `data/cifar10` must hold CIFAR-10. Those not
+of a GPU take about two hours of two cores.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ def command_of(report: Path) -> list[str]:
     if found is None:
         raise SystemExit(f"{report} names no command")
     return shlex.split(found[1])
+
+
+def on_a_gpu(report: Path) -> bool:
+    """Whether a report is of a GPU: it is made again only where it is asked for."""
+    sessions = json.loads((report / "environment.json").read_bytes())["sessions"]
+    return any(session["device"].startswith("cuda") for session in sessions)
 
 
 def make(name: str) -> None:
@@ -56,7 +62,7 @@ def make(name: str) -> None:
 def main() -> None:
     """Make those of the command line, or all of them."""
     there = sorted(suite.parent.name for suite in REPORTS.glob("*/suite.toml"))
-    names = sys.argv[1:] or there
+    names = sys.argv[1:] or [name for name in there if not on_a_gpu(REPORTS / name)]
     if unknown := set(names) - set(there):
         raise SystemExit(f"no such report: {', '.join(unknown)}; there are {', '.join(there)}")
     for name in names:

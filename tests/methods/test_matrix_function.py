@@ -163,6 +163,21 @@ def test_a_gradient_does_not_depend_on_its_neighbours(method: str, name: str) ->
     assert relative(together, apart) < 120 * 2.2e-16 * 16
 
 
+@both(ROOT, OTHER)
+def test_no_neighbour_does_harm(method: str, name: str) -> None:
+    """One that is singular but for 1e-9, one with ties, and one that is not finite."""
+    good, function = separated(5), call(method, name)
+    V = torch.linalg.eigh(good).eigenvectors
+    spectra = torch.tensor([[1e-9, 1, 2, 3, 4], [1, 1, 2, 3, 3]], dtype=good.dtype)
+    deficient, tied = (V * spectra[:, None]) @ V.mT
+    batch = torch.stack([deficient, good, tied, torch.full_like(good, torch.nan)])
+    try:
+        found = gradient(function, batch)
+    except torch.linalg.LinAlgError:  # which says which of them it was
+        found = gradient(function, batch[:3])
+    assert relative(found[1], gradient(function, good)) < 120 * 2.2e-16 * 16
+
+
 @both()
 def test_vmap_of_grad_is_the_loop(method: str, name: str) -> None:
     M, function = separated(5, (3,)), call(method, name, **few(method))

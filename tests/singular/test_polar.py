@@ -184,6 +184,24 @@ def test_transforms_and_what_is_empty() -> None:
         assert torch.autograd.grad(Q.sum(), X)[0].shape == shape
 
 
+def test_a_neighbour_that_is_not_finite_does_no_harm() -> None:
+    M = torch.stack([drawn((3, 3)), torch.full((3, 3), torch.nan).double(), torch.eye(3).double()])
+    X, G = M.requires_grad_(), drawn((3, 3, 3), seed=1)
+    try:
+        Q = eigbench.polar(X)
+    except torch.linalg.LinAlgError as error:  # one by one
+        assert "non-finite" in str(error)  # noqa: PT017
+        return
+    (found,) = torch.autograd.grad(Q, X, G)
+    for i in (0, 2):
+        alone = M[i].detach().requires_grad_()
+        factor = eigbench.polar(alone)
+        (expected,) = torch.autograd.grad(factor, alone, G[i])
+        assert torch.allclose(Q[i], factor)
+        assert torch.allclose(found[i], expected)
+    assert Q[1].isnan().all()
+
+
 def test_half_precision_and_autocast() -> None:
     M = drawn((2, 3, 3)).to(torch.bfloat16).requires_grad_()
     with torch.autocast("cpu"):
