@@ -173,7 +173,7 @@ def test_no_neighbour_does_harm(method: str, name: str) -> None:
     batch = torch.stack([deficient, good, tied, torch.full_like(good, torch.nan)])
     try:
         found = gradient(function, batch)
-    except torch.linalg.LinAlgError:  # which says which of them it was
+    except RuntimeError:  # which says which of them it was
         found = gradient(function, batch[:3])
     assert relative(found[1], gradient(function, good)) < 120 * 2.2e-16 * 16
 

@@ -189,7 +189,7 @@ def test_a_neighbour_that_is_not_finite_does_no_harm() -> None:
     X, G = M.requires_grad_(), drawn((3, 3, 3), seed=1)
     try:
         Q = eigbench.polar(X)
-    except torch.linalg.LinAlgError as error:  # one by one
+    except RuntimeError as error:  # one by one
         assert "non-finite" in str(error)  # noqa: PT017
         return
     (found,) = torch.autograd.grad(Q, X, G)
