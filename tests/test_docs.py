@@ -284,6 +284,8 @@ def test_generated_parts_are_what_code_and_records_say() -> None:
         assert text.strip() == GENERATED[name]().strip(), f"{page}: run python tests/test_docs.py"
     facts = [match for page in PAGES for match in FACT.findall(page.read_text("utf-8"))]
     assert {name for name, _ in facts if " " not in name} == set(FACTS)
+    for page in PAGES:  # a line that begins with a comment ends the paragraph before it
+        assert "\n<!-- fact" not in page.read_text("utf-8"), page
     for name, text in facts:
         assert text == _fact(name), f"{name}: run python tests/test_docs.py"
 
