@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
@@ -35,14 +37,19 @@ _SAME = {
 }  # fmt: skip
 
 
+_KERNEL = re.compile(r"(?:void )?(?:\w+::|\(anonymous namespace\)::)*(\w+)(?:[<‹].*)?\(.*\)$")
+
+
 def operator_name(recorded: str) -> str:
     """One name for an operator and for what it calls at once to do the work.
 
     "aten::matmul" calls "aten::bmm", "aten::linalg_eigh" "aten::_linalg_eigh": a timeline records
-    the caller, self times the callee, and both mean the same.
+    the caller, self times the callee, and both mean the same. Of a kernel's signature in C++, which
+    may be a thousand signs long, the name is left.
     """
     if not recorded.startswith("aten::"):
-        return recorded
+        signature = _KERNEL.match(recorded)
+        return signature[1] if signature else recorded
     bare = recorded.removeprefix("aten::").strip("_").removeprefix("native_")
     return _SAME.get(bare, bare)
 
