@@ -41,7 +41,10 @@ def compare_runs(a: Named, b: Named, threshold: float) -> Comparison:
     found = [_effects(one, other, context) for one, other in pairs]
     decided = iter(_decided([effect for own in found for effect in own], threshold))
     every = [*(one for one, _ in pairs), *only_a, *only_b]
-    named = dict(zip(map(id, every), names.of_cases([one.case for one in every])[0], strict=True))
+    # Of pairs that differ, in the device, each name is one of both.
+    without = {axis for pair in pairs for axis in differences(*pair)}
+    said, _ = names.of_cases([one.case for one in every], without)
+    named = dict(zip(map(id, every), said, strict=True))
     cases = []
     for (one, other), own in zip(pairs, found, strict=True):
         effects = tuple(next(decided) for _ in own)

@@ -81,7 +81,10 @@ def to_markdown(found: Comparison, *, everything: bool = False) -> str:
         verdicts=Counter(sorted((c.verdict for c in found.cases), key=get_args(Verdict).index)),
         rest=_table(rest) if everything else "",
         most=None if everything else ROWS,
-        shared=names.of_cases([case.case for case in found.cases])[1],
+        shared=names.of_cases(
+            [case.case for case in found.cases],
+            {axis for case in found.cases for axis in case.differs},
+        )[1],
         differs=Counter(
             f"{name} {a} | {b}" for case in found.cases for name, (a, b) in case.differs.items()
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -62,16 +62,20 @@ def setting(frame: pl.DataFrame, axes: Sequence[str]) -> str:
     return "; ".join(listed(axis, values) for axis in axes if (values := values_of(frame, axis)))
 
 
-def of_cases(cases: Sequence[Case]) -> tuple[list[str], dict[str, str]]:
+def of_cases(
+    cases: Sequence[Case], without: Collection[str] = ()
+) -> tuple[list[str], dict[str, str]]:
     """A name for each case: the method, the axes in which cases of its kind differ, and the kind.
 
     The kind is left out where all cases are of one. Also, by kind, what its cases have in common.
+    Nothing is said of the axes `without`.
     """
     every = pl.DataFrame([_spelled(case) for case in cases], infer_schema_length=None)
     named, shared = [""] * len(cases), {}
     for (kind,), own in every.with_row_index(" ").group_by("kind", maintain_order=True):
         fields = KINDS[str(kind)].case.__struct_fields__
-        axes = [a for a in every.columns if a not in ("kind", "method") and own[a].count()]
+        unsaid = {"kind", "method", *without}
+        axes = [axis for axis in every.columns if axis not in unsaid and own[axis].count()]
         axes.sort(key=lambda axis: fields.index(axis) if axis in fields else -1)
         differing = [axis for axis in axes if own[axis].drop_nulls().n_unique() > 1]
         told = ["method", *differing, *(["kind"] if own.height < every.height else [])]
