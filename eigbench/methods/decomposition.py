@@ -54,8 +54,9 @@ def _decompose(M: Tensor) -> Pairs:
 def _in_pieces(M: Tensor) -> Pairs:
     """Of more matrices than cuSOLVER takes at once."""
     pieces = [_whole(piece) for piece in torch.split(M.flatten(0, -3), LONGEST_BATCH)]
-    eigenvalues, V = (torch.cat(parts) for parts in zip(*pieces, strict=True))
-    return eigenvalues.view(M.shape[:-1]), V.view(M.shape)
+    eigenvalues = torch.cat([values for values, _ in pieces])
+    rows = torch.cat([V.mT for _, V in pieces])  # eigenvectors lie in columns, as torch has them
+    return eigenvalues.view(M.shape[:-1]), rows.view(M.shape).mT
 
 
 def _whole(M: Tensor) -> Pairs:

@@ -19,8 +19,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
-from eigbench.methods.calling import constant_when_compiled
+from eigbench.methods.calling import composing, constant_when_compiled
 
 LARGEST_OF_TORCH = 32
 """Up to this size torch's own call is the batched one."""
@@ -35,20 +36,23 @@ WORKSPACE_BYTES = 2**30
 def takes(M: Tensor) -> bool:
     """Whether `batched_eigh` is to decompose `M` `(..., n, n)` on CUDA.
 
-    It is where it takes less time than torch's own call, and while a graph is captured: that call
-    waits for the device, which then cannot be.
+    Batches take less time there than in torch, single float32 matrices lose fewer digits; and while
+    a graph is captured torch's own call, which waits for the device, is not possible.
     """
-    n = M.shape[-1]
     if not torch.compiler.is_compiling():
         if _capturing():
             return capturable(M)
-        if n <= LARGEST_OF_TORCH:
-            _prepare(M)  # what is called now may be captured next
+        _prepare(M)  # what is called now may be captured next
+    n, matrices = M.shape[-1], M.shape[:-2].numel()
     if not LARGEST_OF_TORCH < n <= LARGEST.get(M.dtype, 0):
         return False
-    matrices = M.shape[:-2].numel()
     # One float64 matrix is decomposed by another algorithm, which is as accurate.
     return matrices >= (1 if M.dtype == torch.float32 else 2) and _has_solver()
+
+
+def capturable(M: Tensor) -> bool:
+    """Whether `M` `(..., n, n)` on CUDA can be decomposed inside of a captured graph."""
+    return M.dtype in REAL and M.shape[-1] > 0 and M.shape[:-2].numel() > 0 and _has_solver()
 
 
 def _capturing() -> bool:
@@ -60,14 +64,12 @@ def _initialised() -> bool:
     return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
 
 
-def capturable(M: Tensor) -> bool:
-    """Whether `M` `(..., n, n)` on CUDA can be decomposed inside of a captured graph."""
-    return M.dtype in REAL and M.shape[-1] > 0 and M.shape[:-2].numel() > 0 and _has_solver()
-
-
 def _prepare(M: Tensor) -> None:
-    """Whatever cannot be set up while a graph is captured."""
-    if M.dtype in REAL and _initialised() and (solver := _solver()) is not None:
+    """Set up what cannot be set up while a graph is captured, where tensors are numbers alone."""
+    plain = not composing() and not torch._C._len_torch_dispatch_stack()
+    if M.dtype in REAL and plain and _has_solver():
+        solver = _solver()
+        assert solver is not None  # noqa: S101  # asked before
         solver.prepare(M)
 
 
@@ -75,7 +77,7 @@ def batched_eigh(M: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues `(..., n)` and eigenvectors `(..., n, n)` of `M`, of which one triangle is read.
 
     Raises `torch.linalg.LinAlgError` as `torch.linalg.eigh` does. In a captured graph nothing can
-    be raised: a matrix whose decomposition did not converge has eigenvalues NaN.
+    be raised: of a matrix whose decomposition did not converge everything is NaN.
     """
     solver = _solver()
     assert solver is not None  # noqa: S101  # asked before
@@ -87,7 +89,9 @@ def batched_eigh(M: Tensor) -> tuple[Tensor, Tensor]:
     with torch.cuda.device(M.device):
         solver.decompose(found, values, info)
     if _capturing():
-        values.masked_fill_(info[:, None] != 0, torch.nan)
+        failed = info[:, None] != 0
+        values.masked_fill_(failed, torch.nan)
+        found.masked_fill_(failed[:, None], torch.nan)
     else:
         torch._linalg_check_errors(info, "linalg.eigh", is_matrix=len(found) == 1)
     return values.view(M.shape[:-1]), found.view(M.shape).mT
@@ -102,13 +106,14 @@ NAMES = ("libcusolver.so.12", "libcusolver.so.11")
 
 @constant_when_compiled
 def _has_solver() -> bool:
-    return _solver() is not None
+    return _initialised() and _solver() is not None
 
 
 @functools.cache
 def _solver() -> _Solver | None:
     """CuSOLVER as torch has loaded it; None if it has none, or one older than CUDA 12.6."""
-    torch.linalg.cholesky_ex(torch.eye(2, device="cuda"))  # which loads it, unseen by `watch`
+    with _disable_current_modes():  # a call without numbers would not load it, and `watch` see one
+        torch.linalg.cholesky_ex(torch.eye(2, device="cuda"))
     for name in NAMES:
         try:
             # Only what is loaded already: another version beside it would not get on with it.
@@ -211,7 +216,7 @@ __device__ T core_entry(const T* values, int a, int b, T upper, T lower, int ter
 {
     T lowest = values[0] * T(0.5) < T(0) ? values[0] * T(0.5) : T(0);
     T trailing = values[a] * T(0.5) - lowest, leading = values[b] * T(0.5) - lowest;
-    T inverse = leading > smallest ? T(1) / leading : T(0);
+    T inverse = leading <= smallest ? T(0) : T(1) / leading;  // NaN stays NaN
     T q = trailing * inverse < T(1) ? trailing * inverse : T(1);
     T total = T(0), power = T(1);
     for (int bit = 1 << 30; bit > 0; bit >>= 1) {
@@ -299,34 +304,38 @@ def series_gradient(
     torch that it stands for are thirty launches, which on small matrices take longer than the
     decomposition.
     """
-    n, count = V.shape[-1], V.numel()
-    if not 0 < count <= _MOST_ENTRIES or _compiled("series_core", V.dtype, V.device.index) is None:
+    n, count, device = V.shape[-1], V.numel(), V.device.index
+    whole = n <= _LARGEST_IN_A_BLOCK
+    kernel = _compiled("series_gradient" if whole else "series_core", V.dtype, device)
+    if kernel is None or not 0 < count <= _MOST_ENTRIES:
         return None
     smallest = ctypes.c_double(2 * iterations / torch.finfo(V.dtype).max)
     counts = (ctypes.c_int(n), ctypes.c_int(iterations - 1), smallest)
-    values, by_values = eigenvalues.contiguous(), by_eigenvalues.contiguous()
-    if n <= _LARGEST_IN_A_BLOCK:
+    values, by_values = eigenvalues.contiguous(), by_eigenvalues.resolve_neg().contiguous()
+    if whole:
         gradient = torch.empty(V.shape, dtype=V.dtype, device=V.device)
-        vectors, by_vectors = (x.reshape(-1, n, n) for x in (V, by_eigenvectors))
+        vectors = V.reshape(-1, n, n)
+        by_vectors = by_eigenvectors.resolve_neg().reshape(-1, n, n)
         strides = (ctypes.c_longlong(s) for x in (vectors, by_vectors) for s in x.stride())
         tensors = (values, vectors, by_vectors, by_values, gradient)
-        _launch("series_gradient", len(vectors), tensors, *strides, *counts)
+        _launch(kernel, len(vectors), tensors, *strides, *counts)
         return gradient
     A = (V.mT @ by_eigenvectors).contiguous()
     core = torch.empty_like(A)
     blocks = -(-count // _THREADS)
-    _launch("series_core", blocks, (values, A, by_values, core), ctypes.c_int(count), *counts)
+    _launch(kernel, blocks, (values, A, by_values, core), ctypes.c_int(count), *counts)
     return V @ core @ V.mT
 
 
 @functools.cache
-def _compiled(name: str, dtype: torch.dtype, device: int) -> Any:  # noqa: ARG001
+def _compiled(name: str, dtype: torch.dtype, device: int) -> Any:
     """The kernel for a type, compiled once for each device; None where torch has no compiler."""
     compiler = getattr(torch.cuda, "compile_kernel", getattr(torch.cuda, "_compile_kernel", None))
     if compiler is None or sys.platform != "linux" or torch.version.hip is not None:
         return None
-    # Torch's own way to launch it opens the driver's library anew each time, for 0.1 ms.
-    return compiler(f"typedef {_NAMES_IN_C[dtype]} T;\n{_KERNELS}", name).func
+    with torch.cuda.device(device):
+        # Torch's own way to launch it opens the driver's library anew each time, for 0.1 ms.
+        return compiler(f"typedef {_NAMES_IN_C[dtype]} T;\n{_KERNELS}", name).func
 
 
 @functools.cache
@@ -334,15 +343,14 @@ def _driver() -> Any:
     return ctypes.CDLL("libcuda.so.1")
 
 
-def _launch(name: str, blocks: int, tensors: Sequence[Tensor], *scalars: Any) -> None:
+def _launch(kernel: Any, blocks: int, tensors: Sequence[Tensor], *scalars: Any) -> None:
     """Queue a kernel, whose arguments are tensors, and then scalars of C."""
-    first = tensors[0]
+    device = tensors[0].device
     arguments = [*(ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors), *scalars]
     places = (ctypes.c_void_p * len(arguments))(*map(ctypes.addressof, arguments))
-    stream = ctypes.c_void_p(torch.cuda.current_stream(first.device).cuda_stream)
-    with torch.cuda.device(first.device):
-        kernel = _compiled(name, first.dtype, first.device.index)
+    stream = ctypes.c_void_p(torch.cuda.current_stream(device).cuda_stream)
+    with torch.cuda.device(device):
         shape = (blocks, 1, 1, _THREADS, 1, 1)
         status = _driver().cuLaunchKernel(kernel, *shape, 0, stream, places, None)
     if status != 0:
-        raise RuntimeError(f"the kernel {name} could not be launched: CUDA error {status}")
+        raise RuntimeError(f"a kernel could not be launched: CUDA error {status}")

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, product, real_diagonal, symmetric_part
-from eigbench.methods.calling import call, composing, conventions
+from eigbench.methods.calling import call, composing, conventions, is_wrapped
 from eigbench.methods.coefficients import above_diagonal, choose_arithmetic, with_diagonal
 from eigbench.methods.decomposition import Decomposition
 from eigbench.methods.no_gradient import (
@@ -68,7 +68,8 @@ class _PairwiseEigh(Decomposition):
         # derivative, vmap and torch.compile work without a rule of their own.
         by_eigenvalues, by_eigenvectors = gradients
         real = not by_eigenvectors.is_complex()
-        if real and by_eigenvectors.is_cuda and not torch.is_grad_enabled() and not composing():
+        plain = not (torch.is_grad_enabled() or composing() or any(map(is_wrapped, gradients)))
+        if real and by_eigenvectors.is_cuda and plain:
             found = _in_one_kernel(ctx, by_eigenvalues, by_eigenvectors)
             if found is not None:
                 return found, None

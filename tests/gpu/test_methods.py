@@ -182,6 +182,34 @@ def test_the_kernel_is_the_rule(iterations: int, repeated: int, dtype: torch.dty
     assert relative(found.cpu(), expected.cpu()) < 1e3 * torch.finfo(dtype).eps
 
 
+@pytest.mark.parametrize("n", [5, 40])
+def test_the_kernel_takes_what_torch_hands_on(n: int) -> None:
+    """A gradient that is stored with the other sign, one that repeats, and eigenvalues NaN."""
+    M = symmetric(torch.linspace(1, 2, n, dtype=torch.float64).expand(3, n)).cuda()
+    pairs = eigbench.eigh(M.requires_grad_(), method="hybrid", iterations=19)
+    values, V = (part.detach().clone() for part in pairs)
+    values[1] = torch.nan
+    negated = torch.complex(torch.zeros_like(V), V.flip(-1)).conj().imag
+    assert negated.is_neg()
+    for G in (negated, V[:1].expand(3, n, n)):
+        found = gpu.series_gradient(values, V, values, G, 19)
+        assert found is not None
+        assert found[1].isnan().all()
+        (plain,) = torch.autograd.grad(pairs, M, (values, G.clone()), create_graph=True)
+        assert relative(found[::2].cpu(), plain[::2].cpu()) < 1e-12
+
+
+def test_batches_of_cotangents() -> None:
+    M = separated(N, (3,)).cuda().requires_grad_()
+    V = eigbench.eigh(M, method="hybrid").eigenvectors
+    G = torch.stack([torch.ones_like(V), V.detach()])
+    (found,) = torch.autograd.grad(V, M, G, is_grads_batched=True, retain_graph=True)
+    for ours, one in zip(found, G, strict=True):
+        assert (
+            relative(ours.cpu(), torch.autograd.grad(V, M, one, retain_graph=True)[0].cpu()) < 1e-12
+        )
+
+
 @pytest.mark.parametrize("method", [name for name in ACCURATE if name in DECOMPOSING])
 def test_a_tie_on_the_device_is_no_crash(method: str) -> None:
     """Whether a gradient of the identity is finite is the method's affair; an answer comes."""
@@ -233,16 +261,64 @@ def test_captured_in_a_graph(method: str, n: int, dtype: torch.dtype) -> None:
         assert relative(ours.cpu(), theirs.cpu()) < 1e3 * torch.finfo(dtype).eps
 
 
-def test_a_graph_says_nan_where_a_decomposition_did_not_converge() -> None:
-    M = torch.eye(4, device="cuda").expand(3, 4, 4).clone()
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((400, 400), torch.float32), ((40, 40), torch.float64), ((2, 200, 200), torch.float64)],
+)
+def test_one_call_prepares_for_a_graph(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Also of a size that torch itself decomposes outside of one, and in a new process."""
+    gpu._solver.cache_clear()
+    M = symmetric(torch.linspace(1, 3, shape[-1], dtype=torch.float64).expand(shape[:-1]))
+    M = M.to("cuda", dtype)
     decompose(M)
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         values, _ = decompose(M)
-    M[1, 0, 0] = torch.nan
+    M.mul_(2)
     graph.replay()
-    assert values.isnan().any(-1).tolist() == [False, True, False]
+    expected = 2 * torch.linspace(1, 3, shape[-1], dtype=torch.float64).expand(shape[:-1])
+    assert relative(values.cpu(), expected) < 100 * torch.finfo(dtype).eps
+
+
+def test_a_graph_says_nan_where_a_decomposition_did_not_converge(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    solve = gpu._Solver.decompose
+
+    def failing(self: Any, matrices: Tensor, values: Tensor, info: Tensor) -> None:
+        solve(self, matrices, values, info)
+        info[1] = 1
+
+    M = torch.eye(4, device="cuda").expand(3, 4, 4).clone()
+    decompose(M)
+    torch.cuda.synchronize()
+    monkeypatch.setattr(gpu._Solver, "decompose", failing)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        values, V = decompose(M)
+    graph.replay()
+    for found in (values, V.flatten(1)):
+        assert found.isnan().all(-1).tolist() == [False, True, False]
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_a_long_batch_compiled() -> None:
+    values = 1 + torch.rand(40_000, 4, generator=torch.Generator().manual_seed(7)).double()
+    M = symmetric(values).float().cuda()
+
+    def product(M: Tensor) -> Tensor:
+        values, V = eigbench.eigh(M, method="hybrid")
+        return V * values[..., None, :] @ V.mT
+
+    assert relative(torch.compile(product, dynamic=False)(M).cpu(), M.cpu()) < 1e-5
+
+
+def test_transforms_before_anything_was_decomposed() -> None:
+    gpu._solver.cache_clear()
+    M = separated(N, (3,)).float().cuda()
+    found = torch.func.grad(_loss_of_whitening("spectral", {}))(M)
+    assert relative(found.cpu(), _gradient(_loss_of_whitening("spectral", {}), M).cpu()) < 1e-6
 
 
 @pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -17,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import eigbench
 from eigbench.diagnosis.calls import intercepted
 from eigbench.measure.process import torch_threads
-from eigbench.methods import threads
+from eigbench.methods import decomposition, gpu, threads
 from eigbench.methods.decomposition import decompose
 from eigbench.methods.functions import InverseSquareRoot
 from eigbench.methods.threads import WORTH, whole_batches
@@ -305,3 +306,37 @@ def test_no_operator_opens_a_parallel_region_on_small_matrices(name: str) -> Non
     names = {event.key.rstrip("_") for event in profile.key_averages()}
     assert names > {"aten::sum", "aten::abs"}
     assert not names & {"aten::triu", "aten::tril"}
+
+
+def test_pieces_have_the_layout_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On CUDA a long batch is cut; what is compiled counts on the strides that it was told."""
+    monkeypatch.setattr(decomposition, "LONGEST_BATCH", 4)
+    M = torch.randn(2, 5, 3, 3, dtype=torch.float64)
+    M = M + M.mT
+    cut, whole = decomposition._in_pieces(M), torch.linalg.eigh(M)
+    for ours, theirs in zip(cut, whole, strict=True):
+        assert torch.equal(ours, theirs)
+        assert ours.stride() == theirs.stride()
+
+
+def test_a_graph_is_prepared_by_plain_calls_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any size; inside of a transform or a mode there are no numbers to prepare with."""
+
+    class Solver:
+        prepared: ClassVar[list[int]] = []
+
+        def prepare(self, M: Tensor) -> None:
+            self.prepared.append(M.shape[-1])
+
+    monkeypatch.setattr(gpu, "_initialised", lambda: True)
+    monkeypatch.setattr(gpu, "_capturing", lambda: False)
+    monkeypatch.setattr(gpu, "_solver", Solver)
+    for n, dtype in ((4, torch.float32), (400, torch.float32), (40, torch.float64)):
+        gpu.takes(torch.empty(n, n, dtype=dtype))
+    assert Solver.prepared == [4, 400, 40]
+    Solver.prepared.clear()
+    gpu.takes(torch.empty(4, 4, dtype=torch.complex64))
+    torch.func.grad(lambda X: (gpu.takes(X), X.sum())[1])(torch.ones(4, 4))
+    with FakeTensorMode():
+        gpu.takes(torch.empty(4, 4))
+    assert Solver.prepared == []

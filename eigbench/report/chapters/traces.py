@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import polars as pl
 from matplotlib import pyplot as plt
 from matplotlib.patches import Patch
@@ -37,7 +35,13 @@ _SAME = {
 }  # fmt: skip
 
 
-_KERNEL = re.compile(r"(?:void )?(?:\w+::|\(anonymous namespace\)::)*(\w+)(?:[<‹].*)?\(.*\)$")
+def _kernel_name(signature: str) -> str:
+    """The name in a signature of C++: what is left without brackets, return type and namespaces."""
+    depth, outside = 0, ""
+    for sign in signature.partition(" [")[0]:
+        depth += (sign in "<‹(") - (sign in ">›)")
+        outside += sign if depth == 0 and sign not in ">›)" else ""
+    return outside.split()[-1].rpartition("::")[2]
 
 
 def operator_name(recorded: str) -> str:
@@ -48,8 +52,8 @@ def operator_name(recorded: str) -> str:
     may be a thousand signs long, the name is left.
     """
     if not recorded.startswith("aten::"):
-        signature = _KERNEL.match(recorded)
-        return signature[1] if signature else recorded
+        is_kernel = "(" in recorded and not recorded.startswith("Mem")
+        return _kernel_name(recorded) if is_kernel else recorded
     bare = recorded.removeprefix("aten::").strip("_").removeprefix("native_")
     return _SAME.get(bare, bare)
 

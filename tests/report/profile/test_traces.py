@@ -45,8 +45,11 @@ def test_operators_have_one_name_in_pictures_and_tables() -> None:
                "aten::mkldnn_convolution")  # fmt: skip
     assert [*map(traces.operator_name, called)] == [*map(traces.operator_name, working)]
     assert traces.operator_name("_PairwiseEighBackward") == "_PairwiseEighBackward"
-    signature = "void at::(anonymous namespace)::laed2<params<float, 8> >(int, params<float>*)"
-    assert traces.operator_name(signature) == "laed2"
+    assert (
+        traces.operator_name("void at::(anonymous namespace)::one<a<b, 8> >(int, a<b>*)") == "one"
+    )
+    returned = "std::enable_if<!(false), void>::type in::gemvx::kernel<int, c<d> >(e) [clone .f]"
+    assert traces.operator_name(returned) == "kernel"
     assert traces.operator_name("Memset (Device)") == "Memset (Device)"
     costs = traced()
     drawn = traces.events_of(costs, CASE.id).filter(lane="operators")["name"]
