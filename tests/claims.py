@@ -5,6 +5,7 @@ interval, `steps …` how many were taken, `rank …` the mean number of pairs k
 `ranks RUN` the least and the largest of these means by method. `error …` is the mean test error in
 % with its 95 % interval (Student's t) and the number of trials, and `above … than METHOD
 [axis=value …]` by how many points it is above that of another cell, seed by seed, likewise.
+`spikes …` counts those of the net's gradient as a report does.
 `cost RUN METHOD axis=value …` is the time of one profiled workload over that of its reference.
 """
 
@@ -16,8 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from eigbench.report import numbers, stats
+from eigbench.report.chapters import training
+from eigbench.report.chapters.trials import steps_of
 from eigbench.report.costs import costs_of
 from eigbench.report.frame import Frames
 from eigbench.runs.record import content_of
@@ -79,8 +83,18 @@ def cost(run: str, method: str, *wanted: str) -> str:
     """The median of the ratios round by round, with its interval, of one workload."""
     ids = {record["id"] for record in chosen(run, method, *wanted)}
     assert len(ids) == 1, "several workloads"
-    folder = REPORTS / run
-    return numbers.with_interval(costs_of(Frames(read_run(folder), folder)).ratios[ids.pop()])
+    return numbers.with_interval(costs_of(_frames(run)).ratios[ids.pop()])
+
+
+def spikes(run: str, method: str, *wanted: str) -> str:
+    """How many steps of these trials had a spike in the gradient of the whole net."""
+    ids = [record["id"] for record in chosen(run, method, *wanted)]
+    steps = steps_of(_frames(run)).filter(pl.col("id").is_in(ids), "recorded")
+    return training.spikes(steps["net_ratio"].drop_nulls())
+
+
+def _frames(run: str) -> Frames:
+    return Frames(read_run(REPORTS / run), REPORTS / run)
 
 
 def ranks(run: str) -> str:
@@ -124,6 +138,6 @@ def fact(name: str) -> str:
         return ranks(run)
     if what == "above":
         return above(run, " ".join(rest))
-    if what == "cost":
-        return cost(run, *rest)
+    if what in ("cost", "spikes"):
+        return (cost if what == "cost" else spikes)(run, *rest)
     return OF_TRIALS[what](chosen(run, *rest))

@@ -209,7 +209,7 @@ def _gradient(
         rows.append([
             one["contestant"],
             f"{span(ratios, scientific)} (n = {len(ratios)})" if ratios else NOTHING,
-            *(_spikes(own[ratio].drop_nulls()) for ratio in ("layer_ratio", "net_ratio")),
+            *(spikes(own[ratio].drop_nulls()) for ratio in ("layer_ratio", "net_ratio")),
         ])  # fmt: skip
     headers = ["method", f"norm, layer, over {REFERENCE}", "spikes, layer", "spikes, net"]
     body = render("training-gradient", **picture, table=table(headers, rows), reference=REFERENCE,
@@ -217,7 +217,8 @@ def _gradient(
     return Chapter("The gradient that leaves the layer, and its spikes", body)
 
 
-def _spikes(ratios: pl.Series) -> str:
+def spikes(ratios: pl.Series) -> str:
+    """How many norms are spikes, of those that are judged, and the largest ratio."""
     if ratios.is_empty():
         return "not judged"
     largest = scientific(max(ratios))
