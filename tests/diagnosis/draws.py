@@ -7,6 +7,7 @@ and writes a line of JSON for each, and a summary; `--seed 17` shows question 17
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import math
 import os
@@ -32,7 +33,7 @@ GOOD = {
 }
 OUTCOMES = {**GOOD, **FAILURES}
 BY = {"kind": "kind of matrix", "use": "use", "dtype": "dtype"}
-RECORDS, SUMMARY = "draws.jsonl", "report.md"
+RECORDS, SUMMARY = "draws.jsonl.gz", "report.md"
 
 
 def record_of(seed: int) -> Record:
@@ -140,7 +141,7 @@ def write(records: Iterable[Record], folder: Path, total: int) -> None:
     """The records as they come, then the summary."""
     folder.mkdir(parents=True, exist_ok=True)
     done = []
-    with (folder / RECORDS).open("w", encoding="utf-8") as file:
+    with gzip.open(folder / RECORDS, "wt", encoding="utf-8") as file:
         for record in records:
             done.append(record)
             file.write(json.dumps(record) + "\n")

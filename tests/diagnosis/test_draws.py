@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import itertools
 import json
 from dataclasses import replace
@@ -238,7 +239,7 @@ def numbers_of(question: Question) -> torch.Tensor:
 
 @functools.cache
 def committed() -> list[dict[str, Any]]:
-    text = (REPORT / RECORDS).read_text("utf-8")
+    text = gzip.decompress((REPORT / RECORDS).read_bytes()).decode()
     return [json.loads(line) for line in text.splitlines()]
 
 
