@@ -211,23 +211,36 @@ def progress(total: int, done: int, timed: int, *, show: bool) -> Iterator[Obser
         speed_estimate_period=300,  # a case of a training takes a minute
     )
     with bar:
-        yield _Bar(bar, bar.add_task("starting", total=total, completed=done), done)
+        yield _Bars(bar, total, done, timed)
 
 
-class _Bar(Observer):
-    """A bar of cases, which also moves with the steps within one."""
+class _Bars(Observer):
+    """A bar of cases, which also moves with the steps within one; of timed ones one of their own.
 
-    def __init__(self, bar: Progress, task: TaskID, done: int) -> None:
-        self._bar, self._task, self._done = bar, task, done
+    Timed cases come last and take another time each: one bar's time left would be 0 before them.
+    """
+
+    def __init__(self, bar: Progress, total: int, done: int, timed: int) -> None:
+        both = 0 < timed < total - done
+        others = total - timed if both else total
+        self._bar, self._done = bar, {False: done, True: 0}
+        first = bar.add_task("starting", total=others, completed=done)
+        last = bar.add_task("timed, later", total=timed, start=False) if both else first
+        self._tasks: dict[bool, TaskID] = {False: first, True: last}
 
     def __call__(self, record: Record) -> None:
-        self._done += 1
+        task = self._tasks[KINDS[record.case.kind].timed]
+        own = self._tasks[False] != task
+        self._done[own] += 1
         name = getattr(record.case, "method", record.case.__struct_config__.tag)
-        self._bar.update(self._task, completed=self._done, description=str(name))
+        self._bar.update(task, completed=self._done[own], description=str(name))
+        if not own and self._bar.tasks[0].finished:
+            self._bar.start_task(self._tasks[True])
 
     def step(self, case: TrainCase, step: int, steps: int, loss: float) -> None:
-        completed = self._done + step / (steps + 1)  # the test at the end is yet to come
-        self._bar.update(self._task, completed=completed, description=_words(case, loss))
+        completed = self._done[False] + step / (steps + 1)  # the test at the end is yet to come
+        words = _words(case, loss)
+        self._bar.update(self._tasks[False], completed=completed, description=words)
 
 
 class PlainLines(Observer):

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
+from rich.progress import Progress
 
-from eigbench.cli.execute import SECONDS_BETWEEN_LINES, PlainLines, progress
+from eigbench.cli.execute import SECONDS_BETWEEN_LINES, PlainLines, _Bars, progress
 from eigbench.kinds.series import SeriesCase
 from eigbench.runs.record import SCHEMA, Record
 from tests.cli.commandline import SMALL, start
@@ -82,6 +84,26 @@ def test_timed_cases_are_estimated_by_themselves(capsys: pytest.CaptureFixture[s
         lines(one)
     told = [line.partition("measured")[2] for line in capsys.readouterr().err.splitlines()]
     assert told == ["", ", about 10 s left before 3 timed ones", "", "", ", about 40 s left", ""]
+
+
+def test_timed_cases_have_a_bar_of_their_own() -> None:
+    bar = Progress(console=Console(file=io.StringIO()))
+    bars = _Bars(bar, total=5, done=1, timed=2)
+    for one in (MEASURED, MEASURED):
+        bars(one)
+    first, last = bar.tasks
+    assert (first.completed, first.total) == (3, 3)
+    assert (last.completed, last.total, last.started) == (0, 2, True)
+    bars(TIMED)
+    assert (first.completed, last.completed) == (3, 1)
+
+
+@pytest.mark.parametrize("timed", [0, 2])
+def test_cases_of_one_sort_have_one_bar(timed: int) -> None:
+    bar = Progress(console=Console(file=io.StringIO()))
+    bars = _Bars(bar, total=3, done=1, timed=timed)
+    bars(TIMED if timed else MEASURED)
+    assert [(task.completed, task.total) for task in bar.tasks] == [(2, 3)]
 
 
 def test_no_terminal_gets_lines(capsys: pytest.CaptureFixture[str]) -> None:
