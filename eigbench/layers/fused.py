@@ -21,6 +21,7 @@ from eigbench.layers import composable
 from eigbench.layers.composable import Mapped, Rule
 from eigbench.layers.layout import Images, layout_of
 from eigbench.layers.statistics import moments, pool, sum_over_processes, total
+from eigbench.methods.calling import recording
 from eigbench.phases import phase
 
 
@@ -67,8 +68,9 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         device = gradients[0].device.type
         with torch.autocast(device, enabled=False):
-            if torch.is_grad_enabled():
-                return *_differentiable_gradients(ctx, gradients[0]), None
+            if recording():
+                with torch.enable_grad():
+                    return *_differentiable_gradients(ctx, gradients[0]), None
             return *_gradients(ctx, gradients[0]), None
 
 

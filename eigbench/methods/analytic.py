@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eigbench.methods import gpu
 from eigbench.methods.base import Eigenpairs, product, real_diagonal, symmetric_part
-from eigbench.methods.calling import call, composing, conventions
+from eigbench.methods.calling import call, composing, conventions, recording
 from eigbench.methods.coefficients import choose_arithmetic, with_diagonal
 from eigbench.methods.decomposition import Decomposition
 from eigbench.methods.no_gradient import (
@@ -46,7 +46,7 @@ class _Analytic(Decomposition):
         if by_eigenvalues is None and by_eigenvectors is None:
             return None, None
         eigenvalues, V = ctx.saved_tensors
-        recorded = torch.is_grad_enabled()
+        recorded = recording()
         if recorded:
             V = unless(V, eigenvalues, unresolved, too_close(ctx.name))
         if by_eigenvectors is None:

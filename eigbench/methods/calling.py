@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 
 
 class Conventions(NamedTuple):
@@ -118,6 +118,21 @@ def exporting() -> bool:
 def composing() -> bool:
     """Whether `torch.compile` is tracing or a transform of `torch.func` is active."""
     return torch.compiler.is_compiling() or bool(_transforms_active())
+
+
+def recording() -> bool:
+    """Whether what is computed now may be differentiated: by a graph, or in forward mode.
+
+    In forward mode over a backward pass no graph is recorded.
+    """
+    compiled = torch.compiler.is_compiling()
+    return torch.is_grad_enabled() or (not compiled and forward_ad._current_level >= 0)
+
+
+def is_number(X: Tensor) -> bool:
+    """Whether `X` is plain numbers: no transform, batch, mode or subclass hides more in it."""
+    plain = type(X).__torch_dispatch__ is Tensor.__torch_dispatch__
+    return plain and not (is_wrapped(X) or torch._C._len_torch_dispatch_stack())
 
 
 def is_wrapped(X: Tensor) -> bool:

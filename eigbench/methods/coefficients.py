@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from eigbench.methods.calling import composing, is_wrapped, observed
+from eigbench.methods.calling import composing, is_wrapped, observed, recording
 
 
 def gaps_above(eigenvalues: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ def with_diagonal(X: Tensor, diagonal: Tensor) -> Tensor:
     The diagonal may be real where X is complex.
     """
     # Where cotangents are batched, by `torch.func` or by autograd, those of X need not be.
-    if torch.is_grad_enabled() or composing() or is_wrapped(diagonal):
+    if recording() or composing() or is_wrapped(diagonal):
         return torch.diagonal_scatter(X, diagonal.to(X.dtype), dim1=-2, dim2=-1)
     X.diagonal(dim1=-2, dim2=-1).copy_(diagonal)
     return X
@@ -92,7 +92,7 @@ def choose_arithmetic() -> Arithmetic:
 
     On tables of the size of M a fresh tensor costs several times the operation that fills it.
     """
-    return _FRESH if torch.is_grad_enabled() else _IN_PLACE
+    return _FRESH if recording() else _IN_PLACE
 
 
 def geometric_series(q: Tensor, terms: int, first: Tensor | None = None) -> tuple[Tensor, Tensor]:

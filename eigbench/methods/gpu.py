@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from eigbench.methods.calling import composing, constant_when_compiled
+from eigbench.methods.calling import constant_when_compiled
 
 LARGEST_OF_TORCH = 32
 """Up to this size torch's own call is the batched one."""
@@ -65,12 +65,11 @@ def _initialised() -> bool:
 
 
 def _prepare(M: Tensor) -> None:
-    """Set up what cannot be set up while a graph is captured, where tensors are numbers alone."""
-    plain = not composing() and not torch._C._len_torch_dispatch_stack()
-    if M.dtype in REAL and plain and _has_solver():
+    """Set up what cannot be set up while a graph is captured."""
+    if M.dtype in REAL and _has_solver():
         solver = _solver()
         assert solver is not None  # noqa: S101  # asked before
-        solver.prepare(M)
+        solver.prepare(M.dtype, M.device)
 
 
 def batched_eigh(M: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,7 +92,7 @@ def batched_eigh(M: Tensor) -> tuple[Tensor, Tensor]:
         values.masked_fill_(failed, torch.nan)
         found.masked_fill_(failed[:, None], torch.nan)
     else:
-        torch._linalg_check_errors(info, "linalg.eigh", is_matrix=len(found) == 1)
+        torch._linalg_check_errors(info, "linalg.eigh", is_matrix=M.dim() == 2)
     return values.view(M.shape[:-1]), found.view(M.shape).mT
 
 
@@ -134,14 +133,15 @@ class _Solver:
         self._captured: list[Any] = []
         """A graph that is replayed finds there what it was captured with."""
 
-    def prepare(self, M: Tensor) -> None:
-        """Set up what this thread needs on the device of `M`."""
+    def prepare(self, dtype: torch.dtype, device: torch.device) -> None:
+        """Set up what this thread needs on a device, whatever transform or mode is active."""
         known: dict[Any, Any] = self._local.__dict__
-        if M.device.index not in known:
-            identity = torch.eye(2, dtype=M.dtype, device=M.device)[None]
-            info = torch.empty(1, dtype=torch.int32, device=M.device)
-            with torch.cuda.device(M.device):
-                self.decompose(identity, torch.empty_like(identity[0]), info)
+        if device.index in known:
+            return
+        with torch._C._DisableFuncTorch(), _disable_current_modes(), torch.cuda.device(device):
+            identity = torch.eye(2, dtype=dtype, device=device)[None]
+            info = torch.empty(1, dtype=torch.int32, device=device)
+            self.decompose(identity, torch.empty_like(identity[:, 0]), info)
 
     def decompose(self, matrices: Tensor, values: Tensor, info: Tensor) -> None:
         """Overwrite `matrices` `(b, n, n)` with eigenvectors, and fill `values` and `info`."""

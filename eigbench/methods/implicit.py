@@ -17,7 +17,7 @@ from eigbench.methods.base import (
     require_positive,
     symmetric_part,
 )
-from eigbench.methods.calling import call, conventions
+from eigbench.methods.calling import call, conventions, recording
 from eigbench.methods.coefficients import with_diagonal
 from eigbench.methods.decomposition import Decomposition
 from eigbench.methods.no_gradient import too_close, unless, unresolved, without_phases
@@ -81,7 +81,7 @@ class _ImplicitEigh(Decomposition):
         with phase("coefficients"):
             distance = (eigenvalues.unsqueeze(-1) - eigenvalues.unsqueeze(-2)).abs()
             near = distance < atol + rtol * eigenvalues.abs().unsqueeze(-2)
-            if torch.is_grad_enabled():
+            if recording():
                 # What is left out of the first derivative is missing from the second.
                 wrong = unresolved(eigenvalues) | (near.sum((-2, -1)) > M.shape[-1])
                 V = unless(V, wrong, torch.Tensor.bool, too_close(Implicit.name))

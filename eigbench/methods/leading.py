@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eigbench.errors import InputError
 from eigbench.methods.base import Eigenpairs, symmetric_part
-from eigbench.methods.calling import call, conventions
+from eigbench.methods.calling import call, conventions, recording
 from eigbench.methods.no_gradient import stopped, without_phases
 from eigbench.phases import phase
 
@@ -94,7 +94,7 @@ class _Leading(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         M, values, X = ctx.saved_tensors
         by_values, by_X = gradients
-        if torch.is_grad_enabled():
+        if recording():
             X = stopped(X, M, _NOT_TWICE)
         constant = M.detach()
         with phase("coefficients"):

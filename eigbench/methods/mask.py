@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import HERMITIAN, Eigenpairs, Method, Promise, require_positive
-from eigbench.methods.calling import call, composing, conventions, is_wrapped
+from eigbench.methods.calling import call, composing, conventions, is_wrapped, recording
 from eigbench.methods.coefficients import gaps_above
 from eigbench.methods.no_gradient import GAP_ERROR
 from eigbench.methods.pairwise import pairwise_eigh
@@ -222,7 +222,7 @@ class _Look(torch.autograd.Function):
             with phase("coefficients"):
                 gauge = _gauge(_clusters(values, ctx.method), values, V, by_values, by_vectors)
                 by_values, by_vectors = ctx.method.passed(gauge)
-        ctx.again = ctx.again or torch.is_grad_enabled()
+        ctx.again = ctx.again or recording()
         return by_values, by_vectors, None
 
     @staticmethod

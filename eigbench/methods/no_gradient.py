@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.forward_ad import unpack_dual
 
 from eigbench.methods.base import symmetric_part
 from eigbench.methods.calling import call, composing, conventions
@@ -299,11 +300,15 @@ def watch(name: str, node: Any, M: Tensor, wrong_values: Wrong = unresolved) -> 
     """The same of what one node of a graph does, which made something of `M`; None is none."""
 
     def hook(gradients: tuple[Any, ...], _: Any) -> tuple[Any, ...] | None:
-        # The first gradient requires one itself where a second may be asked for.
-        if gradients[0] is None or not gradients[0].requires_grad:
+        # The first gradient requires one itself, or has a tangent, where a second is asked for.
+        by_node = gradients[0]
+        if by_node is None:
+            return None
+        tangent = unpack_dual(by_node).tangent  # type: ignore[no-untyped-call]
+        if not by_node.requires_grad and tangent is None:
             return None
         wrong = partial(_wrong_of, wrong_values)
-        return unless(gradients[0], M.detach(), wrong, too_close(name)), *gradients[1:]
+        return unless(by_node, M.detach(), wrong, too_close(name)), *gradients[1:]
 
     if node is not None:
         node.register_hook(hook)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from eigbench.methods.base import Eigenpairs, product, real_diagonal, symmetric_part
-from eigbench.methods.calling import call, composing, conventions, is_wrapped
+from eigbench.methods.calling import call, composing, conventions, is_number, recording
 from eigbench.methods.coefficients import above_diagonal, choose_arithmetic, with_diagonal
 from eigbench.methods.decomposition import Decomposition
 from eigbench.methods.no_gradient import (
@@ -68,7 +68,7 @@ class _PairwiseEigh(Decomposition):
         # derivative, vmap and torch.compile work without a rule of their own.
         by_eigenvalues, by_eigenvectors = gradients
         real = not by_eigenvectors.is_complex()
-        plain = not (torch.is_grad_enabled() or composing() or any(map(is_wrapped, gradients)))
+        plain = not (recording() or composing()) and all(map(is_number, gradients))
         if real and by_eigenvectors.is_cuda and plain:
             found = _in_one_kernel(ctx, by_eigenvalues, by_eigenvectors)
             if found is not None:
@@ -121,7 +121,7 @@ def tables(
     `values` `(..., n)` are ascending, eigenvalues or singular values, and V has vectors of theirs.
     """
     minus, surplus = rule.half_coefficients(values)
-    if torch.is_grad_enabled():
+    if recording():
         # A second derivative goes by the same rule through V, and through the tables. What is
         # not the analytic rule is not the derivative of V, and there it would be wrong.
         if rule.once is not None:

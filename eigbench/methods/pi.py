@@ -30,6 +30,7 @@ from eigbench.methods.calling import (
     composing,
     constant_when_compiled,
     conventions,
+    recording,
     sent,
 )
 from eigbench.methods.hybrid import Hybrid
@@ -163,7 +164,7 @@ class _Iteration(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         S, starts, *kept = ctx.saved_tensors
         with phase("products"):
-            if torch.is_grad_enabled():
+            if recording():
                 by_S = call(_GRADIENT, S, starts, ctx.iterations, *gradients, *kept)
             else:
                 by_S = _gradient(*gradients, *kept)

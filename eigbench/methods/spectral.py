@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eigbench.methods.analytic import eigenvalues_alone
 from eigbench.methods.base import HERMITIAN, Eigenpairs, Method, Promise, product
-from eigbench.methods.calling import call, conventions
+from eigbench.methods.calling import call, conventions, recording
 from eigbench.methods.coefficients import choose_arithmetic
 from eigbench.methods.decomposition import decompose
 from eigbench.methods.differences import apart, is_known
@@ -62,7 +62,7 @@ class _MatrixFunction(torch.autograd.Function):
 def _derivative(ctx: Any, W: Tensor) -> Tensor:
     """`∂L/∂M` of `∂L/∂f(M)`, and `df(M)` of `dM`."""
     M, V, F, eigenvalues, cut = ctx.saved_tensors
-    if torch.is_grad_enabled():
+    if recording():
         # A compiler takes no derivative of this one, and refuses to be asked for it.
         if is_known(ctx.function) and not torch.compiler.is_compiling():
             return derivative(M, V, eigenvalues, cut, ctx.function, W)

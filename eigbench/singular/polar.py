@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eigbench.errors import InputError
 from eigbench.methods.base import symmetric_part
-from eigbench.methods.calling import call, conventions
+from eigbench.methods.calling import call, conventions, recording
 from eigbench.methods.no_gradient import once_forward
 from eigbench.methods.sylvester import solve
 from eigbench.phases import phase
@@ -117,13 +117,13 @@ def _derivative(ctx: Any, G: Tensor) -> Tensor:
     M, Q, W, values = ctx.saved_tensors
     m, n = M.shape[-2:]
     with phase("products"):
-        if torch.is_grad_enabled():
+        if recording():
             # What follows is differentiable, and so is every derivative of it.
             Q = _connected(M, Q, W, values)
         if W is None:
             return polar_derivative(M, Q, G)
         # The equation needs P itself for its own derivatives alone.
-        P = symmetric_part(Q.mH @ M) if m > n or torch.is_grad_enabled() else W
+        P = symmetric_part(Q.mH @ M) if m > n or recording() else W
         inside = Q.mH @ G
         found: Tensor = Q @ (2 * solve(P, inside, W, values, -1))
         if m > n:

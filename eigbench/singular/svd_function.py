@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eigbench.functional import matrix_function, named
 from eigbench.methods.base import symmetric_part
-from eigbench.methods.calling import call, conventions
+from eigbench.methods.calling import call, conventions, recording
 from eigbench.methods.differences import apart, together
 from eigbench.methods.functions import SpectralFunction
 from eigbench.methods.no_gradient import once_forward, stopped, unless
@@ -120,7 +120,7 @@ _SVD_FUNCTION = conventions(_SvdFunction)
 def _derivative(ctx: Any, G: Tensor) -> Tensor:
     """`dF` of `dM = G`, which is also `∂L/∂M` of `∂L/∂F = G`."""
     M, values, U, W, minus, plus, cut = ctx.saved_tensors
-    if not torch.is_grad_enabled():
+    if not recording():
         return _by_tables(G, U, W, minus, plus)
     if torch.compiler.is_compiling():
         # A compiler takes no derivative of this one.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -319,24 +320,27 @@ def test_pieces_have_the_layout_of_the_whole(monkeypatch: pytest.MonkeyPatch) ->
         assert ours.stride() == theirs.stride()
 
 
-def test_a_graph_is_prepared_by_plain_calls_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of any size; inside of a transform or a mode there are no numbers to prepare with."""
+def test_any_call_prepares_for_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any size, and with numbers inside of a transform and of a mode too."""
+    solver = gpu._Solver(None)
+    decomposed: list[int] = []
 
-    class Solver:
-        prepared: ClassVar[list[int]] = []
+    def decompose(matrices: Tensor, values: Tensor, info: Tensor) -> None:
+        decomposed.append(matrices.data_ptr())  # of what has no numbers it raises, or is 0
+        assert values.shape == (1, 2)
+        assert info.shape == (1,)
 
-        def prepare(self, M: Tensor) -> None:
-            self.prepared.append(M.shape[-1])
-
+    monkeypatch.setattr(solver, "decompose", decompose)
     monkeypatch.setattr(gpu, "_initialised", lambda: True)
     monkeypatch.setattr(gpu, "_capturing", lambda: False)
-    monkeypatch.setattr(gpu, "_solver", Solver)
+    monkeypatch.setattr(gpu, "_solver", lambda: solver)
+    monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
     for n, dtype in ((4, torch.float32), (400, torch.float32), (40, torch.float64)):
         gpu.takes(torch.empty(n, n, dtype=dtype))
-    assert Solver.prepared == [4, 400, 40]
-    Solver.prepared.clear()
-    gpu.takes(torch.empty(4, 4, dtype=torch.complex64))
     torch.func.grad(lambda X: (gpu.takes(X), X.sum())[1])(torch.ones(4, 4))
     with FakeTensorMode():
         gpu.takes(torch.empty(4, 4))
-    assert Solver.prepared == []
+    assert len(decomposed) == 5
+    assert 0 not in decomposed
+    gpu.takes(torch.empty(4, 4, dtype=torch.complex64))
+    assert len(decomposed) == 5

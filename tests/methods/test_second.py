@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 import eigbench
 from eigbench.methods import available
@@ -30,6 +31,15 @@ def double_backward(loss: Loss, M: Tensor, E: Tensor) -> Tensor:
     return torch.autograd.grad((E * G).sum(), X)[0]
 
 
+def dual_over_backward(loss: Loss, M: Tensor, E: Tensor) -> Tensor:
+    """Forward mode of torch.autograd: no graph is recorded, and no transform is active."""
+    with forward_ad.dual_level():
+        X = forward_ad.make_dual(M.clone().requires_grad_(), E)  # type: ignore[no-untyped-call]
+        (G,) = torch.autograd.grad(loss(X), X)
+        found: Tensor = forward_ad.unpack_dual(G).tangent  # type: ignore[no-untyped-call]
+        return found
+
+
 def along(hessian: Any) -> Callable[[Loss, Tensor, Tensor], Tensor]:
     def product(loss: Loss, M: Tensor, E: Tensor) -> Tensor:
         found: Tensor = (hessian(lambda M: loss((M + M.mT) / 2))(M) * E).sum((-2, -1))
@@ -41,6 +51,7 @@ def along(hessian: Any) -> Callable[[Loss, Tensor, Tensor], Tensor]:
 func = torch.func
 WAYS: dict[str, Callable[[Loss, Tensor, Tensor], Tensor]] = {
     "double backward": double_backward,
+    "dual over backward": dual_over_backward,
     "hessian": along(func.hessian),
     "jacrev of jacrev": along(lambda loss: func.jacrev(func.jacrev(loss))),
     "jacrev of jacfwd": along(lambda loss: func.jacrev(func.jacfwd(loss))),
