@@ -68,9 +68,8 @@ class _PairwiseEigh(Decomposition):
         # derivative, vmap and torch.compile work without a rule of their own.
         by_eigenvalues, by_eigenvectors = gradients
         real = not by_eigenvectors.is_complex()
-        plain = not (recording() or composing()) and all(map(is_number, gradients))
-        if real and by_eigenvectors.is_cuda and plain:
-            found = _in_one_kernel(ctx, by_eigenvalues, by_eigenvectors)
+        if real and by_eigenvectors.is_cuda and not (recording() or composing()):
+            found = _in_one_kernel(ctx, *gradients) if all(map(is_number, gradients)) else None
             if found is not None:
                 return found, None
         with phase("coefficients"):

@@ -9,6 +9,7 @@ import contextlib
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -65,6 +66,8 @@ class Place:
         import torch  # late: takes seconds
         from threadpoolctl import ThreadpoolController
 
+        # As in the command's own process: the records say what is wrong, in workers too.
+        warnings.filterwarnings("ignore", "gauge-projected:", RuntimeWarning)
         self._job, self._name = job, name
         self._traces: dict[str, bytes] = {}
         self._sessions: dict[int, Session] = {}

@@ -34,4 +34,4 @@ class Bar:
         record(self.benchmark, first, rounds)
         if ratio > limit and self.others() > IDLE:
             pytest.skip(f"{ratio:.3g} > {limit:.3g}, but others took {self.others():.0%} of cores")
-        assert ratio <= limit
+        assert ratio <= limit, f"{ratio:.3g}"

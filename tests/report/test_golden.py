@@ -120,7 +120,7 @@ def test_the_default_report_is_short(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     ["stability", "singular", "gpu", "survival", "train-field", "train-short", "train-stress",
-     "train-released", "learning", "learning-gpu", "paper-table2", "paper-table4a",
+     "train-released", "learning", "learning-gpu", "paper-table2", "paper-table3", "paper-table4a",
      "paper-table4b", "paper-table4c", "paper-table5",
      "paper-figure2", "paper-figure4"],
 )  # fmt: skip
