@@ -10,6 +10,8 @@ SAMPLES = {
     "stability": "Stability and accuracy",
     "singular": "Functions of singular values",
     "profile": "What each method costs",
+    "paper-figure2": "Figure 2 of the paper, at 420 steps",
+    "paper-figure4": "Figure 4 of the paper, at 420 steps",
     "train-stress": "Trainings",
 }
 """The last of these that has a kind of picture shows it: a profile is also part of stability."""
@@ -83,6 +85,11 @@ READ = {
         "One run of each method from left to right, each on its own time axis: read the order "
         "and the shares, and take times from the tables."
     ),
+    "figure-2": (
+        "The paper's curves of power iteration are ragged, its hybrid's smooth: here they lie "
+        "together."
+    ),
+    "figure-4": ("The same with PCA denoising, beside batch normalisation."),
     "survival": (
         "A cell counts the trials that finished, of those that were started: yellow is all, "
         "dark blue is none."
