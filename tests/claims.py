@@ -131,6 +131,9 @@ OF_TRIALS = {
 }
 
 
+OF_RUNS = {"cost": cost, "spikes": spikes}
+
+
 def fact(name: str) -> str:
     """What a page prints under this name."""
     what, run, *rest = name.split()
@@ -138,6 +141,6 @@ def fact(name: str) -> str:
         return ranks(run)
     if what == "above":
         return above(run, " ".join(rest))
-    if what in ("cost", "spikes"):
-        return (cost if what == "cost" else spikes)(run, *rest)
+    if what in OF_RUNS:
+        return OF_RUNS[what](run, *rest)
     return OF_TRIALS[what](chosen(run, *rest))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 
 import typer
@@ -24,7 +23,7 @@ from eigbench.cli import (
 )
 from eigbench.cli.axis_options import ListCommand
 from eigbench.cli.surroundings import interruption, prepare_streams
-from eigbench.errors import EXIT_INPUT, InputError, printable
+from eigbench.errors import EXIT_INPUT, InputError, expect_arbitrary_bases, printable
 
 app = typer.Typer(
     name="eigbench",
@@ -67,8 +66,7 @@ def main() -> None:
     """The `eigbench` command."""
     # Of torch's own libraries only what went wrong is shown; they ask for it when they are loaded.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    # What is measured here may see a basis that is arbitrary: its errors say so.
-    warnings.filterwarnings("ignore", "gauge-projected:", RuntimeWarning)
+    expect_arbitrary_bases()
     prepare_streams()
     sys.exit(invoke(sys.argv[1:]))
 

@@ -223,24 +223,22 @@ class _Bars(Observer):
     def __init__(self, bar: Progress, total: int, done: int, timed: int) -> None:
         both = 0 < timed < total - done
         others = total - timed if both else total
-        self._bar, self._done = bar, {False: done, True: 0}
         first = bar.add_task("starting", total=others, completed=done)
         last = bar.add_task("timed, later", total=timed, start=False) if both else first
-        self._tasks: dict[bool, TaskID] = {False: first, True: last}
+        self._bar, self._first, self._last = bar, first, last
+        self._done: Counter[TaskID] = Counter({first: done})
 
     def __call__(self, record: Record) -> None:
-        task = self._tasks[KINDS[record.case.kind].timed]
-        own = self._tasks[False] != task
-        self._done[own] += 1
+        task = self._last if KINDS[record.case.kind].timed else self._first
+        self._done[task] += 1
         name = getattr(record.case, "method", record.case.__struct_config__.tag)
-        self._bar.update(task, completed=self._done[own], description=str(name))
-        if not own and self._bar.tasks[0].finished:
-            self._bar.start_task(self._tasks[True])
+        self._bar.update(task, completed=self._done[task], description=str(name))
+        if self._bar.tasks[0].finished:
+            self._bar.start_task(self._last)  # which does no more once it has started
 
     def step(self, case: TrainCase, step: int, steps: int, loss: float) -> None:
-        completed = self._done[False] + step / (steps + 1)  # the test at the end is yet to come
-        words = _words(case, loss)
-        self._bar.update(self._tasks[False], completed=completed, description=words)
+        completed = self._done[self._first] + step / (steps + 1)  # the test is yet to come
+        self._bar.update(self._first, completed=completed, description=_words(case, loss))
 
 
 class PlainLines(Observer):

@@ -41,18 +41,18 @@ def compare_runs(a: Named, b: Named, threshold: float) -> Comparison:
     found = [_effects(one, other, context) for one, other in pairs]
     decided = iter(_decided([effect for own in found for effect in own], threshold))
     every = [*(one for one, _ in pairs), *only_a, *only_b]
+    differ = [differences(*pair) for pair in pairs]
     # Of pairs that differ, in the device, each name is one of both.
-    without = {axis for pair in pairs for axis in differences(*pair)}
-    said, _ = names.of_cases([one.case for one in every], without)
+    said, _ = names.of_cases([one.case for one in every], {axis for own in differ for axis in own})
     named = dict(zip(map(id, every), said, strict=True))
     cases = []
-    for (one, other), own in zip(pairs, found, strict=True):
+    for (one, other), own, differs in zip(pairs, found, differ, strict=True):
         effects = tuple(next(decided) for _ in own)
         cases.append(
             CaseComparison(
                 name=named[id(one)],
                 case=one.case,
-                differs=differences(one, other),
+                differs=differs,
                 a=_outcome(one),
                 b=_outcome(other),
                 verdict=model.verdict({effect.answer for effect in effects}),

@@ -131,8 +131,12 @@ def recording() -> bool:
 
 def is_number(X: Tensor) -> bool:
     """Whether `X` is plain numbers: no transform, batch, mode or subclass hides more in it."""
-    plain = type(X).__torch_dispatch__ is Tensor.__torch_dispatch__
-    return plain and not (is_wrapped(X) or torch._C._len_torch_dispatch_stack())
+    return not (is_wrapped(X) or _dispatched(X))
+
+
+def has_tangent(X: Tensor) -> bool:
+    """Whether `X` is a dual tensor of forward mode."""
+    return forward_ad.unpack_dual(X).tangent is not None  # type: ignore[no-untyped-call]
 
 
 def is_wrapped(X: Tensor) -> bool:
@@ -143,11 +147,12 @@ def is_wrapped(X: Tensor) -> bool:
 
 def observed(X: Tensor) -> bool:
     """Whether a mode of this thread sees torch's operators, or `X` is more than numbers."""
-    return bool(
-        torch._C._len_torch_dispatch_stack()
-        or torch._C._is_torch_function_mode_enabled()
-        or type(X).__torch_dispatch__ is not Tensor.__torch_dispatch__
-    )
+    return bool(torch._C._is_torch_function_mode_enabled()) or _dispatched(X)
+
+
+def _dispatched(X: Tensor) -> bool:
+    own = type(X).__torch_dispatch__ is not Tensor.__torch_dispatch__
+    return own or bool(torch._C._len_torch_dispatch_stack())
 
 
 def sent(X: Tensor, device: torch.device) -> Tensor:

@@ -66,9 +66,8 @@ def _initialised() -> bool:
 
 def _prepare(M: Tensor) -> None:
     """Set up what cannot be set up while a graph is captured."""
-    if M.dtype in REAL and _has_solver():
-        solver = _solver()
-        assert solver is not None  # noqa: S101  # asked before
+    solver = _solver() if M.dtype in REAL and _initialised() else None
+    if solver is not None:
         solver.prepare(M.dtype, M.device)
 
 
@@ -244,6 +243,14 @@ extern "C" __global__ void series_core(
         values + matrix * n, a, b, own[a * n + b], own[b * n + a], terms, T(smallest));
 }
 
+// Of rows or columns of shared matrices, whose entries are so many numbers apart.
+__device__ T dot(const T* x, int x_step, const T* y, int y_step, int n)
+{
+    T sum = T(0);
+    for (int k = 0; k < n; k++) sum += x[k * x_step] * y[k * y_step];
+    return sum;
+}
+
 // The whole gradient V core Vt with A = Vt G, for n up to 32: one block a matrix.
 extern "C" __global__ void series_gradient(
     const T* values, const T* V, const T* G, const T* by_values, T* gradient,
@@ -262,9 +269,7 @@ extern "C" __global__ void series_gradient(
     __syncthreads();
     for (int e = threadIdx.x; e < n * n; e += blockDim.x) {
         int i = e / n, j = e % n;
-        T sum = T(0);
-        for (int k = 0; k < n; k++) sum += v[k][i] * x[k][j];
-        y[i][j] = sum;
+        y[i][j] = dot(&v[0][i], 33, &x[0][j], 33, n);
     }
     __syncthreads();
     for (int e = threadIdx.x; e < n * n; e += blockDim.x) {
@@ -275,16 +280,12 @@ extern "C" __global__ void series_gradient(
     __syncthreads();
     for (int e = threadIdx.x; e < n * n; e += blockDim.x) {
         int i = e / n, j = e % n;
-        T sum = T(0);
-        for (int k = 0; k < n; k++) sum += v[i][k] * x[k][j];
-        y[i][j] = sum;
+        y[i][j] = dot(v[i], 1, &x[0][j], 33, n);
     }
     __syncthreads();
     for (int e = threadIdx.x; e < n * n; e += blockDim.x) {
         int i = e / n, j = e % n;
-        T sum = T(0);
-        for (int k = 0; k < n; k++) sum += y[i][k] * v[j][k];
-        gradient[matrix * n * n + e] = sum;
+        gradient[matrix * n * n + e] = dot(y[i], 1, v[j], 1, n);
     }
 }
 """

@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
 
 from eigbench.methods.base import symmetric_part
-from eigbench.methods.calling import call, composing, conventions
+from eigbench.methods.calling import call, composing, conventions, has_tangent
 from eigbench.methods.coefficients import above_diagonal, gaps_above
 
 COEFFICIENT_ERROR = 1e-3
@@ -302,10 +301,7 @@ def watch(name: str, node: Any, M: Tensor, wrong_values: Wrong = unresolved) -> 
     def hook(gradients: tuple[Any, ...], _: Any) -> tuple[Any, ...] | None:
         # The first gradient requires one itself, or has a tangent, where a second is asked for.
         by_node = gradients[0]
-        if by_node is None:
-            return None
-        tangent = unpack_dual(by_node).tangent  # type: ignore[no-untyped-call]
-        if not by_node.requires_grad and tangent is None:
+        if by_node is None or not (by_node.requires_grad or has_tangent(by_node)):
             return None
         wrong = partial(_wrong_of, wrong_values)
         return unless(by_node, M.detach(), wrong, too_close(name)), *gradients[1:]

@@ -69,7 +69,7 @@ class _PairwiseEigh(Decomposition):
         by_eigenvalues, by_eigenvectors = gradients
         real = not by_eigenvectors.is_complex()
         if real and by_eigenvectors.is_cuda and not (recording() or composing()):
-            found = _in_one_kernel(ctx, *gradients) if all(map(is_number, gradients)) else None
+            found = _in_one_kernel(ctx, *gradients)
             if found is not None:
                 return found, None
         with phase("coefficients"):
@@ -105,7 +105,7 @@ class _PairwiseEigh(Decomposition):
 def _in_one_kernel(ctx: Any, by_eigenvalues: Tensor, by_eigenvectors: Tensor) -> Tensor | None:
     """The gradient by the rule's own kernel, if it has one for where the tensors are."""
     fused = getattr(ctx.rule, "fused_gradient", None)
-    if fused is None:
+    if fused is None or not (is_number(by_eigenvalues) and is_number(by_eigenvectors)):
         return None
     with phase("coefficients"):
         found: Tensor | None = fused(*saved(ctx), by_eigenvalues, by_eigenvectors)

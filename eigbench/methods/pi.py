@@ -12,7 +12,6 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.forward_ad import unpack_dual
 
 from eigbench.algorithm_1 import ITERATIONS
 from eigbench.methods.base import (
@@ -30,6 +29,7 @@ from eigbench.methods.calling import (
     composing,
     constant_when_compiled,
     conventions,
+    has_tangent,
     recording,
     sent,
 )
@@ -83,7 +83,7 @@ class PowerIteration(Method):
 def _iterate(S: Tensor, starts: Tensor, iterations: int) -> Eigenpairs:
     """The pairs that power iteration finds from the `starts`, which are columns."""
     # What is more than numbers, autograd and the transforms follow operator by operator.
-    if composing() or unpack_dual(S).tangent is not None:  # type: ignore[no-untyped-call]
+    if composing() or has_tangent(S):
         return _found(S, starts, iterations)
     batch = one_batch(S)
     starts = starts if starts.dim() == 2 else one_batch(starts)

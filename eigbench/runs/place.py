@@ -9,7 +9,6 @@ import contextlib
 import os
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from uuid import uuid4
 
 import msgspec
 
-from eigbench.errors import InputError, RunStopped
+from eigbench.errors import InputError, RunStopped, expect_arbitrary_bases
 from eigbench.kinds import KINDS, Case
 from eigbench.kinds.base import MethodCase
 from eigbench.kinds.profile import ProfileCase
@@ -66,8 +65,7 @@ class Place:
         import torch  # late: takes seconds
         from threadpoolctl import ThreadpoolController
 
-        # As in the command's own process: the records say what is wrong, in workers too.
-        warnings.filterwarnings("ignore", "gauge-projected:", RuntimeWarning)
+        expect_arbitrary_bases()
         self._job, self._name = job, name
         self._traces: dict[str, bytes] = {}
         self._sessions: dict[int, Session] = {}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from eigbench.layers import ZCAWhitening2d
 from eigbench.methods.decomposition import decompose
+from tests.gpu.graphs import captured
 
 SIZES = (
     *((64, 16), (1024, 16), (64, 48), (64, 64), (1024, 33), (64, 128), (40, 176), (8, 256)),
@@ -63,20 +64,6 @@ def trained(layer: nn.Module, X: Tensor) -> Callable[[], Any]:
     return lambda: torch.autograd.grad(layer(X), X, W)
 
 
-def captured(work: Callable[[], Any]) -> Callable[[], Any]:
-    """The replay of a graph of it."""
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            work()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    return graph.replay
-
-
 def layers() -> None:
     """Forward and backward on 128 × 64 × 32 × 32, one row a group size and layout."""
     print("| group | layout | layer | as it is, ms | in a graph, ms |")  # noqa: T201
@@ -90,7 +77,7 @@ def layers() -> None:
             "hybrid": trained(ZCAWhitening2d(64, d, "hybrid").cuda(), X),
         }
         eager = milliseconds([*works.values()])
-        graphs = milliseconds([captured(work) for work in works.values()])
+        graphs = milliseconds([captured(work)[0].replay for work in works.values()])
         for name, one, other in zip(works, eager, graphs, strict=True):
             form = str(layout).removeprefix("torch.")
             print(f"| {d} | {form} | {name} | {one:.2f} | {other:.2f} |")  # noqa: T201

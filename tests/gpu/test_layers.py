@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
 from eigbench.layers.base import SpectralLayer
 from tests.gpu.counting import waits
+from tests.gpu.graphs import captured
 from tests.methods.matrices import relative
 
 CHANNELS = 8
@@ -116,16 +117,8 @@ def test_training_can_be_captured_in_a_graph(made: Callable[..., SpectralLayer])
     X = _images().float().cuda().repeat(1, layer.channels // CHANNELS, 1, 1)
     X = (X + torch.randn_like(X)).requires_grad_()
     W = torch.randn_like(X)
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            torch.autograd.grad((layer(X) * W).sum(), X)
-    torch.cuda.current_stream().wait_stream(stream)
-    alone = copy.deepcopy(layer)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        (found,) = torch.autograd.grad((layer(X) * W).sum(), X)
+    graph, (found,) = captured(lambda: torch.autograd.grad((layer(X) * W).sum(), X))
+    alone = copy.deepcopy(layer)  # nothing was computed while it was captured
     with torch.no_grad():  # other images than those it was captured with
         X.copy_(X.roll(1, 0) * 2)
     graph.replay()
