@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -195,18 +195,22 @@ def _rows(records: list[Record], series: Sequence[str]) -> pl.DataFrame:
     """Records of one kind of case and with the same metrics."""
     lengths = [_length(record) for record in records]
     fields: dict[str, Any] = {"id": [record.id for record in records]}
-    lists = {"row": pl.Series([[*range(length)] for length in lengths])}
+    columns = {"row": pl.Series([row for length in lengths for row in range(length)], dtype=pl.Int64)}
+
+    def flat(values: Iterable[list[Any]], dtype: Any) -> pl.Series:
+        return pl.Series([*chain.from_iterable(map(_padded, values, lengths))], dtype=dtype)
+
     for name in (name for name in records[0].samples if not series or name in series):
-        values = map(_padded, (record.values(name) for record in records), lengths)
-        lists[name] = pl.Series([*values], dtype=pl.List(pl.Float64))
+        columns[name] = flat((record.values(name) for record in records), pl.Float64)
     if not series:
         fields |= _fields(records)
         # The images of a training are a label too: their name is a field, and stays one.
         for name in sorted({label for record in records for label in record.labels} - {*fields}):
             words = [record.labels.get(name, []) for record in records]
             fit = [own * (len(own) in (1, n)) for own, n in zip(words, lengths, strict=True)]
-            lists[name] = pl.Series([*map(_padded, fit, lengths)], dtype=pl.List(pl.String))
-    return pl.DataFrame({**fields, **lists}, strict=False).explode(*lists)
+            columns[name] = flat(fit, pl.String)
+    owner = [record for record, length in enumerate(lengths) for _ in range(length)]
+    return pl.DataFrame(fields, strict=False)[owner].with_columns(**columns)
 
 
 def _fields(records: list[Record]) -> dict[str, list[Any]]:
