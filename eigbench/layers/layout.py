@@ -32,6 +32,9 @@ NARROW, WIDE = 16, 256
 """The least channels of a block of groups, with zeros between them, where thinner products would
 take as long: on a CPU, and on a GPU."""
 
+CONVOLVED = 32
+"""Likewise of a convolution, of which oneDNN lays thinner ones out anew, in new memory."""
+
 
 class Layout(abc.ABC):
     """How to compute with batches like `X` `(N, C, H, W)`: in `dtype`, by groups of `d` channels.
@@ -88,15 +91,15 @@ class Layout(abc.ABC):
         some = (n * self.d for n in range(1, groups) if groups % n == 0)
         return next((channels for channels in some if channels >= width), self.channels)
 
-    def _blocks(self, maps: Tensor) -> Tensor:
-        """Maps of groups `(G, d, d)` as maps of blocks, with zeros between groups."""
-        several = self.width // self.d
+    def _blocks(self, maps: Tensor, width: int) -> Tensor:
+        """Maps of groups `(G, d, d)` as maps of so wide blocks, with zeros between groups."""
+        several = width // self.d
         if several == 1:
             return maps.contiguous()
         blocks = maps.new_zeros(len(maps) // several, several, self.d, several, self.d)
         own = maps.view(-1, several, self.d, self.d).permute(0, 2, 3, 1)
         blocks.diagonal(dim1=1, dim2=3).copy_(own)
-        return blocks.view(-1, self.width, self.width)
+        return blocks.view(-1, width, width)
 
     def _groups(self, blocks: Tensor) -> Tensor:
         """What is within groups `(G, d, d)` of products of blocks."""
@@ -163,7 +166,7 @@ class Planes(Layout):
         """`Σ map · x + constant`, in the dtype and memory format of `like`."""
         copying = not self.direct(like) or any(images.copied for _, images in terms)
         samples = self.samples(copying=copying)
-        maps = [self._repeated(self._blocks(own), samples) for own, _ in terms]
+        maps = [self._repeated(self._blocks(own, self.width), samples) for own, _ in terms]
         constants = self._repeated(constant.view(-1, self.width, 1), samples)
         output = torch.empty_like(like)
         buffer = None if self.direct(like) else self.buffer(like[:samples])
@@ -241,7 +244,8 @@ class Rows(Layout):
 
     def combine(self, like: Tensor, constant: Tensor, *terms: Term) -> Tensor:
         """`Σ map · x + constant`, in the dtype and memory format of `like`."""
-        maps = [self._blocks(own) for own, _ in terms]
+        widths = [self._mapped_width(), *[self.width] * (len(terms) - 1)]
+        maps = [self._blocks(own, width) for (own, _), width in zip(terms, widths, strict=True)]
         every = [images for _, images in terms]
         samples = self.samples(copying=any(images.copied for images in every))
         if self.direct(like) and (samples == self.count or not every[0].copied):
@@ -269,16 +273,22 @@ class Rows(Layout):
         for out, x, block in zip(*columns, blocks, strict=True):
             out.addmm_(x, block.mT)
 
+    def _convolves(self) -> bool:
+        return self.on_cpu and self.dtype == torch.float32
+
+    def _mapped_width(self) -> int:
+        return self._at_least(CONVOLVED) if self._convolves() else self.width
+
     def _mapped(self, blocks: Tensor, images: Tensor, constant: Tensor) -> Tensor:
         """`blocks · x + constant` in new memory."""
         count, _, height, width = images.shape
-        if self.on_cpu and self.dtype == torch.float32:
+        if self._convolves():
             # Half again as fast as a product of matrices, and three times for narrow blocks. With
             # fewer than 16 images torch takes another program for it.
             positions = count * self.positions
             many = next((n for n in range(16, 64) if positions % n == 0), positions)
             rows = images.permute(0, 2, 3, 1).reshape(many, 1, -1, self.channels)
-            filters = blocks.reshape(self.channels, self.width, 1, 1)
+            filters = blocks.reshape(self.channels, -1, 1, 1)
             found = conv2d(rows.permute(0, 3, 1, 2), filters, constant, groups=len(blocks))
             found = found.permute(0, 2, 3, 1).reshape(count, height, width, self.channels)
             return found.permute(0, 3, 1, 2)
