@@ -57,11 +57,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 def number(value: float) -> Number:
     """A float as it is written in a record, to `DIGITS`."""
-    if math.isnan(value):
-        return "nan"
-    if math.isinf(value):
-        return "inf" if value > 0 else "-inf"
-    return float(f"{value:.{DIGITS}g}")
+    if value % 1 == 0 and abs(value) < 10**DIGITS:
+        return float(value)  # a flag or a count, as half of all values are
+    if math.isfinite(value):
+        return float(f"{value:.{DIGITS}g}")
+    return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
 
 
 def _to_float(value: Number) -> float:
