@@ -106,7 +106,7 @@ def _derivative(ctx: Any, root: Tensor, right: Tensor) -> Tensor:
         if ctx.inverse:
             squared = product(B, B)
             right = symmetric_part(-product(product(squared, right), squared))
-        X = symmetric_part(solve_lyapunov(B, right, ctx.schedule))
+        X = solve_lyapunov(B, right, ctx.schedule)
         return X * size * size * size if ctx.inverse else X / size
 
 
@@ -124,7 +124,8 @@ def solve_lyapunov(R: Tensor, right: Tensor, schedule: Sequence[Step]) -> Tensor
     B, C = one_batch(R), one_batch(right)
     squared = torch.bmm(B, B)
     norm = frobenius_norm(squared)
-    B, C, squared = B / norm.sqrt(), C / norm.sqrt(), squared / norm
+    length = norm.sqrt()
+    B, C, squared = B / length, C / length, squared / norm
     for number, step in enumerate(schedule, 1):
         (a, b, c), last = step, number == len(schedule)
         if number > 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -64,7 +63,8 @@ def largest(M: Tensor) -> Tensor:
     if not M.numel():
         return torch.ones_like(M[..., :1, :1])
     # A matrix of zeros is divided by this too.
-    found = torch.linalg.vector_norm(M.detach(), math.inf, dim=(-2, -1), keepdim=True)
+    # Not `vector_norm`, which takes ten times as long for it.
+    found = M.detach().abs().amax((-2, -1), keepdim=True)
     positive: Tensor = found.clamp(min=torch.finfo(M.dtype).tiny)
     return positive
 
