@@ -6,6 +6,7 @@ In float32, forward and backward; ratios, never seconds. `nox -s bench` runs thi
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 from typing import Any
 
 import pytest
@@ -58,10 +59,11 @@ def test_hybrid_beside_torch(
 @one_thread
 @pytest.mark.parametrize(
     ("method", "n", "limit"),
-    # One 64×64 takes a third of a millisecond, of which calling from Python is a visible part:
-    # `hybrid` calls 36 operators and torch 18, each of 2 to 4 µs.
-    [("eigh", 64, 1.1), ("eigh", 256, 1.1), ("hybrid", 64, 1.4), ("hybrid", 256, 1.1),
-     ("spectral", 64, 1.3),
+    # `eigh` of 64×64: 1.08 to 1.12. Its call takes 20 µs more than torch's, of 340.
+    [("eigh", 64, 1.1), ("eigh", 256, 1.1), ("hybrid", 256, 1.1),
+     missed("hybrid", 64, 1.4, reason="1.40 to 1.53: 26 operators backward, of 2 to 4 µs each, "
+            "where torch has 10; without a line of Python between them it would be 1.39"),
+     missed("spectral", 64, 1.3, reason="1.29 to 1.36: two products more than torch"),
      missed("spectral", 256, 1.1, reason="1.21: a function and its gradient are five products of "
             "matrices, where torch.linalg.eigh has three; two more take 0.15")],
 )  # fmt: skip
@@ -132,10 +134,29 @@ def test_polar_is_five_times_faster_than_a_decomposition(bar: Bar, dtype: torch.
     bar(first, second, 1 / 5, seconds=3)
 
 
+ROOTS = ("mpa-lyapunov", "mtp-lyapunov", "newton-schulz")
+SLOWER = {
+    ("mpa-lyapunov", (1, 16)): "1.09 to 1.13",
+    ("mpa-lyapunov", (64, 16)): "1.02 to 1.07",
+    ("mpa-lyapunov", (1, 64)): "1.02 to 1.03",
+    ("mtp-lyapunov", (1, 16)): "1.02 to 1.09",
+}
+SAFE = (
+    "{}: the published program does not make M symmetric, and scales it once, by a square that may "
+    "overflow. That is seven operators forward and five backward, of 2 to 3 µs each"
+)
+
+
 @one_thread
-@pytest.mark.parametrize("method", ["mpa-lyapunov", "mtp-lyapunov", "newton-schulz"])
-@pytest.mark.parametrize(("count", "n"), [(1, 16), (64, 16), (1, 64), (64, 64), (1, 256)])
-def test_root_beside_the_published_one(bar: Bar, method: str, count: int, n: int) -> None:
+@pytest.mark.parametrize(
+    ("method", "size"),
+    [
+        missed(*one, reason=SAFE.format(SLOWER[one])) if one in SLOWER else one
+        for one in product(ROOTS, [(1, 16), (64, 16), (1, 64), (64, 64), (1, 256)])
+    ],
+)
+def test_root_beside_the_published_one(bar: Bar, method: str, size: tuple[int, int]) -> None:
+    count, n = size
     M = covariances(count, n).reshape(count, n, n)
     published = function_forward_and_backward(PublishedRoot.apply, M)
     bar(method_call(method, M, "square-root"), published, 1.0, seconds=2)
@@ -187,8 +208,9 @@ def test_layer_beside_batch_normalisation(
 
 
 DENSE = (
-    "2.5 on one thread, 112 of 45 ms: five products of 1.1 GFLOP, 14 to 17 ms each, and 32 ms in "
-    "which the system gives new memory. By blocks of 32, or as gradients of convolutions, no faster"
+    "2.1 to 2.4, and 2.5 on one thread, 112 of 45 ms: five products of 1.1 GFLOP, 14 to 17 ms "
+    "each, and 32 ms in which the system gives new memory. By blocks of 32, or as gradients of "
+    "convolutions, no faster"
 )
 HALF = (
     "5.2, 5.3 and 9.5 on one thread: batch normalisation takes 9.3 ms, and five products in "
