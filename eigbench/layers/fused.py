@@ -62,7 +62,9 @@ class _Normalise(torch.autograd.Function):
         with phase("products"):
             scaled = linear * _by_row(weight, linear)
             constant = bias if centring else _without_centring(scaled, mean, bias)
-            return images.layout.combine(X, constant, (scaled, images)), *outputs
+            output = images.layout.combine(X, constant, (scaled, images))
+            images.layout.give_back()
+            return output, *outputs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -85,7 +87,10 @@ def normalise(
 def transform(X: Tensor, mean: Tensor, linear: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """`γ·L(x − μ) + β` for images `(N, C, H, W)`, without a gradient; dtype and layout stay."""
     layout = layout_of(X, weight.dtype, linear.shape[-1])
-    return layout.combine(X, bias, (linear * _by_row(weight, linear), Images(layout, X, mean)))
+    rows = linear * _by_row(weight, linear)
+    output = layout.combine(X, bias, (rows, Images(layout, X, mean)))
+    layout.give_back()
+    return output
 
 
 def _by_row(weight: Tensor, linear: Tensor) -> Tensor:
@@ -125,6 +130,7 @@ def _gradients(ctx: Any, W: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         if not ctx.centring:
             constant = _without_centring(through, mean, constant)
         by_input = layout.combine(X, constant, (direct, outer), (through, images))
+        layout.give_back()
         return by_input, by_weight, sums
 
 

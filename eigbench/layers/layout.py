@@ -10,16 +10,15 @@ large kernels.
 from __future__ import annotations
 
 import abc
+import threading
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, linear
 
-COPIED_BYTES = {"Planes": 2**22, "Joined": 2**20, "Rows": 2**21}
-"""A copy of this size never reaches memory; measured best among 0.5 to 16 MiB. Where a chunk takes
-several copies they are smaller: the C library gives more than some MiB back to the system, and to
-get them anew takes as long as a map."""
+COPIED_BYTES = {"Planes": 2**22, "Joined": 2**22, "Rows": 2**21}
+"""A copy of this size never reaches memory; measured best among 0.5 to 16 MiB."""
 
 READ_BYTES = 2**23
 """Without copies. On idle cores 4 MiB take a few per cent less than 8, and 16 up to a tenth more;
@@ -36,6 +35,36 @@ CONVOLVED = 32
 """Likewise of a convolution, of which oneDNN lays thinner ones out anew, in new memory."""
 
 
+class _Memory(threading.local):
+    """What the layers of a thread copy images to, one layer after the other.
+
+    The C library gives more than some MiB back to the system, and to get them anew takes as long as
+    a map.
+    """
+
+    most_bytes, most = 2**23, 3
+    """Larger pieces are not kept, nor are more than the copies of one layer."""
+
+    def __init__(self) -> None:
+        self._free: list[Tensor] = []
+
+    def take(self, size: int) -> Tensor:
+        """So many bytes at least."""
+        found = next((place for place, one in enumerate(self._free) if len(one) >= size), None)
+        if found is not None:
+            return self._free.pop(found)
+        with torch.inference_mode(mode=False):
+            return torch.empty(size, dtype=torch.uint8)
+
+    def give_back(self, *pieces: Tensor) -> None:
+        """Nobody looks at them any more."""
+        small = (one for one in pieces if len(one) <= self.most_bytes)
+        self._free = sorted([*small, *self._free], key=len)[-self.most :]
+
+
+_memory = _Memory()
+
+
 class Layout(abc.ABC):
     """How to compute with batches like `X` `(N, C, H, W)`: in `dtype`, by groups of `d` channels.
 
@@ -50,16 +79,29 @@ class Layout(abc.ABC):
         self.dtype, self.d = dtype, d
         self.on_cpu = on_cpu(X)
         self.width = self._width()
+        self._taken: list[Tensor] = []
 
     def direct(self, X: Tensor) -> bool:
         """Whether images lie in memory as they are computed with."""
         return X.dtype == self.dtype and X.is_contiguous(memory_format=self.memory_format)
 
     def buffer(self, X: Tensor) -> Tensor:
-        """Memory for images like `X` as they are computed with."""
-        return torch.empty(
-            X.shape, dtype=self.dtype, device=X.device, memory_format=self.memory_format
-        )
+        """Memory for images like `X` as they are computed with, until `give_back`."""
+        if not self.on_cpu:
+            memory = torch.empty(X.numel(), dtype=self.dtype, device=X.device)
+        else:
+            self._taken.append(_memory.take(X.numel() * self.dtype.itemsize))
+            memory = self._taken[-1][: X.numel() * self.dtype.itemsize].view(self.dtype)
+        return self._laid_out(memory, X.shape)
+
+    def give_back(self) -> None:
+        """No buffer is looked at any more."""
+        _memory.give_back(*self._taken)
+        self._taken = []
+
+    @abc.abstractmethod
+    def _laid_out(self, memory: Tensor, shape: torch.Size) -> Tensor:
+        """`memory` `(N·C·H·W,)` as images of a `shape` `(N, C, H, W)`."""
 
     @abc.abstractmethod
     def sums(self, images: Tensor) -> Tensor:
@@ -175,15 +217,21 @@ class Planes(Layout):
             target = out if buffer is None else buffer[: len(out)]
             first, *others = map(self._matrices, parts)
             found, size = self._matrices(target), len(first)
-            torch.baddbmm(constants[:size], maps[0][:size], first, out=found)
+            if buffer is None:
+                torch.baddbmm(constants[:size], maps[0][:size], first, out=found)
+            else:
+                torch.bmm(maps[0][:size], first, out=found)
             for blocks, matrices in zip(maps[1:], others, strict=True):
                 found.baddbmm_(blocks[:size], matrices)
             if buffer is not None:
-                out.copy_(target)
+                torch.add(target, constant[:, None, None], out=out)
         return output
 
     def _width(self) -> int:
         return self.d if self.on_cpu else self._at_least(WIDE)
+
+    def _laid_out(self, memory: Tensor, shape: torch.Size) -> Tensor:
+        return memory.view(shape)
 
     def _matrices(self, images: Tensor) -> Tensor:
         """`(k·B, width, H·W)`."""
@@ -203,10 +251,9 @@ class Joined(Planes):
         """Never."""
         return False
 
-    def buffer(self, X: Tensor) -> Tensor:
-        """Memory for images like `X`, channel by channel."""
-        shape = (self.channels, len(X), *X.shape[2:])
-        return torch.empty(shape, dtype=self.dtype, device=X.device).transpose(0, 1)
+    def _laid_out(self, memory: Tensor, shape: torch.Size) -> Tensor:
+        count, channels, height, width = shape
+        return memory.view(channels, count, height, width).transpose(0, 1)
 
     def _matrices(self, images: Tensor) -> Tensor:
         """`(B, width, k·H·W)`."""
@@ -302,6 +349,10 @@ class Rows(Layout):
 
     def _width(self) -> int:
         return self._at_least(NARROW if self.on_cpu else WIDE)
+
+    def _laid_out(self, memory: Tensor, shape: torch.Size) -> Tensor:
+        count, channels, height, width = shape
+        return memory.view(count, height, width, channels).permute(0, 3, 1, 2)
 
     def _matrix(self, images: Tensor) -> Tensor:
         return images.permute(0, 2, 3, 1).reshape(-1, self.channels)

@@ -195,7 +195,7 @@ def _rows(records: list[Record], series: Sequence[str]) -> pl.DataFrame:
     """Records of one kind of case and with the same metrics."""
     lengths = [_length(record) for record in records]
     fields: dict[str, Any] = {"id": [record.id for record in records]}
-    columns = {"row": pl.Series([row for length in lengths for row in range(length)], dtype=pl.Int64)}
+    columns = {"row": pl.Series([*chain.from_iterable(map(range, lengths))], dtype=pl.Int64)}
 
     def flat(values: Iterable[list[Any]], dtype: Any) -> pl.Series:
         return pl.Series([*chain.from_iterable(map(_padded, values, lengths))], dtype=dtype)

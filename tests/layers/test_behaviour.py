@@ -168,6 +168,37 @@ def test_the_size_of_chunks_changes_nothing(
             torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("size", [(4, 4), (9, 8)])
+def test_copies_of_one_layer_are_in_no_result_of_another(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Layers of a thread copy their images to the same memory, one after the other.
+    kinds = ((6, torch.float64), (11, torch.float32), (3, torch.bfloat16))
+    every = [
+        (
+            made("zca-4").to(torch.promote_types(dtype, torch.float32)),
+            images(count, *size, mean=9).to(dtype).requires_grad_(),
+        )
+        for count, dtype in kinds
+    ]
+
+    def alone(layer: nn.Module, X: Tensor) -> list[Tensor]:
+        monkeypatch.setattr(chunking, "_memory", chunking._Memory())
+        Y = layer(X)
+        return [Y.detach(), *torch.autograd.grad(Y.sum(), [X, *layer.parameters()])]
+
+    expected = [alone(*one) for one in every]
+    with torch.inference_mode():
+        every[0][0](every[0][1].detach())  # what it copied to is written to below
+    outputs = [layer(X) for layer, X in every]
+    for (layer, X), Y, (same, *rest) in zip(every, outputs, expected, strict=True):
+        for one, other in zip(
+            torch.autograd.grad(Y.sum(), [X, *layer.parameters()]), rest, strict=True
+        ):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+        torch.testing.assert_close(Y.detach(), same, rtol=0, atol=0)
+
+
 def test_both_ways_to_the_moments_are_taken() -> None:
     assert moments(images(5, 9, 8, mean=0), torch.float64, 4)[1].mean is None
     assert moments(images(5, 9, 8, mean=9), torch.float64, 4)[1].mean is not None
