@@ -161,20 +161,20 @@ class Images:
     def __init__(self, layout: Layout, batch: Tensor, mean: Tensor | None = None) -> None:
         self.layout, self.batch, self.mean = layout, batch, mean
         self.copied = mean is not None or not layout.direct(batch)
-        self._whole: Tensor | None = None
+        self._buffer: Tensor | None = None
 
     def chunks(self, samples: int) -> Iterator[Tensor]:
         """So many images at a time."""
+        parts = torch.split(self.batch, samples)
         if not self.copied:
-            yield from torch.split(self.batch, samples)
-        elif samples < len(self.batch):
-            buffer = self.layout.buffer(self.batch[:samples])
-            for chunk in torch.split(self.batch, samples):
-                yield self.copy(chunk, buffer[: len(chunk)])
+            yield from parts
+        elif self._buffer is not None and len(self._buffer) == len(self.batch):
+            yield self._buffer
         else:
-            if self._whole is None:
-                self._whole = self.copy(self.batch, self.layout.buffer(self.batch))
-            yield self._whole
+            if self._buffer is None:
+                self._buffer = self.layout.buffer(parts[0])
+            for part in parts:
+                yield self.copy(part, self._buffer[: len(part)])
 
     def copy(self, chunk: Tensor, buffer: Tensor) -> Tensor:
         """A chunk as it is computed with, in the buffer."""
