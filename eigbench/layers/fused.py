@@ -114,6 +114,7 @@ def _gradients(ctx: Any, W: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
             C = C - _by_row(sums, C) @ _by_row(mean, C).mT
         by_weight = (C * linear).sum(-1).view(-1)
     if not ctx.needs_input_grad[0]:
+        layout.give_back()
         return None, by_weight, sums
     rows = _by_row(weight, linear)
     by_map, by_mean = rows * C, sums

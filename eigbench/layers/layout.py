@@ -17,8 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, linear
 
+from eigbench.methods.calling import observed
+
 COPIED_BYTES = 2**22
 """A copy of this size never reaches memory; measured best among 0.5 to 16 MiB."""
+
+KEPT_BYTES = 2**23
+"""Up to this size memory for copies is kept."""
 
 READ_BYTES = 2**23
 """Without copies. On idle cores 4 MiB take a few per cent less than 8, and 16 up to a tenth more;
@@ -32,7 +37,7 @@ NARROW, WIDE = 16, 256
 take as long: on a CPU, and on a GPU."""
 
 CONVOLVED = 32
-"""Likewise of a convolution, of which oneDNN lays thinner ones out anew, in new memory."""
+"""Likewise of a convolution: for thinner blocks oneDNN copies the images to new memory."""
 
 
 class _Memory(threading.local):
@@ -42,8 +47,8 @@ class _Memory(threading.local):
     a map.
     """
 
-    most_bytes, most = 2**23, 3
-    """Larger pieces are not kept, nor are more than the copies of one layer."""
+    most = 4
+    """A forward pass takes so many, and a backward pass three."""
 
     def __init__(self) -> None:
         self._free: list[Tensor] = []
@@ -54,12 +59,11 @@ class _Memory(threading.local):
         if found is not None:
             return self._free.pop(found)
         with torch.inference_mode(mode=False):
-            return torch.empty(size, dtype=torch.uint8)
+            return torch.empty(size, dtype=torch.uint8, device="cpu")
 
     def give_back(self, *pieces: Tensor) -> None:
         """Nobody looks at them any more."""
-        small = (one for one in pieces if len(one) <= self.most_bytes)
-        self._free = sorted([*small, *self._free], key=len)[-self.most :]
+        self._free = sorted([*pieces, *self._free], key=len)[-self.most :]
 
 
 _memory = _Memory()
@@ -87,11 +91,14 @@ class Layout(abc.ABC):
 
     def buffer(self, X: Tensor) -> Tensor:
         """Memory for images like `X` as they are computed with, until `give_back`."""
-        if not self.on_cpu:
-            memory = torch.empty(X.numel(), dtype=self.dtype, device=X.device)
+        size = X.numel() * self.dtype.itemsize
+        # What others trace or replace is not for the next call.
+        seen = observed(X) or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if self.on_cpu and size <= KEPT_BYTES and not seen:
+            self._taken.append(_memory.take(size))
+            memory = self._taken[-1][:size].view(self.dtype)
         else:
-            self._taken.append(_memory.take(X.numel() * self.dtype.itemsize))
-            memory = self._taken[-1][: X.numel() * self.dtype.itemsize].view(self.dtype)
+            memory = torch.empty(X.numel(), dtype=self.dtype, device=X.device)
         return self._laid_out(memory, X.shape)
 
     def give_back(self) -> None:
@@ -208,6 +215,8 @@ class Planes(Layout):
         """`Σ map · x + constant`, in the dtype and memory format of `like`."""
         copying = not self.direct(like) or any(images.copied for _, images in terms)
         samples = self.samples(copying=copying)
+        # Where that makes no copy more, the constant is added on the way out.
+        late = like.dtype == self.dtype and not self.direct(like)
         maps = [self._repeated(self._blocks(own, self.width), samples) for own, _ in terms]
         constants = self._repeated(constant.view(-1, self.width, 1), samples)
         output = torch.empty_like(like)
@@ -217,14 +226,16 @@ class Planes(Layout):
             target = out if buffer is None else buffer[: len(out)]
             first, *others = map(self._matrices, parts)
             found, size = self._matrices(target), len(first)
-            if buffer is None:
-                torch.baddbmm(constants[:size], maps[0][:size], first, out=found)
-            else:
+            if late:
                 torch.bmm(maps[0][:size], first, out=found)
+            else:
+                torch.baddbmm(constants[:size], maps[0][:size], first, out=found)
             for blocks, matrices in zip(maps[1:], others, strict=True):
                 found.baddbmm_(blocks[:size], matrices)
-            if buffer is not None:
+            if late:
                 torch.add(target, constant[:, None, None], out=out)
+            elif buffer is not None:
+                out.copy_(target)
         return output
 
     def _width(self) -> int:
@@ -324,7 +335,9 @@ class Rows(Layout):
         return self.on_cpu and self.dtype == torch.float32
 
     def _mapped_width(self) -> int:
-        return self._at_least(CONVOLVED) if self._convolves() else self.width
+        wide = self._at_least(CONVOLVED)
+        # Of a prime number of groups there are no blocks but one of all channels.
+        return wide if self._convolves() and wide <= 2 * CONVOLVED else self.width
 
     def _mapped(self, blocks: Tensor, images: Tensor, constant: Tensor) -> Tensor:
         """`blocks · x + constant` in new memory."""

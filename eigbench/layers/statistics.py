@@ -78,7 +78,7 @@ def _moments_about_means(layout: Layout, X: Tensor) -> Moments:
         positions.append(len(chunk) * layout.positions)
     n = sum(positions)
     every_mean = torch.stack(means)
-    weights = torch.tensor(positions, dtype=layout.dtype)[:, None]
+    weights = every_mean.new_tensor(positions)[:, None]
     mean = (weights * every_mean).sum(0) / n
     between = ((every_mean - mean) * weights.sqrt()).T.reshape(-1, layout.d, len(means))
     return Moments(n, mean, symmetric_part(total(scatters) + between @ between.mT))

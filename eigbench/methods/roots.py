@@ -62,9 +62,9 @@ def largest(M: Tensor) -> Tensor:
     """The largest magnitude `(..., 1, 1)`, without a gradient, and above 0."""
     if not M.numel():
         return torch.ones_like(M[..., :1, :1])
-    # A matrix of zeros is divided by this too.
-    # Not `vector_norm`, which takes ten times as long for it.
+    # `vector_norm` takes six times as long, of 64 matrices 16×16.
     found = M.detach().abs().amax((-2, -1), keepdim=True)
+    # A matrix of zeros is divided by this too.
     positive: Tensor = found.clamp(min=torch.finfo(M.dtype).tiny)
     return positive
 

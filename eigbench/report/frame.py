@@ -210,7 +210,8 @@ def _rows(records: list[Record], series: Sequence[str]) -> pl.DataFrame:
             fit = [own * (len(own) in (1, n)) for own, n in zip(words, lengths, strict=True)]
             columns[name] = flat(fit, pl.String)
     owner = [record for record, length in enumerate(lengths) for _ in range(length)]
-    return pl.DataFrame(fields, strict=False)[owner].with_columns(**columns)
+    rows = pl.DataFrame(fields, strict=False)[owner]
+    return rows.with_columns(column.alias(name) for name, column in columns.items())
 
 
 def _fields(records: list[Record]) -> dict[str, list[Any]]:

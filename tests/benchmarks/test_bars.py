@@ -6,8 +6,6 @@ In float32, forward and backward; ratios, never seconds. `nox -s bench` runs thi
 from __future__ import annotations
 
 from functools import partial
-from itertools import product
-from typing import Any
 
 import pytest
 import torch
@@ -15,7 +13,7 @@ from torch import Tensor, nn
 
 import eigbench
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d
-from tests.benchmarks.bars import Bar
+from tests.benchmarks.bars import Bar, Missed
 from tests.benchmarks.problems import (
     CHANNELS,
     Decomposition,
@@ -37,11 +35,6 @@ one_thread = pytest.mark.usefixtures("one_thread")
 two_threads = pytest.mark.usefixtures("two_threads")
 
 
-def missed(*values: object, reason: str) -> Any:
-    """A bar that is not reached, and what bounds it. Its ratio is measured and recorded."""
-    return pytest.param(*values, marks=pytest.mark.xfail(reason=reason, raises=AssertionError))
-
-
 @one_thread
 @pytest.mark.parametrize(
     ("reference", "count", "n", "limit"),
@@ -56,18 +49,31 @@ def test_hybrid_beside_torch(
     bar(first, second, limit, seconds=2.5)
 
 
+# One 64×64 takes a third of a millisecond, of which calling from Python is a visible part.
+CALLS = "1.08 to 1.12: a call takes 20 µs more than torch's, of 340"
+OPERATORS = (
+    "1.40 to 1.53: backward 26 operators, of 2 to 4 µs each, where torch has 10; without a line of "
+    "Python between them it would be 1.39"
+)
+PRODUCTS = (
+    "1.29 to 1.36 and 1.21: a function and its gradient are five products of matrices, where "
+    "torch.linalg.eigh has three; of n = 256 two more take 0.15"
+)
+
+
 @one_thread
 @pytest.mark.parametrize(
     ("method", "n", "limit"),
-    # `eigh` of 64×64: 1.08 to 1.12. Its call takes 20 µs more than torch's, of 340.
-    [("eigh", 64, 1.1), ("eigh", 256, 1.1), ("hybrid", 256, 1.1),
-     missed("hybrid", 64, 1.4, reason="1.40 to 1.53: 26 operators backward, of 2 to 4 µs each, "
-            "where torch has 10; without a line of Python between them it would be 1.39"),
-     missed("spectral", 64, 1.3, reason="1.29 to 1.36: two products more than torch"),
-     missed("spectral", 256, 1.1, reason="1.21: a function and its gradient are five products of "
-            "matrices, where torch.linalg.eigh has three; two more take 0.15")],
-)  # fmt: skip
-def test_single_matrix_beside_torch(bar: Bar, method: str, n: int, limit: float) -> None:
+    [
+        ("eigh", 64, Missed(1.1, 1.2, CALLS)),
+        ("eigh", 256, 1.1),
+        ("hybrid", 64, Missed(1.4, 1.6, OPERATORS)),
+        ("hybrid", 256, Missed(1.1, 1.2, "1.06 to 1.13, by what else the caches hold")),
+        ("spectral", 64, Missed(1.3, 1.45, PRODUCTS)),
+        ("spectral", 256, Missed(1.1, 1.3, PRODUCTS)),
+    ],
+)
+def test_single_matrix_beside_torch(bar: Bar, method: str, n: int, limit: float | Missed) -> None:
     M = covariances(1, n)
     bar(method_call(method, M), forward_and_backward(torch_eigh, M), limit, seconds=2.5)
 
@@ -100,22 +106,21 @@ FLOOR = (
 )
 
 
-def double_precision_inside(bar: Bar) -> None:
+def double_precision_inside(bar: Bar, limit: float | Missed) -> None:
     M = covariances(64, 64)
     whole = partial(eigbench.matrix_function, function="inverse-square-root", precision="float64")
     first = function_forward_and_backward(whole, M)
-    bar(first, forward_and_backward(torch_eigh, M), 1.5, seconds=3)
+    bar(first, forward_and_backward(torch_eigh, M), limit, seconds=3)
 
 
 @one_thread
-@pytest.mark.xfail(raises=AssertionError, reason=FLOOR)
 def test_double_precision_inside_beside_torch(bar: Bar) -> None:
-    double_precision_inside(bar)
+    double_precision_inside(bar, Missed(1.5, 2.3, FLOOR))
 
 
 @two_threads
 def test_double_precision_inside_on_two_threads_beside_torch(bar: Bar) -> None:
-    double_precision_inside(bar)
+    double_precision_inside(bar, 1.5)
 
 
 @one_thread
@@ -134,32 +139,21 @@ def test_polar_is_five_times_faster_than_a_decomposition(bar: Bar, dtype: torch.
     bar(first, second, 1 / 5, seconds=3)
 
 
-ROOTS = ("mpa-lyapunov", "mtp-lyapunov", "newton-schulz")
-SLOWER = {
-    ("mpa-lyapunov", (1, 16)): "1.09 to 1.13",
-    ("mpa-lyapunov", (64, 16)): "1.02 to 1.07",
-    ("mpa-lyapunov", (1, 64)): "1.02 to 1.03",
-    ("mtp-lyapunov", (1, 16)): "1.02 to 1.09",
-}
 SAFE = (
-    "{}: the published program does not make M symmetric, and scales it once, by a square that may "
+    "the published program does not make M symmetric, and scales it once, by a square that may "
     "overflow. That is seven operators forward and five backward, of 2 to 3 µs each"
 )
 
 
 @one_thread
-@pytest.mark.parametrize(
-    ("method", "size"),
-    [
-        missed(*one, reason=SAFE.format(SLOWER[one])) if one in SLOWER else one
-        for one in product(ROOTS, [(1, 16), (64, 16), (1, 64), (64, 64), (1, 256)])
-    ],
-)
-def test_root_beside_the_published_one(bar: Bar, method: str, size: tuple[int, int]) -> None:
-    count, n = size
+@pytest.mark.parametrize("method", ["mpa-lyapunov", "mtp-lyapunov", "newton-schulz"])
+@pytest.mark.parametrize(("count", "n"), [(1, 16), (64, 16), (1, 64), (64, 64), (1, 256)])
+def test_root_beside_the_published_one(bar: Bar, method: str, count: int, n: int) -> None:
+    # 1.02 to 1.13 of n = 16, and 1.02 of one 64×64.
+    limit = Missed(1.0, 1.2, SAFE) if n == 16 or (count, n) == (1, 64) else 1.0
     M = covariances(count, n).reshape(count, n, n)
     published = function_forward_and_backward(PublishedRoot.apply, M)
-    bar(method_call(method, M, "square-root"), published, 1.0, seconds=2)
+    bar(method_call(method, M, "square-root"), published, limit, seconds=2)
 
 
 @two_threads
@@ -177,11 +171,11 @@ def test_polar_express_beside_newton_schulz_that_is_as_right(bar: Bar, count: in
 @one_thread
 @pytest.mark.parametrize("count", [1, 16])
 def test_hybrid_is_forty_times_faster_than_the_literal_loop(bar: Bar, count: int) -> None:
-    # Measured: 43 to 60 times.
+    loops = Missed(1 / 40, 1 / 25, "1/30 to 1/60, by what else the caches hold")
     M = covariances(count, 64)
     loop: Decomposition = partial(eigbench.eigh, method="hybrid-loop")
     first, second = (forward_and_backward(decompose, M) for decompose in (eigbench.eigh, loop))
-    bar(first, second, 1 / 40, seconds=5)
+    bar(first, second, loops, seconds=5)
 
 
 @two_threads
@@ -208,27 +202,29 @@ def test_layer_beside_batch_normalisation(
 
 
 DENSE = (
-    "2.1 to 2.4, and 2.5 on one thread, 112 of 45 ms: five products of 1.1 GFLOP, 14 to 17 ms "
-    "each, and 32 ms in which the system gives new memory. By blocks of 32, or as gradients of "
+    "2.1 to 2.5: on one thread 112 ms beside 45. Five products of 1.1 GFLOP take 14 to 17 ms each, "
+    "and 32 ms go by in which the system gives new memory. By blocks of 32, or as gradients of "
     "convolutions, no faster"
 )
 HALF = (
-    "4.4 to 9.1; 5.2, 5.3 and 9.5 on one thread, where batch normalisation takes 9.3 ms and five "
-    "products in bfloat16 would take 5 ms each. The layer's are in float32: in bfloat16 an "
-    "eigenvalue below 1/256 of the largest would be lost. Maps alone in bfloat16 would still take "
-    "3.8"
+    "4.4 to 9.1: on one thread batch normalisation takes 9.3 ms, and five products in bfloat16 "
+    "would take 5 ms each. The layer's are in float32: in bfloat16 an eigenvalue below 1/256 of "
+    "the largest would be lost. Maps alone in bfloat16 would still take 3.8"
 )
 
 
 @two_threads
 @pytest.mark.parametrize(
     ("d", "dtype", "limit"),
-    [(4, torch.float32, 1.9), (16, torch.float32, 1.9),
-     missed(64, torch.float32, 1.9, reason=DENSE),
-     *(missed(d, torch.bfloat16, 2.2, reason=HALF) for d in (4, 16, 64))],
-)  # fmt: skip
+    [
+        # Where the system is slow to give new memory, 1.92; with 64 channels as one group:
+        *((d, torch.float32, Missed(1.9, 2.1, "1.84 to 1.92")) for d in (4, 16)),
+        (64, torch.float32, Missed(1.9, 2.8, DENSE)),
+        *((d, torch.bfloat16, Missed(2.2, 11, HALF)) for d in (4, 16, 64)),
+    ],
+)
 def test_channels_last_beside_batch_normalisation(
-    bar: Bar, d: int, dtype: torch.dtype, limit: float
+    bar: Bar, d: int, dtype: torch.dtype, limit: float | Missed
 ) -> None:
     """128×64×32×32, in the layout in which networks are trained."""
     X = images().to(dtype).to(memory_format=torch.channels_last)
@@ -240,20 +236,21 @@ def test_channels_last_beside_batch_normalisation(
 
 
 SMALL = (
-    "2.5 and 2.7 of 2.9 ms: 1.7 ms are copies, channel by channel and back, 1 ms products, 0.6 "
-    "decompositions, and 1.1 calls. Convolutions by group, which need no copies, took 3.5 and 3.9"
+    "2.5 and 2.7: of 7 ms 1.7 are copies, channel by channel and back, 1 products, 0.6 "
+    "decompositions, 1.1 calls of operators, and 1 goes by in which the system gives new memory. "
+    "Convolutions by group, which need no copies, took 3.5 and 3.9 times"
 )
 
 
 @two_threads
-@pytest.mark.parametrize("d", [missed(4, reason=SMALL), missed(16, reason=SMALL)])
+@pytest.mark.parametrize("d", [4, 16])
 def test_small_images_beside_batch_normalisation(bar: Bar, d: int) -> None:
     """512 channels of 4×4, as in the last stage of ResNet18 on CIFAR."""
     X = torch.randn(128, 512, 4, 4, generator=torch.Generator().manual_seed(0))
     first, second = (
         layer_forward_and_backward(one, X) for one in (ZCAWhitening2d(512, d), nn.BatchNorm2d(512))
     )
-    bar(first, second, 1.8, seconds=4)
+    bar(first, second, Missed(1.8, 3.2, SMALL), seconds=4)
 
 
 @two_threads

@@ -18,7 +18,7 @@ from eigbench.runs import store
 from eigbench.runs.place import Job, Place, here
 from eigbench.runs.runner import measurer, run
 from eigbench.runs.suite import cases, load
-from tests.benchmarks.bars import Bar
+from tests.benchmarks.bars import Bar, Missed
 from tests.benchmarks.gate import Gate
 from tests.benchmarks.problems import Call
 
@@ -55,17 +55,18 @@ def test_loop_around_the_smallest_case(gate: Gate, tmp_path: Path) -> None:
         gate(recorded, alone, seconds=3)
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    reason="1.07: 0.3 ms a case, to set the threads of each library for it, to round 190 values "
-    "to the digits of a record, and to write it at once into a file that is still this run's",
+CASE = (
+    "1.07: 0.3 ms a case, to set the threads of each library for it, to round 190 values to the "
+    "digits of a record, and to write it at once into a file that is still this run's"
 )
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_a_run_costs_little_more_than_its_measurements(bar: Bar, tmp_path: Path) -> None:
     # The methods of the default suite at its middle size.
     chosen = of_size(16, "eigh", "svd", "pi", "hybrid")
     with run_and_measure(chosen, tmp_path / "run") as (recorded, alone):
-        bar(recorded, alone, 1.05, seconds=5)
+        bar(recorded, alone, Missed(1.05, 1.15, CASE), seconds=5)
 
 
 def children_seconds() -> float:

@@ -41,8 +41,8 @@ def _require(limit: float, *arguments: str, foreseen: float = 0.0) -> float:
     """Fail if the command takes longer, on cores that are free but for a foreseen share.
 
     Others are looked at before and after: what the workers of a run take is nobody's.
-    Returns the GiB of its largest process. By way of a small one, since Linux counts what the
-    process held that a program was started from.
+    Returns the GiB of its largest process. A small process starts the command, since Linux counts
+    the memory of the parent in the peak of what it starts.
     """
     before, began = _others(), time.perf_counter()
     command = (sys.executable, "-m", "eigbench", *arguments)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from eigbench.layers import PCADenoising2d, ZCAWhitening2d, composable
 from eigbench.layers import layout as chunking
@@ -197,6 +198,37 @@ def test_copies_of_one_layer_are_in_no_result_of_another(
         ):
             torch.testing.assert_close(one, other, rtol=0, atol=0)
         torch.testing.assert_close(Y.detach(), same, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (9, 8)])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_no_memory_is_kept_of_what_others_trace(size: tuple[int, int]) -> None:
+    X = images(6, *size, mean=9)
+    layer = made("zca-4").eval()
+    with torch.no_grad():
+        expected = layer(X)
+        traced: Any = torch.jit.trace(layer, X)  # type: ignore[no-untyped-call]
+        with torch.device("meta"):
+            torch.testing.assert_close(layer(X), expected)
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            layer(X)
+        layer(X + 1)
+        torch.testing.assert_close(layer(X), expected)
+        torch.testing.assert_close(traced(X), expected)
+    layer.train()
+    with torch.device("meta"):
+        meanwhile = layer(X)
+    torch.testing.assert_close(layer(X), meanwhile)
+
+
+@pytest.mark.parametrize("groups", [4, 13])
+def test_groups_are_apart_from_most_others(groups: int) -> None:
+    # So that a NaN stays near, and of a prime number of groups no product is of all channels.
+    layer = ZCAWhitening2d(16 * groups, 16).eval()
+    X = torch.zeros(2, 16 * groups, 8, 8).to(memory_format=torch.channels_last)
+    X[0, 0] = math.nan
+    with torch.no_grad():
+        assert layer(X).isnan().any(-1).any(-1).sum() <= 64
 
 
 def test_both_ways_to_the_moments_are_taken() -> None:

@@ -41,8 +41,9 @@ def test_a_finite_gradient_outside_the_bound_is_no_failure() -> None:
 
 
 def test_a_single_value_stands_in_every_row_and_a_short_one_ends_in_nulls() -> None:
-    record = stability(samples={"one": [5.0], "short": [1.0, 2.0]}, seeds=3)
+    record = stability(samples={"one": [5.0], "short": [1.0, 2.0], "self": [0.5]}, seeds=3)
     frame = tidy([record])
+    assert frame["self"].to_list() == [0.5, 0.5, 0.5]  # any name, as of somebody's own metric
     assert frame["one"].to_list() == [5.0, 5.0, 5.0]
     assert frame["short"].to_list() == [1.0, 2.0, None]
 
