@@ -26,7 +26,7 @@ def command_of(report: Path) -> list[str]:
     found = re.search(r"```\neigbench (.+)\n```", report.read_text("utf-8"))
     if found is None:
         raise SystemExit(f"{report} names no command")
-    return shlex.split(found[1])
+    return [word for word in shlex.split(found[1]) if word != "--quiet"]  # which is added again
 
 
 def on_a_gpu(report: Path) -> bool:
