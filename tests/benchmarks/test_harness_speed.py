@@ -56,7 +56,7 @@ def test_loop_around_the_smallest_case(gate: Gate, tmp_path: Path) -> None:
 
 
 CASE = (
-    "1.07: 0.3 ms a case, to set the threads of each library for it, to round 190 values to the "
+    "1.07 to 1.10: 0.3 ms a case, to set the threads of each library for it, to round 190 values to the "
     "digits of a record, and to write it at once into a file that is still this run's"
 )
 
@@ -66,7 +66,7 @@ def test_a_run_costs_little_more_than_its_measurements(bar: Bar, tmp_path: Path)
     # The methods of the default suite at its middle size.
     chosen = of_size(16, "eigh", "svd", "pi", "hybrid")
     with run_and_measure(chosen, tmp_path / "run") as (recorded, alone):
-        bar(recorded, alone, Missed(1.05, 1.15, CASE), seconds=5)
+        bar(recorded, alone, Missed(1.05, 1.2, CASE), seconds=5)
 
 
 def children_seconds() -> float:
