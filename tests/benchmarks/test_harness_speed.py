@@ -56,8 +56,8 @@ def test_loop_around_the_smallest_case(gate: Gate, tmp_path: Path) -> None:
 
 
 CASE = (
-    "1.07 to 1.10: 0.3 ms a case, to set the threads of each library for it, to round 190 values to the "
-    "digits of a record, and to write it at once into a file that is still this run's"
+    "1.07 to 1.10: 0.3 ms a case, to set the threads of each library for it, to round 190 values "
+    "to the digits of a record, and to write it at once into a file that is still this run's"
 )
 
 
