@@ -66,7 +66,7 @@ def _busy_program() -> Iterator[None]:
         process.wait()
 
 
-# Measured on two cores: 26, 48 and 82 s (2,826 and 12,073 cases). The aims: 22, 60, 70.
+# Measured on two cores: 26 to 29, 47 and 82 s (2,826 and 12,073 cases). The aims: 22, 60, 70.
 def test_the_default_run(tmp_path: Path) -> None:
     _require(38, *DEFAULT, "--out", str(tmp_path / "run"))
 
