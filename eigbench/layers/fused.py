@@ -62,9 +62,7 @@ class _Normalise(torch.autograd.Function):
         with phase("products"):
             scaled = linear * _by_row(weight, linear)
             constant = bias if centring else _without_centring(scaled, mean, bias)
-            output = images.layout.combine(X, constant, (scaled, images))
-            images.layout.give_back()
-            return output, *outputs
+            return images.layout.combine(X, constant, (scaled, images)), *outputs
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -87,10 +85,7 @@ def normalise(
 def transform(X: Tensor, mean: Tensor, linear: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """`γ·L(x − μ) + β` for images `(N, C, H, W)`, without a gradient; dtype and layout stay."""
     layout = layout_of(X, weight.dtype, linear.shape[-1])
-    rows = linear * _by_row(weight, linear)
-    output = layout.combine(X, bias, (rows, Images(layout, X, mean)))
-    layout.give_back()
-    return output
+    return layout.combine(X, bias, (linear * _by_row(weight, linear), Images(layout, X, mean)))
 
 
 def _by_row(weight: Tensor, linear: Tensor) -> Tensor:
@@ -114,7 +109,6 @@ def _gradients(ctx: Any, W: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
             C = C - _by_row(sums, C) @ _by_row(mean, C).mT
         by_weight = (C * linear).sum(-1).view(-1)
     if not ctx.needs_input_grad[0]:
-        layout.give_back()
         return None, by_weight, sums
     rows = _by_row(weight, linear)
     by_map, by_mean = rows * C, sums
@@ -131,7 +125,6 @@ def _gradients(ctx: Any, W: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         if not ctx.centring:
             constant = _without_centring(through, mean, constant)
         by_input = layout.combine(X, constant, (direct, outer), (through, images))
-        layout.give_back()
         return by_input, by_weight, sums
 
 

@@ -78,19 +78,23 @@ class Layout(abc.ABC):
     memory_format: torch.memory_format
 
     def __init__(self, X: Tensor, dtype: torch.dtype, d: int) -> None:
+        self._taken: list[Tensor] = []
         self.count, self.channels = X.shape[:2]
         self.positions = X.shape[2] * X.shape[3]
         self.dtype, self.d = dtype, d
         self.on_cpu = on_cpu(X)
         self.width = self._width()
-        self._taken: list[Tensor] = []
+
+    def __del__(self) -> None:
+        """Whoever looks at a buffer holds the layout; so nobody does any more."""
+        _memory.give_back(*self._taken)
 
     def direct(self, X: Tensor) -> bool:
         """Whether images lie in memory as they are computed with."""
         return X.dtype == self.dtype and X.is_contiguous(memory_format=self.memory_format)
 
     def buffer(self, X: Tensor) -> Tensor:
-        """Memory for images like `X` as they are computed with, until `give_back`."""
+        """Memory for images like `X` as they are computed with, while this layout lives."""
         size = X.numel() * self.dtype.itemsize
         # What others trace or replace is not for the next call.
         seen = observed(X) or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
@@ -100,11 +104,6 @@ class Layout(abc.ABC):
         else:
             memory = torch.empty(X.numel(), dtype=self.dtype, device=X.device)
         return self._laid_out(memory, X.shape)
-
-    def give_back(self) -> None:
-        """No buffer is looked at any more."""
-        _memory.give_back(*self._taken)
-        self._taken = []
 
     @abc.abstractmethod
     def _laid_out(self, memory: Tensor, shape: torch.Size) -> Tensor:
