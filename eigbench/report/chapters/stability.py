@@ -258,6 +258,7 @@ def _trade_off(frames: Frames, advice: Sequence[Advice], times: pl.DataFrame) ->
     axes[0].set_xticks(ticks, map(axis_value, ticks))
     for panel in axes[-3:]:
         panel.set_xlabel("time over torch.linalg.eigh", fontsize=8)
+        panel.tick_params(labelbottom=True)
     picture.supylabel("within 10 % in the worst situation, % of matrices", fontsize=8)
     legend_below(picture, axes)
     link = save(picture, frames.folder, "trade-off")
